@@ -1,0 +1,19 @@
+//! Settings of the friendship service.
+
+use clap::{Args, value_parser};
+use natter_pg::DatabaseUrl;
+
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Postgres URL of the role that owns the schema friendships
+    #[arg(
+        long,
+        env = "NATTER_FRIENDSHIPS_DATABASE_URL",
+        value_name = "NATTER_FRIENDSHIPS_DATABASE_URL"
+    )]
+    pub friendships_database_url: DatabaseUrl,
+
+    /// Most connections to it
+    #[arg(long, env = "NATTER_FRIENDSHIPS_DATABASE_CONNECTIONS", value_name = "NATTER_FRIENDSHIPS_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = value_parser!(u32).range(2..))]
+    pub friendships_database_connections: u32,
+}

@@ -1,0 +1,68 @@
+//! Who may talk to whom.
+//!
+//! One row for each unordered pair of users; each side has its own status and changes nothing but
+//! that. The friendship is also the chat channel, which is open or closed by the rule in
+//! [`friendship`]. Every change commits together with its event and the notices that act on both
+//! users' live connections. Owner of the schema and stream `FRIENDSHIPS` and of
+//! `rpc.friendships.*`; asks the users service for names and pictures.
+
+mod config;
+mod error;
+mod events;
+mod friendship;
+mod http;
+mod store;
+
+use axum::{Router, extract::FromRef};
+use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
+use natter_bus::{Bus, BusSettings, Stream, ensure_stream};
+use natter_service::Process;
+
+pub use config::Settings;
+
+use crate::store::Store;
+
+const SCHEMA: &str = "friendships";
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+#[derive(Clone, FromRef)]
+struct Friendships {
+    store: Store,
+    bus: Bus,
+    verifier: Verifier,
+}
+
+/// Sets the service up and returns its routes.
+pub async fn start(
+    settings: Settings,
+    bus: &BusSettings,
+    auth: &AuthSettings,
+    process: &Process,
+) -> anyhow::Result<Router> {
+    let pool = natter_pg::connect(
+        &settings.friendships_database_url,
+        SCHEMA,
+        settings.friendships_database_connections,
+        &MIGRATIONS,
+    )
+    .await?;
+    let bus = Bus::connect(bus, "natter-friendships").await?;
+    ensure_stream(&bus, Stream::Friendships).await?;
+
+    let verifier = Verifier::new(auth);
+    follow_keys(&verifier, &bus, process);
+    follow_revocations(&verifier, &bus, process);
+    let friendships = Friendships {
+        store: Store::new(pool.clone()),
+        bus: bus.clone(),
+        verifier,
+    };
+    events::start(&friendships, process).await?;
+    process
+        .health
+        .require("database", move || natter_pg::is_ready(pool.clone()));
+    process
+        .health
+        .require("broker", move || std::future::ready(bus.is_connected()));
+    Ok(http::router(friendships, &process.settings))
+}

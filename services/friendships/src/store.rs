@@ -1,0 +1,162 @@
+//! All SQL of the schema `friendships`.
+
+use chrono::{DateTime, Utc};
+use natter_pg::outbox;
+use natter_protocol::{
+    FriendshipId, UserId,
+    event::{Event, FriendshipEvent, FriendshipState, UserNotice},
+    friendship::{Friendship, Status, UserCard},
+    subject,
+};
+use sqlx::{PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::friendship::Statuses;
+
+#[derive(Clone)]
+pub struct Store(PgPool);
+
+#[derive(Debug, sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    from_user: Uuid,
+    to_user: Uuid,
+    status_from_user: String,
+    status_to_user: String,
+    date_created: DateTime<Utc>,
+    revision: i32,
+}
+
+impl TryFrom<Row> for FriendshipState {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        let status = |text: &str| {
+            Status::parse(text)
+                .ok_or_else(|| sqlx::Error::Decode(format!("not a status: {text}").into()))
+        };
+        let statuses = Statuses {
+            from: status(&row.status_from_user)?,
+            to: status(&row.status_to_user)?,
+        };
+        Ok(Self {
+            friendship: Friendship {
+                id: FriendshipId(row.id),
+                from_user: UserId(row.from_user),
+                to_user: UserId(row.to_user),
+                status_from_user: statuses.from,
+                status_to_user: statuses.to,
+                date_created: row.date_created.into(),
+                is_open: statuses.is_open(),
+            },
+            revision: row.revision,
+        })
+    }
+}
+
+impl Store {
+    pub fn new(pool: PgPool) -> Self {
+        Self(pool)
+    }
+
+    pub fn pool(&self) -> PgPool {
+        self.0.clone()
+    }
+
+    pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.0.begin().await
+    }
+
+    /// All friendships of a user, oldest first.
+    pub async fn of_user(&self, user: UserId) -> sqlx::Result<Vec<Friendship>> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT * FROM friendships WHERE from_user = $1
+             UNION ALL
+             SELECT * FROM friendships WHERE to_user = $1
+             ORDER BY date_created, id",
+        )
+        .bind(user.0)
+        .fetch_all(&self.0)
+        .await?;
+        rows.into_iter()
+            .map(|row| FriendshipState::try_from(row).map(|state| state.friendship))
+            .collect()
+    }
+
+    pub async fn get(&self, id: FriendshipId) -> sqlx::Result<Option<FriendshipState>> {
+        let row: Option<Row> = sqlx::query_as("SELECT * FROM friendships WHERE id = $1")
+            .bind(id.0)
+            .fetch_optional(&self.0)
+            .await?;
+        row.map(FriendshipState::try_from).transpose()
+    }
+}
+
+/// Adds a friendship; `None` when the pair has one, whoever asked.
+pub async fn insert(
+    tx: &mut Transaction<'_, Postgres>,
+    from: UserId,
+    to: UserId,
+    status: Status,
+) -> sqlx::Result<Option<FriendshipState>> {
+    let row: Option<Row> = sqlx::query_as(
+        "INSERT INTO friendships (id, from_user, to_user, status_from_user, status_to_user)
+         VALUES ($1, $2, $3, $4, 'pending')
+         ON CONFLICT (least(from_user, to_user), greatest(from_user, to_user)) DO NOTHING
+         RETURNING *",
+    )
+    .bind(Uuid::now_v7())
+    .bind(from.0)
+    .bind(to.0)
+    .bind(status.as_str())
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(FriendshipState::try_from).transpose()
+}
+
+/// The friendship, locked until the transaction ends.
+pub async fn lock(
+    tx: &mut Transaction<'_, Postgres>,
+    id: FriendshipId,
+) -> sqlx::Result<Option<FriendshipState>> {
+    let row: Option<Row> = sqlx::query_as("SELECT * FROM friendships WHERE id = $1 FOR UPDATE")
+        .bind(id.0)
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(FriendshipState::try_from).transpose()
+}
+
+pub async fn set_statuses(
+    tx: &mut Transaction<'_, Postgres>,
+    id: FriendshipId,
+    statuses: Statuses,
+) -> sqlx::Result<FriendshipState> {
+    let row: Row = sqlx::query_as(
+        "UPDATE friendships
+         SET status_from_user = $2, status_to_user = $3, revision = revision + 1
+         WHERE id = $1 RETURNING *",
+    )
+    .bind(id.0)
+    .bind(statuses.from.as_str())
+    .bind(statuses.to.as_str())
+    .fetch_one(&mut **tx)
+    .await?;
+    row.try_into()
+}
+
+/// Adds the event of a change, and the notices to both users' connections.
+pub async fn announce(
+    tx: &mut Transaction<'_, Postgres>,
+    event: FriendshipEvent,
+    shown: &Friendship<UserCard>,
+) -> sqlx::Result<()> {
+    for user in [shown.from_user.id, shown.to_user.id] {
+        let notice = Event::new(UserNotice::FriendshipUpdate {
+            friendship: shown.clone(),
+        });
+        outbox::push_notice(tx, notice.id, &subject::notify_user(user), &notice).await?;
+    }
+    let subject = subject::friendship_event(shown.id, event.name());
+    let event = Event::new(event);
+    outbox::push(tx, event.id, &subject, &event).await
+}

@@ -1,0 +1,198 @@
+//! From the log to `chat.friendship.<id>.log`: live delivery and the stream `CHAT` at once.
+//!
+//! Entries are published the moment their batch is committed. Until the stream has confirmed all
+//! of a batch, its outbox row says so, and the row's entries are read from the log and published
+//! again: after a crash between commit and publish, and after the broker was away.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use natter_bus::{Bus, PendingAck};
+use natter_protocol::{
+    FriendshipId,
+    event::{LogEvent, LogTag, VERSION},
+    subject,
+};
+use natter_service::Process;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    plan::Entry,
+    store::{OutboxRow, Store},
+};
+
+/// Batches whose confirmation is awaited; past it the outbox takes care of them.
+const AWAITED: usize = 1_000;
+/// How often rows that were not confirmed are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// From this age on, in seconds, a row is not just on its way.
+const OVERDUE_SECONDS: f64 = 4.0;
+const SWEEP_ROWS: i64 = 100;
+/// Entries read from the log at a time when a row is published again.
+const SWEEP_ENTRIES: i64 = 200;
+/// How long a published row is kept, in seconds: the broker has flushed it by then.
+const KEEP_SECONDS: f64 = 3600.0;
+const CLEAN_EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Clone)]
+pub struct Feed {
+    bus: Bus,
+    awaited: mpsc::Sender<Batch>,
+}
+
+/// A batch on its way into the stream.
+struct Batch {
+    outbox_id: i64,
+    acks: Vec<PendingAck>,
+}
+
+impl Feed {
+    pub fn start(store: &Store, bus: &Bus, process: &Process) -> Self {
+        let (awaited, batches) = mpsc::channel(AWAITED);
+        process.tasks.spawn(confirm(batches, store.clone()));
+        let sweep = sweep(store.clone(), bus.clone());
+        let stop = process.shutdown.clone();
+        process.tasks.spawn(async move {
+            tokio::select! {
+                () = sweep => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Self {
+            bus: bus.clone(),
+            awaited,
+        }
+    }
+
+    /// Publishes a committed batch. What cannot be sent now is sent again from the outbox.
+    pub async fn publish(&self, outbox_id: i64, entries: Vec<Entry>) {
+        let mut acks = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match send(&self.bus, &event_of(entry)).await {
+                Ok(ack) => acks.push(ack),
+                Err(error) => {
+                    tracing::warn!("a batch waits in the outbox: {error:#}");
+                    return;
+                }
+            }
+        }
+        if self.awaited.try_send(Batch { outbox_id, acks }).is_err() {
+            tracing::debug!(outbox_id, "too many batches await the broker's word");
+        }
+    }
+}
+
+async fn send(bus: &Bus, event: &LogEvent) -> anyhow::Result<PendingAck> {
+    anyhow::ensure!(bus.is_connected(), "the broker is away");
+    let payload: Bytes = serde_json::to_vec(event)?.into();
+    let id = event.id.to_string();
+    Ok(bus
+        .store(subject::chat_log(event.channel), &id, payload)
+        .await?)
+}
+
+fn event_of(entry: Entry) -> LogEvent {
+    LogEvent {
+        id: entry.id,
+        tag: LogTag::Log,
+        time: entry.at,
+        version: VERSION,
+        channel: entry.message.friendship,
+        seq: entry.seq,
+        kind: entry.kind,
+        members: entry.members,
+        message: entry.message,
+    }
+}
+
+/// Marks the outbox rows of batches that the stream has confirmed. Ends with the last sender.
+async fn confirm(mut batches: mpsc::Receiver<Batch>, store: Store) {
+    while let Some(batch) = batches.recv().await {
+        if all_confirmed(batch.acks).await
+            && let Err(error) = store.published(&[batch.outbox_id]).await
+        {
+            tracing::debug!(%error, "a published batch will be published again");
+        }
+    }
+}
+
+async fn all_confirmed(acks: Vec<PendingAck>) -> bool {
+    for ack in acks {
+        if let Err(error) = ack.confirmed().await {
+            tracing::warn!(%error, "the stream has not confirmed a batch");
+            return false;
+        }
+    }
+    true
+}
+
+/// Publishes what was not confirmed in time, at once when the broker is back.
+async fn sweep(store: Store, bus: Bus) {
+    let mut missed = bus.missed();
+    let mut cleaned = Instant::now();
+    let mut overdue = 0.0;
+    loop {
+        if let Err(error) = sweep_once(&store, &bus, overdue).await {
+            tracing::info!("the outbox waits: {error:#}");
+        }
+        if cleaned.elapsed() > CLEAN_EVERY {
+            cleaned = Instant::now();
+            if let Err(error) = store.clean_outbox(KEEP_SECONDS).await {
+                tracing::warn!(%error, "published outbox rows could not be deleted");
+            }
+        }
+        tokio::select! {
+            () = sleep(SWEEP_EVERY) => overdue = OVERDUE_SECONDS,
+            changed = missed.changed() => match changed {
+                // Whatever was on its way when the broker went is lost.
+                Ok(()) => overdue = 0.0,
+                Err(_) => sleep(SWEEP_EVERY).await,
+            },
+        }
+    }
+}
+
+async fn sweep_once(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<()> {
+    loop {
+        let rows = store.unpublished(SWEEP_ROWS, overdue).await?;
+        metrics::gauge!("outbox_overdue").set(rows.len() as f64);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        anyhow::ensure!(bus.is_connected(), "the broker is away");
+        let mut done = Vec::new();
+        for row in rows {
+            publish_again(store, bus, &row).await?;
+            done.push(row.id);
+        }
+        store.published(&done).await?;
+        tracing::info!(batches = done.len(), "published from the outbox");
+    }
+}
+
+async fn publish_again(store: &Store, bus: &Bus, row: &OutboxRow) -> anyhow::Result<()> {
+    let ranges = row.channels.iter().zip(&row.first_seqs).zip(&row.last_seqs);
+    for ((channel, first), last) in ranges {
+        let Some(channel) = store.channel(FriendshipId(*channel)).await? else {
+            continue;
+        };
+        let mut after = first.unsigned_abs() - 1;
+        let last = last.unsigned_abs();
+        while after < last {
+            let events = store.after(&channel, after, SWEEP_ENTRIES).await?;
+            anyhow::ensure!(!events.is_empty(), "the log of {} has a hole", channel.id);
+            let mut acks = Vec::new();
+            for event in events.iter().filter(|event| event.seq <= last) {
+                acks.push(send(bus, event).await?);
+            }
+            for ack in acks {
+                ack.confirmed().await?;
+            }
+            after = events.last().map_or(last, |event| event.seq);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The log of every channel: stored, then acknowledged and delivered.
+//!
+//! Sends are requests on `send.friendship.<id>`. [`commit`] gathers what is waiting into one
+//! transaction, gives each entry its `seq` there, and only then answers; [`feed`] publishes what
+//! was committed to `chat.friendship.<id>.log`, and again until the broker has confirmed it.
+//! Who is in a channel and whether it is open is a projection of the friendship service's events;
+//! a channel that is not known is asked for. Owner of the schema `messages`, the stream `CHAT`
+//! and the calls `rpc.messages.*`.
+
+mod channel;
+mod commit;
+mod config;
+mod error;
+mod events;
+mod feed;
+mod history;
+mod http;
+mod marks;
+mod plan;
+mod store;
+
+use axum::{Router, extract::FromRef};
+use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
+use natter_bus::{Bus, BusSettings, Stream, ensure_stream};
+use natter_service::Process;
+
+pub use config::Settings;
+
+use crate::{channel::Channels, commit::Committer, feed::Feed, marks::Marker, store::Store};
+
+const SCHEMA: &str = "messages";
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+#[derive(Clone, FromRef)]
+struct Messages {
+    store: Store,
+    channels: Channels,
+    committer: Committer,
+    marker: Marker,
+    verifier: Verifier,
+    bus: Bus,
+}
+
+/// Sets the service up and returns its routes.
+pub async fn start(
+    settings: Settings,
+    bus: &BusSettings,
+    auth: &AuthSettings,
+    process: &Process,
+) -> anyhow::Result<Router> {
+    let pool = natter_pg::connect(
+        &settings.messages_database_url,
+        SCHEMA,
+        settings.messages_database_connections,
+        &MIGRATIONS,
+    )
+    .await?;
+    let bus = Bus::connect(bus, "natter-messages").await?;
+    ensure_stream(&bus, Stream::Chat).await?;
+    ensure_stream(&bus, Stream::DeadLetters).await?;
+
+    let verifier = Verifier::new(auth);
+    follow_keys(&verifier, &bus, process);
+    follow_revocations(&verifier, &bus, process);
+    let store = Store::new(pool.clone());
+    let channels = Channels::new(store.clone(), bus.clone());
+    let feed = Feed::start(&store, &bus, process);
+    let messages = Messages {
+        committer: Committer::start(&store, &channels, feed, process),
+        marker: Marker::start(&store, &channels, &bus, process),
+        store,
+        channels,
+        verifier,
+        bus: bus.clone(),
+    };
+    events::start(&messages, process).await?;
+    process
+        .health
+        .require("database", move || natter_pg::is_ready(pool.clone()));
+    process
+        .health
+        .require("broker", move || std::future::ready(bus.is_connected()));
+    Ok(http::router(messages, &process.settings))
+}

@@ -1,0 +1,171 @@
+//! Receipts as marks: how far each user has received and seen a channel. Everything that waits is
+//! merged into one statement; marks only move forward, and the ones that moved are told.
+
+use std::collections::{BTreeMap, HashMap};
+
+use natter_bus::Bus;
+use natter_protocol::{
+    FriendshipId, MessageId, UserId,
+    call::{Mark, MarkReply, Refusal},
+    event::{Event, MarkEvent},
+    subject,
+};
+use natter_service::Process;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    channel::{Channel, Channels},
+    error::Error,
+    store::{NewMark, Store},
+};
+
+const QUEUE: usize = 10_000;
+const MAX_BATCH: usize = 500;
+
+#[derive(Clone)]
+pub struct Marker(mpsc::Sender<Incoming>);
+
+struct Incoming {
+    channel: FriendshipId,
+    mark: Mark,
+    reply: oneshot::Sender<MarkReply>,
+}
+
+impl Marker {
+    pub fn start(store: &Store, channels: &Channels, bus: &Bus, process: &Process) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let worker = Worker {
+            store: store.clone(),
+            channels: channels.clone(),
+            bus: bus.clone(),
+        };
+        process.tasks.spawn(worker.run(waiting));
+        Self(queue)
+    }
+
+    /// Moves a mark; the answer comes once it is committed.
+    pub async fn mark(&self, channel: FriendshipId, mark: Mark) -> MarkReply {
+        let (reply, answer) = oneshot::channel();
+        let unavailable = MarkReply::Refused(Refusal::Unavailable);
+        match self.0.try_send(Incoming {
+            channel,
+            mark,
+            reply,
+        }) {
+            Ok(()) => answer.await.unwrap_or(unavailable),
+            Err(_) => unavailable,
+        }
+    }
+}
+
+struct Worker {
+    store: Store,
+    channels: Channels,
+    bus: Bus,
+}
+
+impl Worker {
+    async fn run(self, mut waiting: mpsc::Receiver<Incoming>) {
+        let mut batch = Vec::new();
+        while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            let marks: Vec<(FriendshipId, &Mark)> =
+                batch.iter().map(|one| (one.channel, &one.mark)).collect();
+            let replies = match self.apply(&marks).await {
+                Ok(replies) => replies,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "marks wait");
+                    vec![MarkReply::Refused(Refusal::Unavailable); batch.len()]
+                }
+            };
+            for (incoming, reply) in batch.drain(..).zip(replies) {
+                // Who asked may be gone; the mark stays.
+                let _ = incoming.reply.send(reply);
+            }
+        }
+    }
+
+    async fn apply(&self, batch: &[(FriendshipId, &Mark)]) -> Result<Vec<MarkReply>, Error> {
+        let asked: Vec<(FriendshipId, MessageId)> = batch
+            .iter()
+            .map(|(channel, mark)| (*channel, mark.message))
+            .collect();
+        let channels = self.channels_of(batch).await?;
+        let there = self.store.markable(&asked).await?;
+        let mut moves: BTreeMap<(FriendshipId, UserId), NewMark> = BTreeMap::new();
+        let mut newest: HashMap<(FriendshipId, UserId), MessageId> = HashMap::new();
+        let mut replies = Vec::with_capacity(batch.len());
+        for (id, mark) in batch {
+            let is_member = channels
+                .get(id)
+                .is_some_and(|channel| channel.has(mark.user));
+            if !is_member || !there.contains(&(*id, mark.message)) {
+                replies.push(MarkReply::Refused(match is_member {
+                    true => Refusal::MessageNotFound,
+                    false => Refusal::NotAMember,
+                }));
+                continue;
+            }
+            let seq = mark.message.seq();
+            let key = (*id, mark.user);
+            let moved = moves.entry(key).or_insert(NewMark {
+                received_seq: 0,
+                seen_seq: 0,
+            });
+            // Seen implies received.
+            moved.received_seq = moved.received_seq.max(seq);
+            if mark.seen {
+                moved.seen_seq = moved.seen_seq.max(seq);
+            }
+            let known = newest.entry(key).or_insert(mark.message);
+            if known.seq() < seq {
+                *known = mark.message;
+            }
+            replies.push(MarkReply::Done);
+        }
+        if !moves.is_empty() {
+            self.store_and_tell(&moves, &newest).await?;
+        }
+        Ok(replies)
+    }
+
+    async fn store_and_tell(
+        &self,
+        moves: &BTreeMap<(FriendshipId, UserId), NewMark>,
+        newest: &HashMap<(FriendshipId, UserId), MessageId>,
+    ) -> Result<(), Error> {
+        for moved in self.store.move_marks(moves).await? {
+            let (channel, user) = (FriendshipId(moved.friendship_id), UserId(moved.user_id));
+            let Some(message) = newest.get(&(channel, user)) else {
+                continue;
+            };
+            let event = Event::new(MarkEvent {
+                channel,
+                user,
+                received_seq: moved.received_seq.unsigned_abs(),
+                seen_seq: moved.seen_seq.unsigned_abs(),
+                message: *message,
+            });
+            if let Err(error) = self.bus.publish(subject::chat_mark(channel), &event).await {
+                // Not kept: Postgres has the mark, and the next one tells it.
+                tracing::debug!(%error, "a mark was not told");
+            }
+        }
+        Ok(())
+    }
+
+    async fn channels_of(
+        &self,
+        batch: &[(FriendshipId, &Mark)],
+    ) -> Result<HashMap<FriendshipId, Channel>, Error> {
+        let ids: Vec<_> = batch.iter().map(|(channel, _)| channel.0).collect();
+        let mut channels = self.store.channels(&ids).await?;
+        for (id, _) in batch {
+            if !channels.contains_key(id)
+                && let Some(channel) = self.channels.refresh(*id).await?
+            {
+                channels.insert(*id, channel);
+            }
+        }
+        Ok(channels)
+    }
+}

@@ -1,0 +1,270 @@
+//! What a batch of sends becomes: the rules of the log, without a database.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::digest;
+use natter_protocol::{
+    FriendshipId, MessageId, Timestamp, UserId,
+    call::{Refusal, Send, SendReply, SendWhat, Stored},
+    message::{Kind, Message},
+};
+
+use crate::channel::Channel;
+
+/// A client's name for a send, unique for ever within a channel and sender.
+pub type ClientKey = (FriendshipId, UserId, String);
+
+/// An entry that a client key was used for.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub digest: i64,
+    pub stored: Stored,
+}
+
+/// A message that a batch edits, deletes or replies to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub seq: u64,
+    pub edit_seq: Option<u64>,
+    pub message: Message,
+}
+
+/// What the database knows of everything that a batch touches, with its channels locked.
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub channels: HashMap<FriendshipId, Channel>,
+    pub known: HashMap<ClientKey, Known>,
+    pub targets: HashMap<(FriendshipId, MessageId), Target>,
+}
+
+/// An entry to insert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub id: MessageId,
+    pub seq: u64,
+    pub kind: Kind,
+    pub position: u64,
+    pub at: Timestamp,
+    pub client_id: Option<String>,
+    pub digest: i64,
+    pub content: String,
+    pub target_seq: Option<u64>,
+    /// Of an edit: the one before.
+    pub edit_seq: Option<u64>,
+    pub members: [UserId; 2],
+    /// The message as it is from this entry on.
+    pub message: Message,
+}
+
+/// What one send becomes.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// To be stored; the answer holds once it is.
+    Store(Box<Entry>, Stored),
+    /// Nothing to store.
+    Answer(SendReply),
+    /// The friendship service must be asked first.
+    Ask,
+}
+
+/// Decides every send of a batch in order. A send that is refused leaves the others as they are.
+pub struct Plan {
+    facts: Facts,
+    now: Timestamp,
+}
+
+impl Plan {
+    pub fn new(facts: Facts, now: Timestamp) -> Self {
+        Self { facts, now }
+    }
+
+    /// `confirmed`: the friendship service was asked already and what is known is its answer.
+    pub fn decide(&mut self, channel: FriendshipId, send: &Send, confirmed: bool) -> Outcome {
+        match self.try_decide(channel, send, confirmed) {
+            Ok(outcome) => outcome,
+            Err(refusal) => Outcome::Answer(SendReply::Refused(refusal)),
+        }
+    }
+
+    /// The channels as they are after everything decided so far.
+    pub fn channels(self) -> HashMap<FriendshipId, Channel> {
+        self.facts.channels
+    }
+
+    fn try_decide(
+        &mut self,
+        id: FriendshipId,
+        send: &Send,
+        confirmed: bool,
+    ) -> Result<Outcome, Refusal> {
+        let Some(channel) = self.facts.channels.get(&id).copied() else {
+            return match confirmed {
+                true => Err(Refusal::NotAMember),
+                false => Ok(Outcome::Ask),
+            };
+        };
+        if !channel.has(send.sender) {
+            return Err(Refusal::NotAMember);
+        }
+        let digest = digest_of(&send.what);
+        let key = send
+            .client_id
+            .clone()
+            .map(|client_id| (id, send.sender, client_id));
+        if let Some(known) = key.as_ref().and_then(|key| self.facts.known.get(key)) {
+            return match known.digest == digest {
+                true => Ok(Outcome::Answer(SendReply::Ack(Stored {
+                    duplicate: true,
+                    ..known.stored.clone()
+                }))),
+                false => Err(Refusal::ClientIdReused),
+            };
+        }
+        if !channel.is_open {
+            // The projection may be a moment behind the friendship that was just accepted.
+            return match confirmed {
+                true => Err(Refusal::ChannelClosed),
+                false => Ok(Outcome::Ask),
+            };
+        }
+        let entry = self.entry(&channel, send, digest)?;
+        let stored = Stored {
+            message: entry.message.id,
+            seq: entry.seq,
+            created_at: entry.at,
+            duplicate: false,
+        };
+        self.apply(id, &entry);
+        if let Some(key) = key {
+            let stored = stored.clone();
+            self.facts.known.insert(key, Known { digest, stored });
+        }
+        Ok(Outcome::Store(Box::new(entry), stored))
+    }
+
+    fn entry(&self, channel: &Channel, send: &Send, digest: i64) -> Result<Entry, Refusal> {
+        let seq = channel.last_seq + 1;
+        // Never earlier than the entry before: dates are found by halving.
+        let at = self.now.max(channel.last_at);
+        let id = MessageId::assign(at, seq);
+        let entry = |kind, message: Message, target: Option<&Target>| Entry {
+            id,
+            seq,
+            kind,
+            position: channel.messages + u64::from(kind == Kind::Message),
+            at,
+            client_id: send.client_id.clone(),
+            digest,
+            content: message.content.clone(),
+            target_seq: target.map(|target| target.seq),
+            edit_seq: target.and_then(|target| target.edit_seq),
+            members: channel.members,
+            message,
+        };
+        match &send.what {
+            SendWhat::Message { payload, reply_to } => {
+                if let Some(reply_to) = reply_to {
+                    self.target(channel.id, *reply_to)?;
+                }
+                let message = Message {
+                    id,
+                    friendship: channel.id,
+                    sender: send.sender,
+                    content: payload.clone(),
+                    media: Vec::new(),
+                    created_at: at,
+                    client_id: send.client_id.clone(),
+                    reply_to: *reply_to,
+                    edited_at: None,
+                    deleted: false,
+                };
+                Ok(entry(Kind::Message, message, None))
+            }
+            SendWhat::Edit { message, payload } => {
+                let target = self.own_target(channel.id, *message, send.sender)?;
+                let message = Message {
+                    content: payload.clone(),
+                    edited_at: Some(at),
+                    ..target.message.clone()
+                };
+                Ok(entry(Kind::Edited, message, Some(target)))
+            }
+            SendWhat::Delete { message } => {
+                let target = self.own_target(channel.id, *message, send.sender)?;
+                let message = Message {
+                    content: String::new(),
+                    media: Vec::new(),
+                    edited_at: None,
+                    deleted: true,
+                    ..target.message.clone()
+                };
+                Ok(entry(Kind::Deleted, message, Some(target)))
+            }
+        }
+    }
+
+    fn target(&self, channel: FriendshipId, message: MessageId) -> Result<&Target, Refusal> {
+        self.facts
+            .targets
+            .get(&(channel, message))
+            .ok_or(Refusal::MessageNotFound)
+    }
+
+    fn own_target(
+        &self,
+        channel: FriendshipId,
+        message: MessageId,
+        sender: UserId,
+    ) -> Result<&Target, Refusal> {
+        let target = self.target(channel, message)?;
+        match target.message {
+            Message { sender: owner, .. } if owner != sender => Err(Refusal::NotYours),
+            Message { deleted: true, .. } => Err(Refusal::MessageNotFound),
+            _ => Ok(target),
+        }
+    }
+
+    /// Later sends of the batch see what this entry did.
+    fn apply(&mut self, id: FriendshipId, entry: &Entry) {
+        if let Some(channel) = self.facts.channels.get_mut(&id) {
+            channel.last_seq = entry.seq;
+            channel.messages = entry.position;
+            channel.last_at = entry.at;
+        }
+        if let Some(target) = self.facts.targets.get_mut(&(id, entry.message.id)) {
+            target.message = entry.message.clone();
+            target.edit_seq = Some(entry.seq);
+        }
+    }
+}
+
+/// Tells a repeat from another use of the same client key.
+fn digest_of(what: &SendWhat) -> i64 {
+    let mut context = digest::Context::new(&digest::SHA256);
+    match what {
+        SendWhat::Message { payload, reply_to } => {
+            context.update(b"m");
+            if let Some(reply_to) = reply_to {
+                context.update(reply_to.0.as_bytes());
+            }
+            context.update(b"\0");
+            context.update(payload.as_bytes());
+        }
+        SendWhat::Edit { message, payload } => {
+            context.update(b"e");
+            context.update(message.0.as_bytes());
+            context.update(payload.as_bytes());
+        }
+        SendWhat::Delete { message } => {
+            context.update(b"d");
+            context.update(message.0.as_bytes());
+        }
+    }
+    let hash = context.finish();
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.as_ref()[..8]);
+    i64::from_be_bytes(first)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! What a valid account is: the rules of names, addresses and passwords.
+
+use email_address::{EmailAddress, Options};
+use unicode_normalization::UnicodeNormalization;
+
+const MAX_USERNAME_CHARS: usize = 150;
+const MAX_NAME_CHARS: usize = 150;
+const MAX_EMAIL_CHARS: usize = 254;
+const MIN_PASSWORD_CHARS: usize = 8;
+/// Argon2 would take more; nobody types it.
+const MAX_PASSWORD_CHARS: usize = 1_000;
+/// From this share of common text on, a password counts as derived from the name or address.
+const TOO_SIMILAR: f64 = 0.7;
+
+/// A rule that an input breaks, as a sentence for the person who typed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken(pub String);
+
+fn broken<T>(sentence: impl Into<String>) -> Result<T, Broken> {
+    Err(Broken(sentence.into()))
+}
+
+/// A username in its normal form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Username(String);
+
+impl Username {
+    pub fn new(text: &str) -> Result<Self, Broken> {
+        let name: String = text.nfkc().collect();
+        let allowed = |c: char| c.is_alphanumeric() || "@.+-_".contains(c);
+        if name.is_empty()
+            || name.chars().count() > MAX_USERNAME_CHARS
+            || !name.chars().all(allowed)
+        {
+            return broken(
+                "Enter a valid username: 1 to 150 letters, digits and @ . + - _ characters.",
+            );
+        }
+        Ok(Self(name))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn key(&self) -> String {
+        username_key(&self.0)
+    }
+}
+
+/// Equal for names that differ only in case or in how they are written in Unicode. Upper case
+/// rather than lower: it maps both forms of sigma, and `ß` and `ss`, to the same.
+pub fn username_key(text: &str) -> String {
+    text.nfkc()
+        .collect::<String>()
+        .to_uppercase()
+        .nfkc()
+        .collect()
+}
+
+pub fn check_email(email: &str) -> Result<(), Broken> {
+    let options = Options::default()
+        .with_required_tld()
+        .without_display_text()
+        .without_domain_literal();
+    let fine = email.chars().count() <= MAX_EMAIL_CHARS
+        && EmailAddress::parse_with_options(email, options).is_ok();
+    match fine {
+        true => Ok(()),
+        false => broken("Enter a valid email address."),
+    }
+}
+
+/// `field` is the field's name as the client knows it.
+pub fn check_name(field: &str, name: &str) -> Result<(), Broken> {
+    match name.chars().count() > MAX_NAME_CHARS {
+        true => broken(format!("{field} has at most {MAX_NAME_CHARS} characters.")),
+        false => Ok(()),
+    }
+}
+
+pub fn check_password(password: &str, username: &str, email: &str) -> Result<(), Broken> {
+    let chars = password.chars().count();
+    if chars < MIN_PASSWORD_CHARS {
+        return broken(format!(
+            "Password is too short. It must contain at least {MIN_PASSWORD_CHARS} characters."
+        ));
+    }
+    if chars > MAX_PASSWORD_CHARS {
+        return broken(format!(
+            "Password is too long. It may contain at most {MAX_PASSWORD_CHARS} characters."
+        ));
+    }
+    let kinds: [(&str, fn(char) -> bool); 4] = [
+        ("an upper-case letter", char::is_uppercase),
+        ("a lower-case letter", char::is_lowercase),
+        ("a digit", |c| c.is_ascii_digit()),
+        ("a special character", |c| {
+            !c.is_alphanumeric() && !c.is_whitespace()
+        }),
+    ];
+    let missing: Vec<&str> = kinds
+        .iter()
+        .filter(|(_, is_kind)| !password.chars().any(*is_kind))
+        .map(|(name, _)| *name)
+        .collect();
+    if let Some((last, others)) = missing.split_last() {
+        let list = match others {
+            [] => (*last).to_owned(),
+            others => format!("{} and {last}", others.join(", ")),
+        };
+        return broken(format!("Password must contain at least {list}."));
+    }
+    let local = email.split('@').next().unwrap_or_default();
+    for (what, text) in [("username", username), ("email", email), ("email", local)] {
+        if similarity(password, text) >= TOO_SIMILAR {
+            return broken(format!("Password is too similar to the {what}."));
+        }
+    }
+    Ok(())
+}
+
+/// The share of both texts that their longest common run makes up, case aside: 0 to 1.
+fn similarity(a: &str, b: &str) -> f64 {
+    let a: Vec<char> = a.to_lowercase().chars().collect();
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    if b.is_empty() {
+        return 0.0;
+    }
+    let mut runs = vec![0_usize; b.len() + 1];
+    let mut longest = 0;
+    for x in &a {
+        for j in (0..b.len()).rev() {
+            runs[j + 1] = if *x == b[j] { runs[j] + 1 } else { 0 };
+            longest = longest.max(runs[j + 1]);
+        }
+    }
+    (2 * longest) as f64 / (a.len() + b.len()) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usernames() {
+        for good in ["a", "john.doe+x@y_z-1", "Ångström", "用户", "\u{212B}"] {
+            assert!(Username::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a/b", "a\n", "😀", &"x".repeat(151)] {
+            assert!(Username::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(Username::new(&"x".repeat(150)).is_ok());
+    }
+
+    #[test]
+    fn one_key_for_every_way_to_write_a_name() {
+        assert_eq!(username_key("Ångström"), username_key("A\u{30a}NGSTRÖM"));
+        assert_eq!(username_key("ΑΣ"), username_key("ας"));
+        assert_eq!(username_key("ﬁx"), username_key("FIX"));
+        assert_ne!(username_key("a.b"), username_key("a_b"));
+    }
+
+    #[test]
+    fn emails() {
+        for good in ["a@b.co", "john.doe+tag@mail.example.org"] {
+            assert_eq!(check_email(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "a@b",
+            "@b.co",
+            "a@",
+            "a b@c.de",
+            "a@b.co\n",
+            "A <a@b.co>",
+            "a@[1.2.3.4]",
+        ] {
+            assert!(check_email(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn passwords_name_what_is_missing() {
+        let sentence = |password| match check_password(password, "someone", "else@mail.example") {
+            Ok(()) => String::new(),
+            Err(Broken(sentence)) => sentence,
+        };
+        assert_eq!(sentence("Str0ng!pass"), "");
+        assert_eq!(
+            sentence("Ab1!"),
+            "Password is too short. It must contain at least 8 characters."
+        );
+        assert_eq!(
+            sentence("lowercase"),
+            "Password must contain at least an upper-case letter, a digit and a special character."
+        );
+        assert_eq!(
+            sentence("NoDigits!"),
+            "Password must contain at least a digit."
+        );
+        assert_eq!(
+            sentence("Someone1!"),
+            "Password is too similar to the username."
+        );
+        assert_eq!(
+            sentence("Else@mail.example1"),
+            "Password is too similar to the email."
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! Settings of the users service.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, value_parser};
+use natter_pg::DatabaseUrl;
+
+use crate::session::Policy;
+
+/// The longest life of an access token: verifiers remember an ended session for a day.
+const MAX_ACCESS_SECONDS: u64 = 24 * 3600;
+
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Postgres URL of the role that owns the schema users
+    #[arg(
+        long,
+        env = "NATTER_USERS_DATABASE_URL",
+        value_name = "NATTER_USERS_DATABASE_URL"
+    )]
+    pub users_database_url: DatabaseUrl,
+
+    /// Most connections to it
+    #[arg(long, env = "NATTER_USERS_DATABASE_CONNECTIONS", value_name = "NATTER_USERS_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = value_parser!(u32).range(2..))]
+    pub users_database_connections: u32,
+
+    /// Folder of the media store
+    #[arg(long, env = "NATTER_MEDIA_DIR", value_name = "NATTER_MEDIA_DIR")]
+    pub media_dir: PathBuf,
+
+    /// File with the Ed25519 key that signs tokens (PKCS#8 v1, PEM); without it one is made and kept in the schema
+    #[arg(
+        long,
+        env = "NATTER_SIGNING_KEY_FILE",
+        value_name = "NATTER_SIGNING_KEY_FILE"
+    )]
+    pub signing_key_file: Option<PathBuf>,
+
+    /// Life of an access token, in seconds
+    #[arg(long, env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", default_value_t = 15 * 60, value_parser = value_parser!(u64).range(1..=MAX_ACCESS_SECONDS))]
+    access_token_seconds: u64,
+
+    /// Life of a refresh token, in seconds
+    #[arg(long, env = "NATTER_REFRESH_TOKEN_SECONDS", value_name = "NATTER_REFRESH_TOKEN_SECONDS", default_value_t = 30 * 24 * 3600, value_parser = value_parser!(u64).range(1..))]
+    refresh_token_seconds: u64,
+
+    /// Whether refreshing gives a new refresh token
+    #[arg(long, env = "NATTER_ROTATE_REFRESH_TOKENS", value_name = "NATTER_ROTATE_REFRESH_TOKENS", default_value_t = true, action = ArgAction::Set)]
+    rotate_refresh_tokens: bool,
+
+    /// Whether the old refresh token stops working then
+    #[arg(long, env = "NATTER_REVOKE_AFTER_ROTATION", value_name = "NATTER_REVOKE_AFTER_ROTATION", default_value_t = true, action = ArgAction::Set)]
+    revoke_after_rotation: bool,
+
+    /// For how long an exchanged refresh token still gets the same successor, in seconds
+    #[arg(
+        long,
+        env = "NATTER_REFRESH_GRACE_SECONDS",
+        value_name = "NATTER_REFRESH_GRACE_SECONDS",
+        default_value_t = 10
+    )]
+    refresh_grace_seconds: u32,
+}
+
+impl Settings {
+    pub fn access_lifetime(&self) -> Duration {
+        Duration::from_secs(self.access_token_seconds)
+    }
+
+    pub fn refresh_lifetime(&self) -> Duration {
+        Duration::from_secs(self.refresh_token_seconds)
+    }
+
+    pub fn policy(&self) -> Policy {
+        Policy {
+            rotate: self.rotate_refresh_tokens,
+            revoke_rotated: self.revoke_after_rotation,
+            grace: chrono::Duration::seconds(self.refresh_grace_seconds.into()),
+        }
+    }
+}

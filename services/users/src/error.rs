@@ -1,0 +1,102 @@
+//! Everything that can go wrong here, and what the client is told.
+
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use natter_auth::TokenError;
+use natter_service::Problem;
+
+use crate::account::Broken;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("username or password is missing")]
+    CredentialsRequired,
+    #[error("the credentials are wrong")]
+    InvalidCredentials,
+    #[error("the refresh token is missing")]
+    RefreshRequired,
+    #[error("the refresh token does not count")]
+    InvalidRefresh,
+    #[error("the token is not the caller's refresh token")]
+    InvalidToken,
+    #[error("{0}")]
+    Invalid(String),
+    #[error("the username is taken")]
+    UsernameTaken,
+    #[error("the account is gone")]
+    AccountGone,
+    #[error("there is no such image")]
+    ImageNotFound,
+    #[error("too many passwords are being checked")]
+    Busy,
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Http(#[from] Problem),
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    #[error("the media store failed")]
+    MediaStore(#[from] object_store::Error),
+    #[error(transparent)]
+    Internal(anyhow::Error),
+}
+
+impl From<Broken> for Error {
+    fn from(Broken(sentence): Broken) -> Self {
+        Self::Invalid(sentence)
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let unauthorized = |code, text| Problem::new(StatusCode::UNAUTHORIZED, code, text);
+        match error {
+            Error::CredentialsRequired => {
+                Problem::bad_request("credentials_required", "Username and password are required")
+            }
+            Error::InvalidCredentials => unauthorized("invalid_credentials", "Invalid Credentials"),
+            Error::RefreshRequired => {
+                Problem::bad_request("refresh_required", "Refresh token is required")
+            }
+            Error::InvalidRefresh => {
+                unauthorized("invalid_refresh", "Invalid or expired refresh token")
+            }
+            Error::InvalidToken => unauthorized("invalid_token", "Invalid token"),
+            Error::Invalid(sentence) => Problem::bad_request("invalid", sentence),
+            Error::UsernameTaken => Problem::bad_request(
+                "username_taken",
+                "A user with that username already exists.",
+            ),
+            // Its session ended with it.
+            Error::AccountGone => natter_auth::not_valid(),
+            Error::ImageNotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found."),
+            Error::Token(error) => error.into(),
+            Error::Http(problem) => problem,
+            Error::Busy => Problem::unavailable(),
+            Error::Database(error) if natter_pg::is_unavailable(&error) => {
+                tracing::warn!(%error, "the database is unavailable");
+                Problem::unavailable()
+            }
+            Error::MediaStore(error) => {
+                tracing::error!(%error, "the media store failed");
+                Problem::unavailable()
+            }
+            Error::Database(error) => {
+                tracing::error!(%error, "the database refused a statement");
+                Problem::internal()
+            }
+            Error::Internal(error) => {
+                tracing::error!("{error:#}");
+                Problem::internal()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        Problem::from(self).into_response()
+    }
+}

@@ -1,0 +1,88 @@
+//! The door to the broker: the calls that this service answers, and the relay of its outbox.
+
+use natter_bus::{Bus, Calls};
+use natter_pg::outbox;
+use natter_protocol::{
+    UserId,
+    call::{GetJwks, GetUsers, RefreshSession},
+    friendship::UserCard,
+};
+use natter_service::Process;
+
+use crate::{
+    Users,
+    error::Error,
+    http::refresh::{self, Presented},
+    store::Account,
+};
+
+pub async fn start(users: &Users, bus: &Bus, process: &Process) -> anyhow::Result<()> {
+    let calls = Calls::start(
+        bus,
+        "users",
+        process.shutdown.clone(),
+        process.tasks.clone(),
+    )
+    .await?;
+
+    let state = users.clone();
+    calls
+        .answer(move |call: GetUsers| get_many(state.clone(), call))
+        .await?;
+    let state = users.clone();
+    calls
+        .answer(move |call: RefreshSession| refresh_session(state.clone(), call))
+        .await?;
+    let jwks = users.signer.jwks();
+    calls
+        .answer(move |_: GetJwks| std::future::ready(Ok::<_, Error>(jwks.clone())))
+        .await?;
+
+    let bus = bus.clone();
+    process.tasks.spawn(outbox::relay(
+        users.store.pool(),
+        process.shutdown.clone(),
+        move |row| {
+            let bus = bus.clone();
+            async move {
+                let id = row.event_id.to_string();
+                bus.publish_outgoing(row.subject, &id, row.payload, row.durable)
+                    .await
+            }
+        },
+    ));
+    Ok(())
+}
+
+async fn get_many(users: Users, call: GetUsers) -> Result<Vec<UserCard>, Error> {
+    let ids: Vec<_> = call.users.into_iter().map(|UserId(id)| id).collect();
+    let accounts = users.store.accounts(&ids).await?;
+    Ok(accounts.into_iter().map(card).collect())
+}
+
+fn card(account: Account) -> UserCard {
+    UserCard {
+        id: UserId(account.id),
+        personal_image: account.image.as_deref().map(crate::image::path),
+        username: account.username,
+        first_name: account.first_name,
+        last_name: account.last_name,
+        email: account.email,
+    }
+}
+
+/// A refusal is an answer (`None`), a dependency that is down is not.
+async fn refresh_session(
+    users: Users,
+    call: RefreshSession,
+) -> Result<Option<natter_protocol::call::TokenPair>, Error> {
+    let presented = Presented {
+        refresh: &call.refresh,
+        sid: call.sid,
+    };
+    match refresh::exchange(&users, presented).await {
+        Ok(pair) => Ok(Some(pair)),
+        Err(Error::InvalidRefresh) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,39 @@
+//! `POST /api/users/login/`
+
+use axum::{Json, extract::State, http::HeaderMap};
+use natter_protocol::{UserId, call::TokenPair};
+use natter_service::Fields;
+
+use super::user_agent;
+use crate::{Users, account::username_key, error::Error};
+
+pub async fn login(
+    State(users): State<Users>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Json<TokenPair>, Error> {
+    let (Some(username), Some(password)) = (fields.text("username"), fields.text("password"))
+    else {
+        tracing::warn!("login without a username or a password");
+        return Err(Error::CredentialsRequired);
+    };
+    let credentials = users.store.credentials(&username_key(username)).await?;
+    let hash = credentials
+        .as_ref()
+        .map(|known| known.password_hash.as_str());
+    let matches = users.passwords.verify(password, hash).await?;
+    let Some(known) = credentials.filter(|_| matches) else {
+        tracing::warn!(username, "login refused");
+        return Err(Error::InvalidCredentials);
+    };
+    let session = users
+        .store
+        .log_in(UserId(known.id), &user_agent(&headers))
+        .await?;
+    tracing::info!(username, "logged in");
+    Ok(Json(users.signer.pair(
+        session.subject,
+        session.jti,
+        session.issued_at,
+    )?))
+}

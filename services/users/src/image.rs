@@ -1,0 +1,178 @@
+//! Profile images: decoded, scaled down, encoded anew (which drops what cameras write into them),
+//! and kept in the media store under a name that changes with the content.
+
+use std::{fs, io::Cursor, sync::Arc};
+
+use anyhow::Context;
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use image::{
+    DynamicImage, ImageDecoder, ImageFormat, ImageReader, codecs::jpeg::JpegEncoder,
+    imageops::FilterType,
+};
+use natter_protocol::UserId;
+use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
+use tokio::sync::Semaphore;
+
+use crate::{Settings, error::Error};
+
+/// The largest file that is accepted, in bytes.
+pub const MAX_FILE_BYTES: usize = 5 << 20;
+const MAX_PIXELS: u64 = 25_000_000;
+/// Both sides of a stored image are at most this many pixels.
+const MAX_SIDE: u32 = 1_024;
+const JPEG_QUALITY: u8 = 85;
+const FOLDER: &str = "images";
+
+/// Where an image is served, below the public URL.
+pub fn path(name: &str) -> String {
+    format!("/api/users/images/{name}")
+}
+
+#[derive(Clone)]
+pub struct Images {
+    store: Arc<dyn ObjectStore>,
+    decoding: Arc<Semaphore>,
+}
+
+impl Images {
+    pub fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let folder = &settings.media_dir;
+        let fail = || format!("NATTER_MEDIA_DIR={} cannot be written to", folder.display());
+        fs::create_dir_all(folder).with_context(fail)?;
+        let probe = folder.join(".writable");
+        fs::write(&probe, b"").with_context(fail)?;
+        fs::remove_file(&probe).with_context(fail)?;
+        let store = LocalFileSystem::new_with_prefix(folder)
+            .with_context(fail)?
+            .with_fsync(true);
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            store: Arc::new(store),
+            decoding: Arc::new(Semaphore::new(workers)),
+        })
+    }
+
+    /// Stores a user's image; its name.
+    pub async fn put(&self, user: UserId, file: Bytes) -> Result<String, Error> {
+        if file.len() > MAX_FILE_BYTES {
+            return Err(Error::Invalid(format!(
+                "The image is larger than {} MiB.",
+                MAX_FILE_BYTES >> 20
+            )));
+        }
+        let _decoding = self.decoding.acquire().await.map_err(|_| Error::Busy)?;
+        let (encoded, extension) = tokio::task::spawn_blocking(move || normalise(&file))
+            .await
+            .map_err(|error| Error::Internal(error.into()))??;
+        let hash = digest::digest(&digest::SHA256, &encoded);
+        let hash: String = hash.as_ref()[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let name = format!("{user}-{hash}.{extension}");
+        self.store.put(&object(&name), encoded.into()).await?;
+        Ok(name)
+    }
+
+    /// The image and its content type.
+    pub async fn get(&self, name: &str) -> Result<(Bytes, &'static str), Error> {
+        let content_type = match name.rsplit_once('.') {
+            Some((stem, "jpg")) if is_stem(stem) => "image/jpeg",
+            Some((stem, "png")) if is_stem(stem) => "image/png",
+            _ => return Err(Error::ImageNotFound),
+        };
+        let stored = match self.store.get(&object(name)).await {
+            Err(object_store::Error::NotFound { .. }) => return Err(Error::ImageNotFound),
+            stored => stored?,
+        };
+        Ok((stored.bytes().await?, content_type))
+    }
+
+    /// Removes an image that nothing names any more. That it stays is no harm.
+    pub async fn remove(&self, name: &str) {
+        if let Err(error) = self.store.delete(&object(name)).await {
+            tracing::warn!(%error, "an old image could not be removed");
+        }
+    }
+}
+
+fn object(name: &str) -> Path {
+    Path::from_iter([FOLDER, name])
+}
+
+fn is_stem(stem: &str) -> bool {
+    stem.bytes()
+        .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+fn normalise(file: &[u8]) -> Result<(Vec<u8>, &'static str), Error> {
+    let undecodable =
+        || Error::Invalid("The image cannot be read: send a JPEG, PNG, WebP or GIF.".to_owned());
+    let reader = ImageReader::new(Cursor::new(file))
+        .with_guessed_format()
+        .map_err(|_| undecodable())?;
+    let mut decoder = reader.into_decoder().map_err(|_| undecodable())?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(Error::Invalid(format!(
+            "The image has more than {} megapixels.",
+            MAX_PIXELS / 1_000_000
+        )));
+    }
+    let orientation = decoder.orientation().map_err(|_| undecodable())?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|_| undecodable())?;
+    if width.max(height) > MAX_SIDE {
+        image = image.resize(MAX_SIDE, MAX_SIDE, FilterType::Triangle);
+    }
+    image.apply_orientation(orientation);
+    encode(&image).map_err(|error| Error::Internal(error.into()))
+}
+
+/// JPEG, or PNG where something is transparent.
+fn encode(image: &DynamicImage) -> image::ImageResult<(Vec<u8>, &'static str)> {
+    let mut out = Cursor::new(Vec::new());
+    if image.color().has_alpha() {
+        image.to_rgba8().write_to(&mut out, ImageFormat::Png)?;
+        return Ok((out.into_inner(), "png"));
+    }
+    let encoder = JpegEncoder::new_with_quality(&mut out, JPEG_QUALITY);
+    image.to_rgb8().write_with_encoder(encoder)?;
+    Ok((out.into_inner(), "jpg"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn png(width: u32, height: u32) -> Vec<u8> {
+        let mut out = Cursor::new(Vec::new());
+        DynamicImage::new_rgb8(width, height)
+            .write_to(&mut out, ImageFormat::Png)
+            .expect("a png");
+        out.into_inner()
+    }
+
+    #[test]
+    fn large_images_are_scaled_and_keep_their_shape() {
+        let (encoded, extension) = normalise(&png(2048, 512)).expect("an image");
+        assert_eq!(extension, "jpg");
+        let scaled = image::load_from_memory(&encoded).expect("an image");
+        assert_eq!((scaled.width(), scaled.height()), (1024, 256));
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        for file in [&b""[..], b"GIF89a", b"<svg/>", &png(8, 8)[..40]] {
+            assert!(matches!(normalise(file), Err(Error::Invalid(_))));
+        }
+    }
+
+    #[test]
+    fn an_image_of_too_many_pixels_is_refused_before_it_is_decoded() {
+        assert!(matches!(
+            normalise(&png(6_000, 5_000)),
+            Err(Error::Invalid(_))
+        ));
+    }
+}

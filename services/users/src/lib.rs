@@ -1,0 +1,88 @@
+//! Accounts, credentials, sessions and tokens: the only signer of tokens.
+//!
+//! A login is a session with a family of refresh tokens, of which one counts at a time. Ending a
+//! session commits together with its events; the relay then puts it into the bucket of revoked
+//! sessions, which every service watches. Owner of the schema `users`, the stream `USERS`, the
+//! bucket `revoked_sessions` and the calls `rpc.users.*`.
+
+mod account;
+mod config;
+mod error;
+mod events;
+mod http;
+mod image;
+mod password;
+mod session;
+mod store;
+mod token;
+
+use anyhow::Context;
+use axum::{Router, extract::FromRef};
+use natter_auth::{AuthSettings, Verifier, follow_revocations};
+use natter_bus::{Bus, BusSettings, Stream, ensure_revoked_sessions, ensure_stream};
+use natter_service::Process;
+
+pub use config::Settings;
+
+use crate::{image::Images, password::Passwords, store::Store, token::Signer};
+
+const SCHEMA: &str = "users";
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+#[derive(Clone, FromRef)]
+struct Users {
+    store: Store,
+    signer: Signer,
+    verifier: Verifier,
+    passwords: Passwords,
+    images: Images,
+    policy: session::Policy,
+}
+
+/// Sets the service up and returns its routes.
+pub async fn start(
+    settings: Settings,
+    bus: &BusSettings,
+    auth: &AuthSettings,
+    process: &Process,
+) -> anyhow::Result<Router> {
+    let images = Images::open(&settings)?;
+    let pool = natter_pg::connect(
+        &settings.users_database_url,
+        SCHEMA,
+        settings.users_database_connections,
+        &MIGRATIONS,
+    )
+    .await?;
+    let bus = Bus::connect(bus, "natter-users").await?;
+    ensure_stream(&bus, Stream::Users).await?;
+    ensure_stream(&bus, Stream::DeadLetters).await?;
+    ensure_revoked_sessions(&bus, settings.access_lifetime()).await?;
+
+    let store = Store::new(pool.clone());
+    let signer = Signer::start(&settings, auth, &store).await?;
+    let verifier = Verifier::new(auth);
+    verifier
+        .set_keys(signer.jwks())
+        .context("the signing keys cannot be used")?;
+    follow_revocations(&verifier, &bus, process);
+
+    let users = Users {
+        store,
+        signer,
+        verifier,
+        passwords: Passwords::new()?,
+        images,
+        policy: settings.policy(),
+    };
+    events::start(&users, &bus, process).await?;
+    let ready = (pool, bus);
+    process.health.require("database", {
+        let pool = ready.0.clone();
+        move || natter_pg::is_ready(pool.clone())
+    });
+    process
+        .health
+        .require("broker", move || std::future::ready(ready.1.is_connected()));
+    Ok(http::router(users, &process.settings))
+}

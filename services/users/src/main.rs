@@ -1,0 +1,25 @@
+use std::process::ExitCode;
+
+use clap::Args;
+use natter_auth::AuthSettings;
+use natter_bus::BusSettings;
+
+#[derive(Args)]
+struct Settings {
+    #[command(flatten)]
+    bus: BusSettings,
+    #[command(flatten)]
+    auth: AuthSettings,
+    #[command(flatten)]
+    users: natter_users::Settings,
+}
+
+fn main() -> ExitCode {
+    natter_service::run(
+        "natter-users",
+        "Natter's users service: accounts, sessions and tokens.",
+        |settings: Settings, process| async move {
+            natter_users::start(settings.users, &settings.bus, &settings.auth, &process).await
+        },
+    )
+}

@@ -1,0 +1,351 @@
+//! All SQL of the schema `users`.
+
+use chrono::{DateTime, Utc};
+use natter_pg::{outbox, violated_constraint};
+use natter_protocol::{
+    SessionId, Timestamp, UserId,
+    event::{Event, RevokedSession, UserEvent, UserNotice, UserProfile},
+    subject,
+};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::{account::Username, error::Error, session::Family, token::Subject};
+
+/// Serialises the making of the first signing key.
+const SIGNING_KEY_LOCK: i64 = 0x6e61_7474_6572;
+
+#[derive(Clone)]
+pub struct Store(PgPool);
+
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Account {
+    pub id: Uuid,
+    pub username: String,
+    pub email: String,
+    pub first_name: String,
+    pub last_name: String,
+    pub image: Option<String>,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub struct Credentials {
+    pub id: Uuid,
+    pub password_hash: String,
+}
+
+pub struct NewAccount<'a> {
+    pub username: Username,
+    pub email: &'a str,
+    pub password_hash: String,
+    pub first_name: &'a str,
+    pub last_name: &'a str,
+    pub image: Option<String>,
+}
+
+/// What a change of a profile sets; `None` leaves as it is.
+#[derive(Debug, Default)]
+pub struct ProfileChange {
+    pub first_name: Option<String>,
+    pub last_name: Option<String>,
+    pub image: Option<Option<String>>,
+}
+
+/// A login that was just made, with the refresh token that counts.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSession {
+    pub subject: Subject,
+    pub jti: Uuid,
+    pub issued_at: DateTime<Utc>,
+}
+
+/// A live session, locked for the transaction.
+#[derive(Debug, sqlx::FromRow)]
+pub struct LiveSession {
+    refresh_jti: Uuid,
+    pub refresh_issued_at: DateTime<Utc>,
+    previous_jti: Option<Uuid>,
+    rotated_at: Option<DateTime<Utc>>,
+}
+
+impl LiveSession {
+    pub fn family(&self) -> Family {
+        Family {
+            current: self.refresh_jti,
+            previous: self.previous_jti,
+            rotated_at: self.rotated_at,
+        }
+    }
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub struct SigningKey {
+    pub kid: String,
+    pub pkcs8: Vec<u8>,
+}
+
+impl Store {
+    pub fn new(pool: PgPool) -> Self {
+        Self(pool)
+    }
+
+    pub fn pool(&self) -> PgPool {
+        self.0.clone()
+    }
+
+    pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.0.begin().await
+    }
+
+    /// The keys, newest first; `first` is kept where there are none yet.
+    pub async fn signing_keys(&self, first: SigningKey) -> sqlx::Result<Vec<SigningKey>> {
+        let mut tx = self.0.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(SIGNING_KEY_LOCK)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(
+            "INSERT INTO signing_keys (kid, pkcs8)
+             SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM signing_keys)",
+        )
+        .bind(first.kid)
+        .bind(first.pkcs8)
+        .execute(&mut *tx)
+        .await?;
+        let keys = sqlx::query_as("SELECT kid, pkcs8 FROM signing_keys ORDER BY created_at DESC")
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(keys)
+    }
+
+    /// Makes the account and its first session.
+    pub async fn sign_up(
+        &self,
+        new: NewAccount<'_>,
+        user_agent: &str,
+    ) -> Result<NewSession, Error> {
+        let mut tx = self.0.begin().await?;
+        let account: Account = sqlx::query_as(
+            "INSERT INTO accounts
+                 (id, username, username_key, email, password_hash, first_name, last_name, image)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             RETURNING id, username, email, first_name, last_name, image",
+        )
+        .bind(Uuid::now_v7())
+        .bind(new.username.as_str())
+        .bind(new.username.key())
+        .bind(new.email)
+        .bind(new.password_hash)
+        .bind(new.first_name)
+        .bind(new.last_name)
+        .bind(new.image)
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(|error| match violated_constraint(&error) {
+            Some("accounts_username_key") => Error::UsernameTaken,
+            _ => error.into(),
+        })?;
+        let user = profile(&account);
+        push(&mut tx, user.id, UserEvent::Registered { user }).await?;
+        let session = log_in(&mut tx, UserId(account.id), user_agent).await?;
+        tx.commit().await?;
+        Ok(session)
+    }
+
+    pub async fn credentials(&self, username_key: &str) -> sqlx::Result<Option<Credentials>> {
+        sqlx::query_as("SELECT id, password_hash FROM accounts WHERE username_key = $1")
+            .bind(username_key)
+            .fetch_optional(&self.0)
+            .await
+    }
+
+    pub async fn log_in(&self, user: UserId, user_agent: &str) -> sqlx::Result<NewSession> {
+        let mut tx = self.0.begin().await?;
+        let session = log_in(&mut tx, user, user_agent).await?;
+        tx.commit().await?;
+        Ok(session)
+    }
+
+    pub async fn account(&self, user: UserId) -> sqlx::Result<Option<Account>> {
+        sqlx::query_as(
+            "SELECT id, username, email, first_name, last_name, image FROM accounts WHERE id = $1",
+        )
+        .bind(user.0)
+        .fetch_optional(&self.0)
+        .await
+    }
+
+    pub async fn accounts(&self, users: &[Uuid]) -> sqlx::Result<Vec<Account>> {
+        sqlx::query_as(
+            "SELECT id, username, email, first_name, last_name, image
+             FROM accounts WHERE id = ANY($1)",
+        )
+        .bind(users)
+        .fetch_all(&self.0)
+        .await
+    }
+
+    /// Changes the profile; also the name of the image that it had before.
+    pub async fn change_profile(
+        &self,
+        user: UserId,
+        change: ProfileChange,
+    ) -> Result<(Account, Option<String>), Error> {
+        let mut tx = self.0.begin().await?;
+        let previous: Option<Option<String>> =
+            sqlx::query_scalar("SELECT image FROM accounts WHERE id = $1 FOR UPDATE")
+                .bind(user.0)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let previous = previous.ok_or(Error::AccountGone)?;
+        let account: Account = sqlx::query_as(
+            "UPDATE accounts SET
+                 first_name = coalesce($2, first_name),
+                 last_name = coalesce($3, last_name),
+                 image = CASE WHEN $4 THEN $5 ELSE image END
+             WHERE id = $1
+             RETURNING id, username, email, first_name, last_name, image",
+        )
+        .bind(user.0)
+        .bind(change.first_name)
+        .bind(change.last_name)
+        .bind(change.image.is_some())
+        .bind(change.image.flatten())
+        .fetch_one(&mut *tx)
+        .await?;
+        let event = UserEvent::ProfileChanged {
+            user: profile(&account),
+        };
+        push(&mut tx, user, event).await?;
+        tx.commit().await?;
+        Ok((account, previous))
+    }
+
+    pub async fn count(&self, username_key: &str) -> sqlx::Result<u64> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM accounts WHERE position($1 IN username_key) > 0 OR $1 = ''",
+        )
+        .bind(username_key)
+        .fetch_one(&self.0)
+        .await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Those whose username contains the key, by username.
+    pub async fn search(
+        &self,
+        username_key: &str,
+        limit: u64,
+        offset: u64,
+    ) -> sqlx::Result<Vec<Account>> {
+        sqlx::query_as(
+            "SELECT id, username, email, first_name, last_name, image FROM accounts
+             WHERE position($1 IN username_key) > 0 OR $1 = ''
+             ORDER BY username_key LIMIT $2 OFFSET $3",
+        )
+        .bind(username_key)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(i64::try_from(offset).unwrap_or(i64::MAX))
+        .fetch_all(&self.0)
+        .await
+    }
+}
+
+async fn log_in(tx: &mut PgConnection, user: UserId, user_agent: &str) -> sqlx::Result<NewSession> {
+    let session = NewSession {
+        subject: Subject {
+            user,
+            sid: SessionId(Uuid::new_v4()),
+        },
+        jti: Uuid::new_v4(),
+        issued_at: Timestamp::now().utc(),
+    };
+    sqlx::query(
+        "INSERT INTO sessions (sid, user_id, user_agent, refresh_jti, refresh_issued_at)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(session.subject.sid.0)
+    .bind(user.0)
+    .bind(user_agent)
+    .bind(session.jti)
+    .bind(session.issued_at)
+    .execute(tx)
+    .await?;
+    Ok(session)
+}
+
+/// The session, if it is this user's and has not ended. Locked until the transaction ends.
+pub async fn lock_session(
+    tx: &mut PgConnection,
+    subject: Subject,
+) -> sqlx::Result<Option<LiveSession>> {
+    sqlx::query_as(
+        "SELECT refresh_jti, refresh_issued_at, previous_jti, rotated_at FROM sessions
+         WHERE sid = $1 AND user_id = $2 AND ended_at IS NULL FOR UPDATE",
+    )
+    .bind(subject.sid.0)
+    .bind(subject.user.0)
+    .fetch_optional(tx)
+    .await
+}
+
+/// Gives the session a new refresh token in place of `presented`.
+pub async fn rotate(
+    tx: &mut PgConnection,
+    sid: SessionId,
+    presented: Uuid,
+    jti: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE sessions SET refresh_jti = $3, refresh_issued_at = $4, previous_jti = $2,
+             rotated_at = $4, last_used_at = $4
+         WHERE sid = $1",
+    )
+    .bind(sid.0)
+    .bind(presented)
+    .bind(jti)
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Ends a live session: its events, its entry in the bucket and its notice go out with the commit.
+pub async fn end_session(tx: &mut PgConnection, subject: Subject) -> sqlx::Result<()> {
+    let Subject { user, sid } = subject;
+    let ended =
+        sqlx::query("UPDATE sessions SET ended_at = now() WHERE sid = $1 AND ended_at IS NULL")
+            .bind(sid.0)
+            .execute(&mut *tx)
+            .await?;
+    if ended.rows_affected() == 0 {
+        return Ok(());
+    }
+    let entry = RevokedSession {
+        user,
+        revoked_at: Timestamp::now(),
+    };
+    // First what acts, then what tells.
+    outbox::push(tx, Uuid::now_v7(), &natter_bus::put_subject(sid), &entry).await?;
+    let notice = Event::new(UserNotice::SessionEnded { sid });
+    outbox::push_notice(tx, notice.id, &subject::notify_user(user), &notice).await?;
+    push(tx, user, UserEvent::SessionRevoked { user, sid }).await
+}
+
+async fn push(tx: &mut PgConnection, user: UserId, event: UserEvent) -> sqlx::Result<()> {
+    let subject = subject::user_event(user, event.name());
+    let event = Event::new(event);
+    outbox::push(tx, event.id, &subject, &event).await
+}
+
+fn profile(account: &Account) -> UserProfile {
+    UserProfile {
+        id: UserId(account.id),
+        username: account.username.clone(),
+        first_name: account.first_name.clone(),
+        last_name: account.last_name.clone(),
+        personal_image: account.image.as_deref().map(crate::image::path),
+    }
+}

@@ -1,0 +1,181 @@
+//! The keys that sign tokens, and signing.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use aws_lc_rs::signature::Ed25519KeyPair;
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{
+    Algorithm, EncodingKey, Header, encode,
+    jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
+};
+use natter_auth::{AuthSettings, Claims, TokenType};
+use natter_protocol::{SessionId, Timestamp, UserId, call::TokenPair};
+use uuid::Uuid;
+
+use crate::{
+    Settings,
+    error::Error,
+    store::{SigningKey, Store},
+};
+
+/// Signs tokens with the newest key; publishes all of them.
+#[derive(Clone)]
+pub struct Signer(Arc<Inner>);
+
+struct Inner {
+    key: EncodingKey,
+    kid: String,
+    jwks: serde_json::Value,
+    issuer: String,
+    audience: String,
+    access_lifetime: Duration,
+    refresh_lifetime: Duration,
+}
+
+/// Whose token, and of which login.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    pub user: UserId,
+    pub sid: SessionId,
+}
+
+impl Signer {
+    /// Uses the mounted key, else those of the schema, making the first.
+    pub async fn start(
+        settings: &Settings,
+        auth: &AuthSettings,
+        store: &Store,
+    ) -> anyhow::Result<Self> {
+        let keys = match &settings.signing_key_file {
+            Some(path) => {
+                let pem = fs::read(path).with_context(|| {
+                    format!("NATTER_SIGNING_KEY_FILE={} cannot be read", path.display())
+                })?;
+                vec![EncodingKey::from_ed_pem(&pem).with_context(|| {
+                    format!(
+                        "NATTER_SIGNING_KEY_FILE={} is no Ed25519 key",
+                        path.display()
+                    )
+                })?]
+            }
+            None => {
+                let stored = store.signing_keys(generate()?).await?;
+                stored
+                    .iter()
+                    .map(|key| EncodingKey::from_ed_der(&key.pkcs8))
+                    .collect()
+            }
+        };
+        let jwks = keys
+            .iter()
+            .map(public_key)
+            .collect::<anyhow::Result<Vec<Jwk>>>()?;
+        let (Some(key), Some(jwk)) = (keys.into_iter().next(), jwks.first()) else {
+            bail!("there is no signing key");
+        };
+        Ok(Self(Arc::new(Inner {
+            key,
+            kid: jwk.common.key_id.clone().unwrap_or_default(),
+            jwks: serde_json::to_value(JwkSet { keys: jwks })?,
+            issuer: auth.token_issuer.clone(),
+            audience: auth.token_audience.clone(),
+            access_lifetime: settings.access_lifetime(),
+            refresh_lifetime: settings.refresh_lifetime(),
+        })))
+    }
+
+    /// The public keys as a JSON Web Key Set.
+    pub fn jwks(&self) -> serde_json::Value {
+        self.0.jwks.clone()
+    }
+
+    /// An access token from now on.
+    pub fn access(&self, subject: Subject) -> Result<String, Error> {
+        let now = Timestamp::now().utc();
+        self.sign(
+            subject,
+            TokenType::Access,
+            Uuid::new_v4(),
+            now,
+            self.0.access_lifetime,
+        )
+    }
+
+    /// The refresh token `jti` made at `issued_at`: the same arguments give the same token.
+    pub fn refresh(
+        &self,
+        subject: Subject,
+        jti: Uuid,
+        issued_at: DateTime<Utc>,
+    ) -> Result<String, Error> {
+        self.sign(
+            subject,
+            TokenType::Refresh,
+            jti,
+            issued_at,
+            self.0.refresh_lifetime,
+        )
+    }
+
+    /// Both tokens of a session whose refresh token is `jti`.
+    pub fn pair(
+        &self,
+        subject: Subject,
+        jti: Uuid,
+        issued_at: DateTime<Utc>,
+    ) -> Result<TokenPair, Error> {
+        Ok(TokenPair {
+            access: self.access(subject)?,
+            refresh: Some(self.refresh(subject, jti, issued_at)?),
+        })
+    }
+
+    fn sign(
+        &self,
+        subject: Subject,
+        token_type: TokenType,
+        jti: Uuid,
+        issued_at: DateTime<Utc>,
+        lifetime: Duration,
+    ) -> Result<String, Error> {
+        let iat = Timestamp::from(issued_at).unix_seconds();
+        let claims = Claims {
+            token_type,
+            user_id: subject.user,
+            sub: subject.user,
+            sid: subject.sid,
+            jti,
+            iat,
+            exp: iat + lifetime.as_secs(),
+            iss: self.0.issuer.clone(),
+            aud: self.0.audience.clone(),
+        };
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(self.0.kid.clone());
+        encode(&header, &claims, &self.0.key).map_err(|error| Error::Internal(error.into()))
+    }
+}
+
+fn generate() -> anyhow::Result<SigningKey> {
+    // Version 1 of PKCS#8: of version 2 no JWK can be made.
+    let pair = Ed25519KeyPair::generate()
+        .ok()
+        .context("no Ed25519 key could be made")?;
+    let pkcs8 = pair
+        .to_pkcs8v1()
+        .ok()
+        .context("no Ed25519 key could be made")?;
+    let pkcs8 = pkcs8.as_ref().to_vec();
+    let jwk = public_key(&EncodingKey::from_ed_der(&pkcs8))?;
+    let kid = jwk.common.key_id.unwrap_or_default();
+    Ok(SigningKey { kid, pkcs8 })
+}
+
+fn public_key(key: &EncodingKey) -> anyhow::Result<Jwk> {
+    let mut jwk = Jwk::from_encoding_key(key, Algorithm::EdDSA)
+        .context("the signing key is no PKCS#8 version 1 Ed25519 key")?;
+    jwk.common.key_id = Some(jwk.thumbprint(ThumbprintHash::SHA256)?);
+    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+    Ok(jwk)
+}

@@ -1,0 +1,159 @@
+//! Calls between services, over the NATS service API.
+
+use std::{fmt::Display, future::Future, time::Duration};
+
+use anyhow::Context;
+use async_nats::service::{Service, ServiceExt, error::Error as ServiceError};
+use futures_util::StreamExt;
+use natter_protocol::call::Call;
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+use crate::{Bus, RequestError, span_of};
+
+/// How long a caller waits for an answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many calls of one method a replica answers at a time.
+const CONCURRENT_CALLS: usize = 64;
+const ERROR_CODE: &str = "Nats-Service-Error-Code";
+
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("{service}.{method} was not answered")]
+    Request {
+        service: &'static str,
+        method: &'static str,
+        #[source]
+        source: RequestError,
+    },
+    #[error("{service}.{method} failed there with {code}")]
+    Failed {
+        service: &'static str,
+        method: &'static str,
+        code: String,
+    },
+}
+
+impl Bus {
+    /// Calls another service.
+    pub async fn call<C: Call>(&self, call: &C) -> Result<C::Reply, CallError> {
+        let (service, method) = (C::SERVICE, C::METHOD);
+        let fail = |source| CallError::Request {
+            service,
+            method,
+            source,
+        };
+        let payload =
+            serde_json::to_vec(call).map_err(|error| fail(RequestError::Encode(error)))?;
+        let reply = self
+            .request_raw(
+                &format!("rpc.{service}.{method}"),
+                payload.into(),
+                Instant::now() + CALL_TIMEOUT,
+            )
+            .await
+            .map_err(fail)?;
+        if let Some(code) = reply
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(ERROR_CODE))
+        {
+            let code = code.to_string();
+            return Err(CallError::Failed {
+                service,
+                method,
+                code,
+            });
+        }
+        serde_json::from_slice(&reply.payload).map_err(|error| fail(RequestError::Reply(error)))
+    }
+}
+
+/// The calls that one service answers: PING, INFO and STATS come with it.
+pub struct Calls {
+    service: Service,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Calls {
+    pub async fn start(
+        bus: &Bus,
+        name: &'static str,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) -> anyhow::Result<Self> {
+        let service = bus
+            .client
+            .service_builder()
+            .queue_group(name)
+            .start(name, env!("CARGO_PKG_VERSION"))
+            .await
+            .map_err(|error| anyhow::anyhow!(error))
+            .context("the calls cannot be answered")?;
+        Ok(Self {
+            service,
+            stop,
+            tasks,
+        })
+    }
+
+    /// Answers one kind of call until the service stops.
+    pub async fn answer<C, F, Fut, E>(&self, handle: F) -> anyhow::Result<()>
+    where
+        C: Call + Send,
+        F: Fn(C) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<C::Reply, E>> + Send,
+        C::Reply: Send,
+        E: Display,
+    {
+        let endpoint = self
+            .service
+            .group(format!("rpc.{}", C::SERVICE))
+            .endpoint(C::METHOD)
+            .await
+            .map_err(|error| anyhow::anyhow!(error))
+            .with_context(|| format!("rpc.{}.{} cannot be answered", C::SERVICE, C::METHOD))?;
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            endpoint
+                .take_until(stop.cancelled_owned())
+                .for_each_concurrent(CONCURRENT_CALLS, |request| {
+                    let span =
+                        tracing::debug_span!("call", otel.kind = "server", method = C::METHOD);
+                    let span = span_of(&request.message, span);
+                    let handle = &handle;
+                    async move {
+                        let reply = answer_one(&request.message.payload, handle).await;
+                        if let Err(error) = request.respond(reply).await {
+                            tracing::warn!(%error, "a reply could not be sent");
+                        }
+                    }
+                    .instrument(span)
+                })
+                .await;
+        });
+        Ok(())
+    }
+}
+
+async fn answer_one<C, F, Fut, E>(payload: &[u8], handle: &F) -> Result<bytes::Bytes, ServiceError>
+where
+    C: Call,
+    F: Fn(C) -> Fut,
+    Fut: Future<Output = Result<C::Reply, E>>,
+    E: Display,
+{
+    let fail = |code, status: &str| ServiceError {
+        code,
+        status: status.to_owned(),
+    };
+    let call: C = serde_json::from_slice(payload).map_err(|_| fail(400, "malformed request"))?;
+    let reply = handle(call).await.map_err(|error| {
+        tracing::warn!(%error, method = C::METHOD, "a call failed");
+        fail(503, "unavailable")
+    })?;
+    let reply = serde_json::to_vec(&reply).map_err(|_| fail(500, "unencodable reply"))?;
+    Ok(reply.into())
+}

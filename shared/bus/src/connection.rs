@@ -1,0 +1,336 @@
+//! One connection of one service.
+
+use std::{future::IntoFuture, time::Duration};
+
+use anyhow::{Context, bail};
+use async_nats::{
+    Client, ConnectOptions, Event, Message, Request, Subscriber,
+    client::RequestErrorKind,
+    connection::State,
+    jetstream::{self, context::PublishAckFuture, message::PublishMessage},
+};
+use bytes::Bytes;
+use clap::Args;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use crate::trace;
+
+/// How long a start waits for a broker that does not answer yet.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause between two attempts to get a lost connection back.
+const MAX_RECONNECT_PAUSE: Duration = Duration::from_millis(1_000);
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a publish may wait for the client's own queue, and JetStream for its ack.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause before a request that nobody was there to answer is tried again, within its deadline.
+const NO_RESPONDER_PAUSE: Duration = Duration::from_millis(50);
+/// What the contract needs: per-key expiry, and limits that answer at once.
+const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
+
+#[derive(Args, Clone)]
+pub struct BusSettings {
+    /// Comma-separated URLs of the NATS servers
+    #[arg(
+        long,
+        env = "NATTER_NATS_URL",
+        value_name = "NATTER_NATS_URL",
+        default_value = "nats://127.0.0.1:4222"
+    )]
+    nats_url: String,
+
+    /// NATS user
+    #[arg(
+        long,
+        env = "NATTER_NATS_USER",
+        value_name = "NATTER_NATS_USER",
+        requires = "nats_password"
+    )]
+    nats_user: Option<String>,
+
+    /// Password of the NATS user
+    #[arg(
+        long,
+        env = "NATTER_NATS_PASSWORD",
+        value_name = "NATTER_NATS_PASSWORD",
+        requires = "nats_user"
+    )]
+    nats_password: Option<String>,
+}
+
+/// A service's connection to NATS.
+#[derive(Clone)]
+pub struct Bus {
+    pub(crate) client: Client,
+    pub(crate) jetstream: jetstream::Context,
+    missed: watch::Receiver<u64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("nobody answered in time")]
+    Timeout,
+    #[error("the request could not be sent")]
+    Send(#[source] async_nats::RequestError),
+    #[error("the reply cannot be read")]
+    Reply(#[source] serde_json::Error),
+    #[error("the request cannot be encoded")]
+    Encode(#[source] serde_json::Error),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error("the broker did not answer in time")]
+    Timeout,
+    #[error("the message cannot be encoded")]
+    Encode(#[source] serde_json::Error),
+    #[error("the message could not be sent")]
+    Send(#[source] async_nats::PublishError),
+    #[error("the stream did not take the message: {0}")]
+    Stream(#[source] jetstream::context::PublishError),
+}
+
+/// An event that was sent to a stream and not yet confirmed.
+pub struct PendingAck(PublishAckFuture);
+
+impl PendingAck {
+    /// Until the stream has stored the event, or had its time.
+    pub async fn confirmed(self) -> Result<(), PublishError> {
+        match timeout(PUBLISH_TIMEOUT, self.0.into_future()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(PublishError::Stream(error)),
+            Err(_) => Err(PublishError::Timeout),
+        }
+    }
+}
+
+impl Bus {
+    /// Connects, waiting a while for a broker that is still starting.
+    pub async fn connect(settings: &BusSettings, name: &str) -> anyhow::Result<Self> {
+        let (missed_tx, missed) = watch::channel(0);
+        let addresses: Vec<async_nats::ServerAddr> = settings
+            .nats_url
+            .split(',')
+            .map(|url| url.trim().parse())
+            .collect::<Result<_, _>>()
+            .context("NATTER_NATS_URL must look like nats://host:4222")?;
+        let give_up = Instant::now() + CONNECT_PATIENCE;
+        let client = loop {
+            let options = options(settings, name, missed_tx.clone());
+            match options.connect(addresses.as_slice()).await {
+                Ok(client) => break client,
+                Err(_) if Instant::now() < give_up => sleep(RETRY_PAUSE).await,
+                Err(error) => {
+                    return Err(error).context("the NATS server of NATTER_NATS_URL cannot be used");
+                }
+            }
+        };
+        let (major, minor, patch) = MIN_SERVER;
+        if !client.is_server_compatible(major, minor, patch) {
+            bail!(
+                "the NATS server is {}, and {major}.{minor} or newer is needed",
+                client.server_info().version
+            );
+        }
+        let mut jetstream = jetstream::new(client.clone());
+        jetstream.set_timeout(PUBLISH_TIMEOUT);
+        Ok(Self {
+            client,
+            jetstream,
+            missed,
+        })
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Changes whenever messages of core subscriptions may have been lost: after a reconnection,
+    /// and when the client dropped some of a slow subscription.
+    pub fn missed(&self) -> watch::Receiver<u64> {
+        self.missed.clone()
+    }
+
+    /// Tells whoever listens now.
+    pub async fn publish(
+        &self,
+        subject: String,
+        payload: &impl Serialize,
+    ) -> Result<(), PublishError> {
+        let payload = serde_json::to_vec(payload).map_err(PublishError::Encode)?;
+        let sent = self
+            .client
+            .publish_with_headers(subject, trace::headers(), payload.into());
+        timeout(PUBLISH_TIMEOUT, sent)
+            .await
+            .map_err(|_| PublishError::Timeout)?
+            .map_err(PublishError::Send)
+    }
+
+    /// Answers a request that carries a reply subject; one without needs no answer.
+    pub async fn reply(
+        &self,
+        request: &Message,
+        payload: &impl Serialize,
+    ) -> Result<(), PublishError> {
+        match &request.reply {
+            Some(reply) => self.publish(reply.to_string(), payload).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends an event to its stream; the broker's word that it has it comes later.
+    pub async fn store(
+        &self,
+        subject: String,
+        event_id: &str,
+        payload: Bytes,
+    ) -> Result<PendingAck, PublishError> {
+        let message = PublishMessage::build()
+            .payload(payload)
+            .headers(trace::headers())
+            .message_id(event_id);
+        match timeout(
+            PUBLISH_TIMEOUT,
+            self.jetstream.send_publish(subject, message),
+        )
+        .await
+        {
+            Ok(Ok(ack)) => Ok(PendingAck(ack)),
+            Ok(Err(error)) => Err(PublishError::Stream(error)),
+            Err(_) => Err(PublishError::Timeout),
+        }
+    }
+
+    /// Publishes an outbox row: to its stream, or to whoever listens now.
+    pub async fn publish_outgoing(
+        &self,
+        subject: String,
+        event_id: &str,
+        payload: String,
+        durable: bool,
+    ) -> Result<(), PublishError> {
+        if durable {
+            return self
+                .store(subject, event_id, payload.into())
+                .await?
+                .confirmed()
+                .await;
+        }
+        // The client would keep it for later; the outbox does that better.
+        if !self.is_connected() {
+            return Err(PublishError::Timeout);
+        }
+        timeout(
+            PUBLISH_TIMEOUT,
+            self.client.publish(subject, payload.into()),
+        )
+        .await
+        .map_err(|_| PublishError::Timeout)?
+        .map_err(PublishError::Send)
+    }
+
+    /// Asks and waits for the answer until `deadline`. While nobody is there to answer (a service
+    /// restarts, the broker is back before it is) it asks again.
+    pub async fn request<R: DeserializeOwned>(
+        &self,
+        subject: &str,
+        payload: &impl Serialize,
+        deadline: Instant,
+    ) -> Result<R, RequestError> {
+        let payload: Bytes = serde_json::to_vec(payload)
+            .map_err(RequestError::Encode)?
+            .into();
+        let reply = self.request_raw(subject, payload, deadline).await?;
+        serde_json::from_slice(&reply.payload).map_err(RequestError::Reply)
+    }
+
+    pub(crate) async fn request_raw(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Message, RequestError> {
+        loop {
+            let request = Request::new()
+                .payload(payload.clone())
+                .headers(trace::headers())
+                .timeout(None);
+            let sent = self.client.send_request(subject.to_owned(), request);
+            match timeout_at(deadline, sent).await {
+                Ok(Ok(reply)) => return Ok(reply),
+                Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                    if Instant::now() + NO_RESPONDER_PAUSE >= deadline {
+                        return Err(RequestError::Timeout);
+                    }
+                    sleep(NO_RESPONDER_PAUSE).await;
+                }
+                Ok(Err(error)) => return Err(RequestError::Send(error)),
+                Err(_) => return Err(RequestError::Timeout),
+            }
+        }
+    }
+
+    /// Subscribes; the server knows of it when this returns.
+    pub async fn subscribe(&self, subject: String) -> anyhow::Result<Subscriber> {
+        let subscribed = async {
+            let subscriber = self.client.subscribe(subject).await?;
+            self.client.flush().await?;
+            anyhow::Ok(subscriber)
+        };
+        timeout(PUBLISH_TIMEOUT, subscribed)
+            .await
+            .context("the broker did not answer in time")?
+    }
+
+    /// Subscribes as one of a group, of which one gets each message.
+    pub async fn queue_subscribe(&self, subject: &str, group: &str) -> anyhow::Result<Subscriber> {
+        let subscriber = self
+            .client
+            .queue_subscribe(subject.to_owned(), group.to_owned())
+            .await?;
+        self.client.flush().await?;
+        Ok(subscriber)
+    }
+
+    /// Until everything published so far has reached the server.
+    pub async fn flush(&self) {
+        let _ = timeout(PUBLISH_TIMEOUT, self.client.flush()).await;
+    }
+}
+
+fn options(settings: &BusSettings, name: &str, missed: watch::Sender<u64>) -> ConnectOptions {
+    let options = ConnectOptions::new()
+        .name(name)
+        .custom_inbox_prefix(format!("_INBOX.{name}"))
+        .connection_timeout(CONNECT_TIMEOUT)
+        .ping_interval(PING_INTERVAL)
+        .request_timeout(None)
+        .reconnect_delay_callback(|attempt| {
+            (Duration::from_millis(50) * u32::try_from(attempt).unwrap_or(u32::MAX).min(20))
+                .min(MAX_RECONNECT_PAUSE)
+        })
+        .event_callback(move |event| {
+            let missed = missed.clone();
+            async move {
+                match event {
+                    Event::Connected => missed.send_modify(|times| *times += 1),
+                    Event::SlowConsumer(_) => {
+                        metrics::counter!("nats_slow_consumer_total").increment(1);
+                        missed.send_modify(|times| *times += 1);
+                    }
+                    _ => {}
+                }
+                tracing::info!(%event, "nats");
+            }
+        });
+    match (&settings.nats_user, &settings.nats_password) {
+        (Some(user), Some(password)) => options.user_and_password(user.clone(), password.clone()),
+        _ => options,
+    }
+}

@@ -1,0 +1,142 @@
+//! Durable consumers: at least once, and never stuck.
+
+use std::{fmt::Display, future::Future, time::Duration};
+
+use anyhow::Context;
+use async_nats::{
+    HeaderMap,
+    jetstream::{self, AckKind, consumer::pull, message::PublishMessage},
+};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{Bus, Stream, span_of};
+
+/// After this many tries a message goes to the dead letters.
+const MAX_TRIES: i64 = 10;
+const ACK_WAIT: Duration = Duration::from_secs(30);
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const MAX_RETRY: Duration = Duration::from_secs(30);
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Which messages of which stream, remembered under which name.
+#[derive(Clone, Copy)]
+pub struct Consumer {
+    pub stream: Stream,
+    pub durable: &'static str,
+    pub filter: &'static str,
+}
+
+/// Hands each message to `handle` until `stop`: once more when it fails, to the dead letters after
+/// [`MAX_TRIES`]. Replicas with the same durable name share the messages.
+pub async fn consume<T, F, Fut, E>(bus: Bus, consumer: Consumer, stop: CancellationToken, handle: F)
+where
+    T: DeserializeOwned,
+    F: Fn(T) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    let name = consumer.durable;
+    let work = async {
+        loop {
+            match run(&bus, consumer, &handle).await {
+                Ok(()) => tracing::info!(name, "the consumer's messages ended; again"),
+                Err(error) => tracing::info!(name, "the consumer waits: {error:#}"),
+            }
+            sleep(RECONNECT_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn run<T, F, Fut, E>(bus: &Bus, consumer: Consumer, handle: &F) -> anyhow::Result<()>
+where
+    T: DeserializeOwned,
+    F: Fn(T) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    let stream = bus
+        .jetstream
+        .get_stream_no_info(consumer.stream.name())
+        .await?;
+    let config = pull::Config {
+        durable_name: Some(consumer.durable.to_owned()),
+        filter_subject: consumer.filter.to_owned(),
+        ack_wait: ACK_WAIT,
+        ..pull::Config::default()
+    };
+    let durable = stream
+        .get_or_create_consumer(consumer.durable, config)
+        .await
+        .with_context(|| format!("the stream {} is not there", consumer.stream.name()))?;
+    let mut messages = durable.messages().await?;
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        let span = tracing::debug_span!("consume", otel.kind = "consumer", consumer.durable);
+        let span = span_of(&message.message, span);
+        one(bus, consumer, handle, message).instrument(span).await;
+    }
+    Ok(())
+}
+
+async fn one<T, F, Fut, E>(bus: &Bus, consumer: Consumer, handle: &F, message: jetstream::Message)
+where
+    T: DeserializeOwned,
+    F: Fn(T) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    let result = match serde_json::from_slice(&message.payload) {
+        Ok(event) => handle(event).await.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("the payload cannot be read: {error}")),
+    };
+    let tries = message.info().map_or(1, |info| info.delivered);
+    let ack = match result {
+        Ok(()) => AckKind::Ack,
+        Err(reason) if tries >= MAX_TRIES => match bury(bus, consumer, &message, &reason).await {
+            Ok(()) => AckKind::Term,
+            Err(error) => {
+                tracing::warn!("a dead letter could not be kept: {error:#}");
+                AckKind::Nak(Some(MAX_RETRY))
+            }
+        },
+        Err(reason) => {
+            tracing::warn!(reason, tries, subject = %message.subject, "an event was not processed");
+            let factor = 1 << u32::try_from(tries - 1).unwrap_or(0).min(8);
+            AckKind::Nak(Some((FIRST_RETRY * factor).min(MAX_RETRY)))
+        }
+    };
+    if let Err(error) = message.ack_with(ack).await {
+        tracing::warn!(%error, "an event could not be acknowledged; it will come again");
+    }
+}
+
+async fn bury(
+    bus: &Bus,
+    consumer: Consumer,
+    message: &jetstream::Message,
+    reason: &str,
+) -> anyhow::Result<()> {
+    let stream = consumer.stream.name();
+    tracing::error!(reason, stream, subject = %message.subject, "a dead letter");
+    metrics::counter!("dead_letters_total", "stream" => stream).increment(1);
+    let mut headers = HeaderMap::new();
+    headers.insert("Natter-Subject", message.subject.as_str());
+    headers.insert("Natter-Consumer", consumer.durable);
+    headers.insert("Natter-Reason", reason.replace(['\r', '\n'], " "));
+    let letter = PublishMessage::build()
+        .payload(message.payload.clone())
+        .headers(headers);
+    bus.jetstream
+        .send_publish(format!("dlq.{stream}"), letter)
+        .await?
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! Postgres: the pool, migrations, what a database error means, and the transactional outbox.
+//!
+//! Each service owns one schema and sees nothing else. Deliberately absent: any table but the
+//! outbox, and any knowledge of what travels through it.
+
+mod error;
+pub mod outbox;
+mod pool;
+
+pub use error::{is_unavailable, violated_constraint};
+pub use pool::{DatabaseUrl, connect, is_ready};

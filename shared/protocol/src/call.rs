@@ -1,0 +1,175 @@
+//! Requests between services and their replies.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    FriendshipId, MessageId, SessionId, Timestamp, UserId,
+    event::{FriendshipState, LogEvent},
+    friendship::UserCard,
+};
+
+/// A call `rpc.<service>.<method>`: which request goes where and what comes back.
+pub trait Call: Serialize + for<'de> Deserialize<'de> {
+    const SERVICE: &'static str;
+    const METHOD: &'static str;
+    type Reply: Serialize + for<'de> Deserialize<'de>;
+}
+
+macro_rules! call {
+    ($request:ty, $service:literal, $method:literal, $reply:ty) => {
+        impl Call for $request {
+            const SERVICE: &'static str = $service;
+            const METHOD: &'static str = $method;
+            type Reply = $reply;
+        }
+    };
+}
+
+/// `rpc.users.get_many`: the cards of those that exist, in no order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GetUsers {
+    pub users: Vec<UserId>,
+}
+call!(GetUsers, "users", "get_many", Vec<UserCard>);
+
+/// `rpc.users.refresh`: a new token pair for the session `sid`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefreshSession {
+    pub sid: SessionId,
+    pub refresh: String,
+}
+call!(RefreshSession, "users", "refresh", Option<TokenPair>);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenPair {
+    pub access: String,
+    /// Absent when refresh tokens are not rotated.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refresh: Option<String>,
+}
+
+/// `rpc.users.jwks`: the public keys, as a JSON Web Key Set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GetJwks {}
+call!(GetJwks, "users", "jwks", serde_json::Value);
+
+/// `rpc.friendships.list_open`: the open channels of a user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListOpen {
+    pub user: UserId,
+}
+call!(ListOpen, "friendships", "list_open", Vec<FriendshipId>);
+
+/// `rpc.friendships.get`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GetFriendship {
+    pub friendship: FriendshipId,
+}
+call!(GetFriendship, "friendships", "get", Option<FriendshipState>);
+
+/// `rpc.messages.heads`: the newest `seq` of each channel; 0 where nothing was sent yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GetHeads {
+    /// At most [`MAX_HEADS`].
+    pub channels: Vec<FriendshipId>,
+}
+call!(GetHeads, "messages", "heads", HashMap<FriendshipId, u64>);
+
+/// How many channels one `rpc.messages.heads` may name.
+pub const MAX_HEADS: usize = 500;
+
+/// `rpc.messages.after`: the log after `after_seq`, oldest first, at most `limit` entries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GetAfter {
+    pub channel: FriendshipId,
+    pub after_seq: u64,
+    /// At most [`MAX_AFTER`].
+    pub limit: u32,
+}
+call!(GetAfter, "messages", "after", Vec<LogEvent>);
+
+/// How many log entries one `rpc.messages.after` may ask for. A reply stays below the broker's
+/// largest message: 100 × 8 KiB of text is 0.8 MiB.
+pub const MAX_AFTER: u32 = 100;
+
+/// A request on `send.friendship.<id>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Send {
+    pub sender: UserId,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client_id: Option<String>,
+    #[serde(flatten)]
+    pub what: SendWhat,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SendWhat {
+    Message {
+        payload: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reply_to: Option<MessageId>,
+    },
+    Edit {
+        message: MessageId,
+        payload: String,
+    },
+    Delete {
+        message: MessageId,
+    },
+}
+
+/// The answer to a [`Send`]: given only once the entry is committed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendReply {
+    Ack(Stored),
+    Refused(Refusal),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    pub message: MessageId,
+    pub seq: u64,
+    pub created_at: Timestamp,
+    /// It was stored by an earlier send with the same `client_id`.
+    pub duplicate: bool,
+}
+
+/// Why a frame or a send was not done. The texts are for people, the names for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    #[error("You are not a member of this channel.")]
+    NotAMember,
+    #[error("This channel is closed.")]
+    ChannelClosed,
+    #[error("There is no such message in this channel.")]
+    MessageNotFound,
+    #[error("Only the sender of a message may change it.")]
+    NotYours,
+    #[error("This client_id was used for something else.")]
+    ClientIdReused,
+    #[error(
+        "Not possible right now; nothing was stored as far as the server knows. Send it again with the same client_id."
+    )]
+    Unavailable,
+}
+
+/// A request on `mark.friendship.<id>`: `user` has received (or seen) everything up to `message`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    pub user: UserId,
+    pub message: MessageId,
+    pub seen: bool,
+}
+
+/// The answer to a [`Mark`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkReply {
+    Done,
+    Refused(Refusal),
+}

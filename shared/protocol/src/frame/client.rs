@@ -1,0 +1,187 @@
+//! What clients send.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use crate::{
+    FriendshipId, MessageId,
+    frame::ErrorCode,
+    message::{MAX_CLIENT_ID_CHARS, MAX_PAYLOAD_BYTES},
+};
+
+/// A frame that is well formed. Whether it is allowed is for others to say.
+#[derive(Debug, PartialEq)]
+pub enum ClientFrame {
+    Friendship(SendFrame),
+    Seen(MarkFrame),
+    Received(MarkFrame),
+    /// The newest `seq` the client has of each channel. The keys are as the client wrote them.
+    Resume(HashMap<String, u64>),
+    Ping,
+}
+
+/// `friendship`
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct SendFrame {
+    pub channel: FriendshipId,
+    pub payload: String,
+    #[serde(default)]
+    pub media: Option<serde_json::Value>,
+    #[serde(default)]
+    pub client_id: Option<String>,
+    #[serde(default)]
+    pub reply_to: Option<MessageId>,
+}
+
+/// `friendship_notification_seen` and `friendship_notification_received`
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct MarkFrame {
+    pub channel: FriendshipId,
+    #[serde(alias = "message_id")]
+    pub message: MessageId,
+}
+
+#[derive(Deserialize)]
+struct ResumeFrame {
+    #[serde(default)]
+    channels: HashMap<String, u64>,
+}
+
+/// Why a text is no frame, with what is known of it.
+#[derive(Debug, PartialEq)]
+pub struct FrameError {
+    pub code: ErrorCode,
+    pub detail: String,
+    pub answers: Option<String>,
+    pub client_id: Option<String>,
+}
+
+/// What every frame may have, read leniently so that an error can name what it answers.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default, rename = "type")]
+    tag: Option<serde_json::Value>,
+    #[serde(default)]
+    client_id: Option<serde_json::Value>,
+}
+
+impl ClientFrame {
+    /// Reads one text frame.
+    pub fn parse(text: &str) -> Result<Self, FrameError> {
+        let head: Head = serde_json::from_str(text).map_err(|error| match error.classify() {
+            Category::Data => FrameError::bare(
+                ErrorCode::InvalidFrame,
+                "A frame is a JSON object with a text field type.",
+            ),
+            Category::Io | Category::Syntax | Category::Eof => {
+                FrameError::bare(ErrorCode::InvalidJson, "The frame is not valid JSON.")
+            }
+        })?;
+        let client_id = head.client_id.and_then(|id| id.as_str().map(str::to_owned));
+        let Some(tag) = head.tag.as_ref().and_then(|tag| tag.as_str()) else {
+            return Err(FrameError {
+                client_id,
+                ..FrameError::bare(
+                    ErrorCode::InvalidFrame,
+                    "A frame is a JSON object with a text field type.",
+                )
+            });
+        };
+        Self::parse_typed(tag, text).map_err(|(code, detail)| FrameError {
+            code,
+            detail,
+            // An echo is bounded, whatever was sent.
+            answers: Some(tag.chars().take(MAX_CLIENT_ID_CHARS).collect()),
+            client_id: client_id.filter(|id| id.chars().count() <= MAX_CLIENT_ID_CHARS),
+        })
+    }
+
+    fn parse_typed(tag: &str, text: &str) -> Result<Self, (ErrorCode, String)> {
+        Ok(match tag {
+            "friendship" => Self::Friendship(read::<SendFrame>(text)?.checked()?),
+            "friendship_notification_seen" => Self::Seen(read(text)?),
+            "friendship_notification_received" => Self::Received(read(text)?),
+            "resume" => Self::Resume(read::<ResumeFrame>(text)?.channels),
+            "ping" => Self::Ping,
+            _ => {
+                return Err((
+                    ErrorCode::UnknownType,
+                    "There is no frame of this type.".into(),
+                ));
+            }
+        })
+    }
+}
+
+impl SendFrame {
+    fn checked(self) -> Result<Self, (ErrorCode, String)> {
+        if let Some(client_id) = &self.client_id {
+            check_client_id(client_id)?;
+        }
+        if self.media.as_ref().is_some_and(|media| !media.is_null()) {
+            return Err((
+                ErrorCode::Unsupported,
+                "Media in frames is not supported by this server yet.".into(),
+            ));
+        }
+        check_payload(&self.payload)?;
+        Ok(self)
+    }
+}
+
+fn check_payload(payload: &str) -> Result<(), (ErrorCode, String)> {
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err((
+            ErrorCode::TooLarge,
+            format!("payload is longer than {MAX_PAYLOAD_BYTES} bytes."),
+        ));
+    }
+    if payload.is_empty() {
+        return invalid("payload is empty.");
+    }
+    check_text("payload", payload)
+}
+
+fn check_client_id(client_id: &str) -> Result<(), (ErrorCode, String)> {
+    let chars = client_id.chars().count();
+    if chars == 0 || chars > MAX_CLIENT_ID_CHARS {
+        return invalid(&format!(
+            "client_id has 1 to {MAX_CLIENT_ID_CHARS} characters."
+        ));
+    }
+    check_text("client_id", client_id)
+}
+
+/// Postgres cannot keep U+0000 in a text.
+fn check_text(field: &str, text: &str) -> Result<(), (ErrorCode, String)> {
+    if text.contains('\0') {
+        return invalid(&format!("{field} contains the character U+0000."));
+    }
+    Ok(())
+}
+
+fn invalid(detail: &str) -> Result<(), (ErrorCode, String)> {
+    Err((ErrorCode::InvalidFrame, detail.to_owned()))
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, (ErrorCode, String)> {
+    serde_json::from_str(text).map_err(|error| {
+        (
+            ErrorCode::InvalidFrame,
+            format!("The frame is not as documented: {error}."),
+        )
+    })
+}
+
+impl FrameError {
+    fn bare(code: ErrorCode, detail: &str) -> Self {
+        Self {
+            code,
+            detail: detail.to_owned(),
+            answers: None,
+            client_id: None,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the gateway sends.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    FriendshipId, MessageId, Timestamp, UserId,
+    call::Refusal,
+    friendship::{Friendship, UserCard},
+    message::Message,
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerFrame {
+    Ready {
+        user: UserId,
+        heartbeat_seconds: u64,
+        channels: HashMap<FriendshipId, u64>,
+    },
+    Resumed {
+        channels: HashMap<FriendshipId, u64>,
+    },
+    Resync {
+        channels: HashMap<FriendshipId, u64>,
+    },
+    Token {
+        access: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        refresh: Option<String>,
+    },
+    FriendshipMessage {
+        channel: FriendshipId,
+        seq: u64,
+        message: Message,
+    },
+    FriendshipMessageEdited {
+        channel: FriendshipId,
+        seq: u64,
+        message: Message,
+    },
+    FriendshipMessageDeleted {
+        channel: FriendshipId,
+        seq: u64,
+        message: Message,
+    },
+    Ack {
+        client_id: Option<String>,
+        channel: FriendshipId,
+        message: MessageId,
+        seq: u64,
+        created_at: Timestamp,
+        duplicate: bool,
+    },
+    ChatFriendshipNotification(Marks),
+    FriendshipUpdate {
+        friendship: Friendship<UserCard>,
+    },
+    Goaway {
+        reconnect_after_ms: u64,
+    },
+    Pong,
+    Error(ServerError),
+}
+
+/// `chat_friendship_notification`: how far `user` has received and seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Marks {
+    pub channel: FriendshipId,
+    pub user: UserId,
+    pub message: MessageId,
+    pub is_received: bool,
+    pub is_seen: bool,
+    pub received_seq: u64,
+    pub seen_seq: u64,
+}
+
+/// `error`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerError {
+    pub code: ErrorCode,
+    pub detail: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub answers: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client_id: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    InvalidJson,
+    InvalidFrame,
+    UnknownType,
+    Unsupported,
+    NotAMember,
+    ChannelClosed,
+    MessageNotFound,
+    NotYours,
+    ClientIdReused,
+    TooLarge,
+    Unavailable,
+}
+
+impl From<Refusal> for ErrorCode {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotAMember => Self::NotAMember,
+            Refusal::ChannelClosed => Self::ChannelClosed,
+            Refusal::MessageNotFound => Self::MessageNotFound,
+            Refusal::NotYours => Self::NotYours,
+            Refusal::ClientIdReused => Self::ClientIdReused,
+            Refusal::Unavailable => Self::Unavailable,
+        }
+    }
+}

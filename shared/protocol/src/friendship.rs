@@ -1,0 +1,79 @@
+//! A friendship and the people in it, as events, calls and clients see them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{FriendshipId, Timestamp, UserId};
+
+/// What one side says about the friendship.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Pending,
+    Accepted,
+    Rejected,
+}
+
+impl Status {
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Accepted, Self::Rejected];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// One friendship, its users as `U`: an id in events and lists, a [`UserCard`] where it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Friendship<U = UserId> {
+    pub id: FriendshipId,
+    /// Who asked.
+    pub from_user: U,
+    /// Who was asked.
+    pub to_user: U,
+    pub status_from_user: Status,
+    pub status_to_user: Status,
+    pub date_created: Timestamp,
+    /// Whether its channel takes messages.
+    pub is_open: bool,
+}
+
+impl<U> Friendship<U> {
+    pub fn map_users<V>(self, mut user: impl FnMut(U) -> V) -> Friendship<V> {
+        Friendship {
+            id: self.id,
+            from_user: user(self.from_user),
+            to_user: user(self.to_user),
+            status_from_user: self.status_from_user,
+            status_to_user: self.status_to_user,
+            date_created: self.date_created,
+            is_open: self.is_open,
+        }
+    }
+}
+
+/// A user as friends see them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserCard {
+    pub id: UserId,
+    /// On the broker the path below the public URL, to clients the absolute URL.
+    pub personal_image: Option<String>,
+    pub username: String,
+    pub first_name: String,
+    pub last_name: String,
+    pub email: String,
+}
+
+impl UserCard {
+    /// The card as clients get it: `personal_image` below `base_url`.
+    pub fn at(mut self, base_url: &str) -> Self {
+        self.personal_image = self.personal_image.map(|path| format!("{base_url}{path}"));
+        self
+    }
+}

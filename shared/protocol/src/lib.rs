@@ -1,0 +1,17 @@
+//! What travels on Natter's wires: ids, WebSocket frames, broker events, calls and subjects.
+//!
+//! Owner of every public name and shape; the services and the test clients use these types on
+//! both ends. Deliberately absent: sockets, NATS, SQL and HTTP. A change here is a change of the
+//! public contract, which is why `tests/wire.rs` freezes each shape in both directions.
+
+pub mod call;
+pub mod event;
+pub mod frame;
+pub mod friendship;
+mod id;
+pub mod message;
+pub mod subject;
+mod time;
+
+pub use id::{FriendshipId, MediaId, MessageId, SessionId, UserId};
+pub use time::Timestamp;

@@ -1,0 +1,124 @@
+//! Every NATS subject, made and read in this one place.
+
+use crate::{FriendshipId, UserId};
+
+/// Sends to store, of every channel.
+pub const ALL_SENDS: &str = "send.friendship.*";
+/// Marks to store, of every channel.
+pub const ALL_MARKS: &str = "mark.friendship.*";
+/// The logs of all channels: what the stream `CHAT` keeps.
+pub const ALL_LOGS: &str = "chat.friendship.*.log";
+/// What the stream `USERS` keeps.
+pub const ALL_USER_EVENTS: &str = "events.users.*.*";
+/// What the stream `FRIENDSHIPS` keeps.
+pub const ALL_FRIENDSHIP_EVENTS: &str = "events.friendships.*.*";
+
+/// The key-value bucket of sessions whose access tokens must no longer be believed.
+pub const REVOKED_SESSIONS: &str = "revoked_sessions";
+
+pub fn send(channel: FriendshipId) -> String {
+    format!("send.friendship.{channel}")
+}
+
+pub fn mark(channel: FriendshipId) -> String {
+    format!("mark.friendship.{channel}")
+}
+
+/// Everything live of one channel.
+pub fn chat(channel: FriendshipId) -> String {
+    format!("chat.friendship.{channel}.*")
+}
+
+pub fn chat_log(channel: FriendshipId) -> String {
+    format!("chat.friendship.{channel}.log")
+}
+
+pub fn chat_mark(channel: FriendshipId) -> String {
+    format!("chat.friendship.{channel}.mark")
+}
+
+pub fn chat_typing(channel: FriendshipId) -> String {
+    format!("chat.friendship.{channel}.typing")
+}
+
+/// `event` is the event's `type`.
+pub fn user_event(user: UserId, event: &str) -> String {
+    format!("events.users.{user}.{event}")
+}
+
+/// `event` is the event's `type`.
+pub fn friendship_event(channel: FriendshipId, event: &str) -> String {
+    format!("events.friendships.{channel}.{event}")
+}
+
+pub fn notify_user(user: UserId) -> String {
+    format!("notify.user.{user}")
+}
+
+/// Where a put of `key` into `bucket` is published.
+pub fn key_value(bucket: &str, key: impl std::fmt::Display) -> String {
+    format!("$KV.{bucket}.{key}")
+}
+
+/// What a `chat.friendship.<id>.*` message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chat {
+    Log,
+    Mark,
+    Typing,
+}
+
+/// Reads a subject of [`chat`]. `None` for anything else.
+pub fn parse_chat(subject: &str) -> Option<(FriendshipId, Chat)> {
+    let (channel, what) = subject.strip_prefix("chat.friendship.")?.split_once('.')?;
+    let what = match what {
+        "log" => Chat::Log,
+        "mark" => Chat::Mark,
+        "typing" => Chat::Typing,
+        _ => return None,
+    };
+    Some((channel.parse().ok()?, what))
+}
+
+/// Reads a subject of [`send`] or [`mark`].
+pub fn parse_channel(subject: &str) -> Option<FriendshipId> {
+    subject.rsplit('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHANNEL: &str = "0192f0c1-2d3e-7000-8000-000000000001";
+
+    #[test]
+    fn what_is_made_is_read_back() {
+        let channel: FriendshipId = CHANNEL.parse().expect("an id");
+        for (subject, what) in [
+            (chat_log(channel), Chat::Log),
+            (chat_mark(channel), Chat::Mark),
+            (chat_typing(channel), Chat::Typing),
+        ] {
+            assert_eq!(parse_chat(&subject), Some((channel, what)));
+        }
+        assert_eq!(parse_channel(&send(channel)), Some(channel));
+        assert_eq!(parse_channel(&mark(channel)), Some(channel));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_refused() {
+        for subject in [
+            "",
+            "chat.friendship",
+            "chat.friendship.x.log",
+            "send.friendship.x",
+        ] {
+            assert_eq!(parse_chat(subject), None, "{subject}");
+            assert_eq!(parse_channel(subject), None, "{subject}");
+        }
+        assert_eq!(
+            parse_chat(&format!("chat.friendship.{CHANNEL}.other")),
+            None
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! Request bodies: JSON, form or multipart, read into one shape.
+
+use std::collections::HashMap;
+
+use axum::{
+    extract::{FromRequest, Multipart, Request, rejection::BytesRejection},
+    http::{StatusCode, header},
+};
+use bytes::Bytes;
+
+use crate::Problem;
+
+/// The top-level fields of a body, however it was encoded. A request without a body has none.
+#[derive(Debug, Default)]
+pub struct Fields(HashMap<String, Value>);
+
+#[derive(Debug)]
+pub enum Value {
+    Text(String),
+    Null,
+    /// A JSON value that is neither text nor null.
+    Json(serde_json::Value),
+    File(Upload),
+}
+
+#[derive(Debug)]
+pub struct Upload {
+    pub filename: String,
+    pub bytes: Bytes,
+}
+
+impl Fields {
+    /// The field, if it is a text that is not empty.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name) {
+            Some(Value::Text(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    fn of_json(bytes: &[u8]) -> Result<Self, Problem> {
+        let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)
+            .map_err(|_| {
+                Problem::bad_request("malformed_body", "The request body is not a JSON object.")
+            })?;
+        Ok(Self(
+            body.into_iter()
+                .map(|(name, value)| {
+                    let value = match value {
+                        serde_json::Value::String(text) => Value::Text(text),
+                        serde_json::Value::Null => Value::Null,
+                        other => Value::Json(other),
+                    };
+                    (name, value)
+                })
+                .collect(),
+        ))
+    }
+
+    fn of_form(bytes: &[u8]) -> Result<Self, Problem> {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes).map_err(|_| {
+            Problem::bad_request("malformed_body", "The request body is not a form.")
+        })?;
+        Ok(Self(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name, Value::Text(value)))
+                .collect(),
+        ))
+    }
+
+    async fn of_multipart(request: Request) -> Result<Self, Problem> {
+        let refuse = |status: StatusCode| match status {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ => Problem::bad_request("malformed_body", "The multipart body is malformed."),
+        };
+        let mut multipart = Multipart::from_request(request, &())
+            .await
+            .map_err(|rejection| refuse(rejection.status()))?;
+        let mut fields = HashMap::new();
+        while let Some(field) = multipart
+            .next_field()
+            .await
+            .map_err(|error| refuse(error.status()))?
+        {
+            let name = field.name().unwrap_or_default().to_owned();
+            let filename = field.file_name().map(str::to_owned);
+            let bytes = field
+                .bytes()
+                .await
+                .map_err(|error| refuse(error.status()))?;
+            let value = match filename {
+                Some(filename) => Value::File(Upload { filename, bytes }),
+                None => Value::Text(String::from_utf8(bytes.into()).map_err(|_| {
+                    Problem::bad_request("malformed_body", "A text field is not UTF-8.")
+                })?),
+            };
+            fields.insert(name, value);
+        }
+        Ok(Self(fields))
+    }
+
+    /// No stored text holds U+0000: Postgres cannot keep it.
+    fn checked(self) -> Result<Self, Problem> {
+        let bad = |value: &Value| matches!(value, Value::Text(text) if text.contains('\0'));
+        match self.0.values().any(bad) {
+            true => Err(Problem::bad_request(
+                "malformed_body",
+                "A text contains the character U+0000.",
+            )),
+            false => Ok(self),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let essence = content_type(&request);
+        if essence.as_deref() == Some("multipart/form-data") {
+            return Self::of_multipart(request).await?.checked();
+        }
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(refuse_bytes)?;
+        match essence.as_deref() {
+            Some("application/json") => Self::of_json(&bytes)?.checked(),
+            Some("application/x-www-form-urlencoded") => Self::of_form(&bytes)?.checked(),
+            None if bytes.is_empty() => Ok(Self::default()),
+            _ => Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "This content type is not supported.",
+            )),
+        }
+    }
+}
+
+/// The content type without its parameters, in lower case.
+fn content_type(request: &Request) -> Option<String> {
+    let value = request.headers().get(header::CONTENT_TYPE)?;
+    // One that is not even text is still one, and no known one.
+    let value = value.to_str().unwrap_or("?");
+    let essence = value.split(';').next().unwrap_or_default();
+    Some(essence.trim().to_ascii_lowercase())
+}
+
+fn refuse_bytes(rejection: BytesRejection) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => Problem::bad_request("malformed_body", "The request body could not be read."),
+    }
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too_large",
+        "The request body is too large.",
+    )
+}

@@ -1,0 +1,118 @@
+//! What surrounds every route: slashes, request ids, spans, metrics, deadlines, error bodies.
+
+use std::{any::Any, time::Instant};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    http::{HeaderName, HeaderValue, Response, StatusCode, Uri, uri::PathAndQuery},
+    middleware::{self, Next},
+    response::IntoResponse,
+};
+use tower::Layer;
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+use tracing::{Instrument, field};
+use uuid::Uuid;
+
+use crate::{ErrorKey, Problem, ProcessSettings, origin::Origins, problem, telemetry::set_parent};
+
+/// The largest request body where a route does not say otherwise.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The longest `X-Request-Id` that is taken over.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A service's routes with the contract's rules for every endpoint around them. Routes are
+/// declared with their trailing slash; the path without it answers the same.
+pub fn wrap(routes: Router, key: ErrorKey, settings: &ProcessSettings) -> Router {
+    let origins = Origins {
+        public_url: settings.public_url.as_deref().map(Into::into),
+        trusted_proxies: settings.trusted_proxies.as_slice().into(),
+    };
+    let routes = routes
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            settings.request_timeout(),
+        ))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::map_response(move |response| async move {
+            problem::render(key, response)
+        }))
+        .layer(middleware::from_fn(observe))
+        .layer(axum::Extension(origins));
+    Router::new().fallback_service(middleware::map_request(append_slash).layer(routes))
+}
+
+/// `/a/b` becomes `/a/b/`; a last segment with a dot is a file's name and stays.
+async fn append_slash(mut request: Request) -> Request {
+    let path = request.uri().path();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    if last.is_empty() || last.contains('.') {
+        return request;
+    }
+    let path_and_query = match request.uri().query() {
+        Some(query) => format!("{path}/?{query}"),
+        None => format!("{path}/"),
+    };
+    let mut parts = request.uri().clone().into_parts();
+    if let Ok(path_and_query) = path_and_query.parse::<PathAndQuery>() {
+        parts.path_and_query = Some(path_and_query);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
+/// Request id, span and metrics.
+async fn observe(request: Request, next: Next) -> Response<Body> {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let request_id = request
+        .headers()
+        .get(REQUEST_ID)
+        .filter(|id| (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.to_str().is_ok())
+        .cloned()
+        .unwrap_or_else(|| {
+            HeaderValue::from_str(&Uuid::new_v4().to_string())
+                .unwrap_or(HeaderValue::from_static("none"))
+        });
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        request_id = request_id.to_str().unwrap_or_default(),
+        %method,
+        route,
+        status = field::Empty,
+    );
+    set_parent(&span, request.headers());
+
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status().as_u16();
+    span.record("status", status);
+    response.headers_mut().insert(REQUEST_ID, request_id);
+    let elapsed = started.elapsed();
+    let _in_span = span.enter();
+    tracing::debug!(elapsed_ms = elapsed.as_millis(), status, "answered");
+    let labels = [
+        ("method", method.as_str().to_owned()),
+        ("route", route),
+        ("status", status.to_string()),
+    ];
+    metrics::counter!("http_requests_total", &labels).increment(1);
+    metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed);
+    response
+}
+
+fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {
+    // The panic hook has logged what and where.
+    Problem::internal().into_response()
+}

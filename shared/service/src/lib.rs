@@ -1,0 +1,27 @@
+//! What every Natter process is made of, once: the `main`, settings, telemetry, health, shutdown,
+//! and the HTTP conventions of the contract (error bodies, request ids, body reading, paging).
+//!
+//! Deliberately absent: NATS, Postgres and anything about chat. A service hands [`run`] a function
+//! that sets it up and returns its router; everything from the signal handler to the last log
+//! line is here.
+
+mod body;
+mod health;
+mod http;
+mod origin;
+mod paging;
+mod problem;
+mod query;
+mod run;
+mod settings;
+mod telemetry;
+
+pub use body::{Fields, Upload, Value};
+pub use health::Health;
+pub use http::wrap;
+pub use origin::BaseUrl;
+pub use paging::{Page, Paged};
+pub use problem::{ErrorKey, Problem};
+pub use query::Params;
+pub use run::{Process, run};
+pub use settings::{LogFormat, ProcessSettings};

@@ -1,0 +1,159 @@
+//! Numbered pages: `page` from 1, `page_size` 1 to 100.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, Uri, request::Parts},
+};
+use serde::Serialize;
+
+use crate::{BaseUrl, Params, Problem};
+
+const DEFAULT_PAGE_SIZE: u64 = 10;
+const MAX_PAGE_SIZE: u64 = 100;
+
+/// The page that a request asks for, and what its links are made of.
+#[derive(Debug)]
+pub struct Page {
+    number: u64,
+    size: u64,
+    base: String,
+    uri: Uri,
+    params: Params,
+}
+
+/// A page as clients get it.
+#[derive(Debug, Serialize)]
+pub struct Paged<T> {
+    pub count: u64,
+    pub next: Option<String>,
+    pub previous: Option<String>,
+    pub results: Vec<T>,
+}
+
+impl Page {
+    /// How many rows come before this page. Saturates: such a page is past any end.
+    pub fn offset(&self) -> u64 {
+        (self.number - 1).saturating_mul(self.size)
+    }
+
+    /// How many rows it has at most.
+    pub fn limit(&self) -> u64 {
+        self.size
+    }
+
+    /// Refuses a page past the end of `count` rows. Page 1 of nothing is fine.
+    pub fn check(&self, count: u64) -> Result<(), Problem> {
+        if self.number > 1 && self.offset() >= count {
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "invalid_page",
+                "Invalid page.",
+            ));
+        }
+        Ok(())
+    }
+
+    pub fn of<T>(self, count: u64, results: Vec<T>) -> Paged<T> {
+        let more = self.offset().saturating_add(self.size) < count;
+        Paged {
+            count,
+            next: more.then(|| self.link(self.number + 1)),
+            previous: (self.number > 1).then(|| self.link(self.number - 1)),
+            results,
+        }
+    }
+
+    /// This request with another `page`; every other parameter stays.
+    fn link(&self, number: u64) -> String {
+        let mut pairs: Vec<(&str, String)> = self
+            .params
+            .0
+            .iter()
+            .filter(|(key, _)| key != "page")
+            .map(|(key, value)| (key.as_str(), value.clone()))
+            .collect();
+        pairs.push(("page", number.to_string()));
+        let query = serde_urlencoded::to_string(pairs).unwrap_or_default();
+        format!("{}{}?{query}", self.base, self.uri.path())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Page {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = Params::from_request_parts(parts, state).await?;
+        let Ok(BaseUrl(base)) = BaseUrl::from_request_parts(parts, state).await;
+        Ok(Self {
+            number: positive(params.get("page"), 1)?,
+            size: positive(params.get("page_size"), DEFAULT_PAGE_SIZE)?.min(MAX_PAGE_SIZE),
+            base,
+            uri: parts.uri.clone(),
+            params,
+        })
+    }
+}
+
+/// A decimal number of at least 1. One too long for the machine is as large as can be.
+fn positive(text: Option<&str>, default: u64) -> Result<u64, Problem> {
+    let Some(text) = text else { return Ok(default) };
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Problem::invalid_query());
+    }
+    match text.parse().unwrap_or(u64::MAX - 1) {
+        0 => Err(Problem::invalid_query()),
+        number => Ok(number.min(u64::MAX - 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(number: u64, size: u64, query: &str) -> Page {
+        Page {
+            number,
+            size,
+            base: "http://chat.example".into(),
+            uri: format!("/api/users/?{query}").parse().expect("a uri"),
+            params: Params(serde_urlencoded::from_str(query).expect("a query")),
+        }
+    }
+
+    #[test]
+    fn links_keep_every_other_parameter() {
+        let paged = page(2, 10, "username=a%20b&page=2").of(21, vec![(); 10]);
+        assert_eq!(
+            paged.next.as_deref(),
+            Some("http://chat.example/api/users/?username=a+b&page=3")
+        );
+        assert_eq!(
+            paged.previous.as_deref(),
+            Some("http://chat.example/api/users/?username=a+b&page=1")
+        );
+    }
+
+    #[test]
+    fn the_last_full_page_has_no_next() {
+        let paged = page(2, 10, "").of(20, vec![(); 10]);
+        assert_eq!(paged.next, None);
+    }
+
+    #[test]
+    fn only_page_one_of_nothing_exists() {
+        assert!(page(1, 10, "").check(0).is_ok());
+        assert!(page(2, 10, "").check(10).is_err());
+        assert!(page(2, 10, "").check(11).is_ok());
+        assert!(page(u64::MAX - 1, 100, "").check(u64::MAX - 1).is_err());
+    }
+
+    #[test]
+    fn numbers_are_decimal_and_from_one() {
+        for bad in ["", "0", "-1", "1.5", "x", "+1", " 1"] {
+            assert!(positive(Some(bad), 1).is_err(), "{bad:?}");
+        }
+        assert_eq!(positive(Some("007"), 1).ok(), Some(7));
+        assert!(positive(Some("99999999999999999999999"), 1).is_ok());
+        assert_eq!(positive(None, 10).ok(), Some(10));
+    }
+}

@@ -1,0 +1,144 @@
+//! The one error answer: a status, a stable `code` and a text, under the key the contract names.
+
+use std::borrow::Cow;
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, Response, StatusCode, header},
+    response::IntoResponse,
+};
+use serde_json::json;
+
+/// Seconds that a client is asked to wait when a dependency is down.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// Under which key an error's text stands in its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKey {
+    /// `{"error": …}`: users, messages
+    Error,
+    /// `{"detail": …}`: friendships, and every authentication failure
+    Detail,
+}
+
+/// An error on its way to a client. [`crate::wrap`] gives it its body.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Problem {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub text: Cow<'static, str>,
+    /// `None`: the service's own.
+    key: Option<ErrorKey>,
+    retry_after: Option<u32>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            code,
+            text: text.into(),
+            key: None,
+            retry_after: None,
+        }
+    }
+
+    pub fn bad_request(code: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, text)
+    }
+
+    pub fn invalid_query() -> Self {
+        Self::bad_request("invalid_query", "Invalid query parameters.")
+    }
+
+    /// An authentication failure: under `detail` in every service, with its challenge.
+    pub fn unauthenticated(code: &'static str, text: &'static str) -> Self {
+        Self {
+            key: Some(ErrorKey::Detail),
+            ..Self::new(StatusCode::UNAUTHORIZED, code, text)
+        }
+    }
+
+    /// A dependency is down.
+    pub fn unavailable() -> Self {
+        Self {
+            retry_after: Some(RETRY_AFTER_SECONDS),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The service is unavailable right now; try again shortly.",
+            )
+        }
+    }
+
+    /// A defect of ours. Says nothing about it to the client.
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "Something went wrong on our side.",
+        )
+    }
+
+    /// The problem that a bare status stands for.
+    fn of_status(status: StatusCode) -> Self {
+        let (code, text) = match status {
+            StatusCode::NOT_FOUND => ("not_found", "Not found."),
+            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "Method not allowed."),
+            StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "The request body is too large."),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+                "unsupported_media_type",
+                "This content type is not supported.",
+            ),
+            StatusCode::SERVICE_UNAVAILABLE => return Self::unavailable(),
+            status if status.is_server_error() => return Self::internal(),
+            _ => ("bad_request", "The request could not be understood."),
+        };
+        Self::new(status, code, text)
+    }
+
+    fn body(&self, key: ErrorKey) -> Body {
+        let body = match self.key.unwrap_or(key) {
+            ErrorKey::Error => json!({"error": self.text, "code": self.code}),
+            ErrorKey::Detail => json!({"detail": self.text, "code": self.code}),
+        };
+        Body::from(body.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> axum::response::Response {
+        let mut response = self.status.into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives every error its JSON body, also those that the framework made without one.
+pub(crate) fn render(key: ErrorKey, response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let problem = match parts.extensions.remove::<Problem>() {
+        Some(problem) => problem,
+        None if parts.status.is_client_error() || parts.status.is_server_error() => {
+            Problem::of_status(parts.status)
+        }
+        None => return Response::from_parts(parts, body),
+    };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let Some(seconds) = problem.retry_after {
+        parts.headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    Response::from_parts(parts, problem.body(key))
+}

@@ -1,0 +1,35 @@
+//! Query parameters, read once for parsing and for the links of a page.
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+
+use crate::Problem;
+
+/// The query of a request, decoded, in its order.
+#[derive(Clone, Debug, Default)]
+pub struct Params(pub(crate) Vec<(String, String)>);
+
+impl Params {
+    /// The last value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let pairs: Vec<(String, String)> =
+            serde_urlencoded::from_str(parts.uri.query().unwrap_or_default())
+                .map_err(|_| Problem::invalid_query())?;
+        // No stored text holds U+0000, and Postgres refuses it in a parameter.
+        if pairs.iter().any(|(_, value)| value.contains('\0')) {
+            return Err(Problem::invalid_query());
+        }
+        Ok(Self(pairs))
+    }
+}

@@ -1,0 +1,210 @@
+//! From the command line to the last log line.
+
+use std::{io::Write, net::SocketAddr, process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use axum::{Router, http::StatusCode, response::IntoResponse, routing::get, serve::ListenerExt};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, error::ErrorKind};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Health, ProcessSettings, telemetry, telemetry::Telemetry};
+
+/// What a service is given of the process it lives in.
+#[derive(Clone)]
+pub struct Process {
+    pub settings: Arc<ProcessSettings>,
+    pub health: Health,
+    /// Cancelled when the process should end.
+    pub shutdown: CancellationToken,
+    /// Every task that must end before the process does.
+    pub tasks: TaskTracker,
+}
+
+#[derive(Parser)]
+struct Options<S: Args> {
+    #[command(flatten)]
+    process: ProcessSettings,
+    #[command(flatten)]
+    service: S,
+}
+
+/// Runs a service as a process: reads its settings from the environment, lets `start` set it up,
+/// serves its router until SIGTERM or SIGINT, and then lets everything finish within the deadline.
+///
+/// What stops the start is one sentence on standard error and exit status 1.
+pub fn run<S, F, Fut>(name: &'static str, about: &'static str, start: F) -> ExitCode
+where
+    S: Args,
+    F: FnOnce(S, Process) -> Fut,
+    Fut: Future<Output = anyhow::Result<Router>>,
+{
+    let options = match parse::<S>(name, about) {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    match run_with(name, options, start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(name, &format!("{error:#}")),
+    }
+}
+
+fn fail(name: &str, sentence: &str) -> ExitCode {
+    // Nothing is left to be done when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{name}: {sentence}");
+    ExitCode::FAILURE
+}
+
+fn parse<S: Args>(name: &'static str, about: &'static str) -> Result<Options<S>, ExitCode> {
+    let command = Options::<S>::command()
+        .name(name)
+        .about(about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .hide_possible_values(false)
+        .mut_args(|arg| arg.hide_env_values(true));
+    let refuse = |error: clap::Error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = write!(std::io::stdout(), "{}", error.render());
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let text = error.render().to_string();
+            let sentence = text.split("\n\n").next().unwrap_or(&text);
+            let words: Vec<&str> = sentence.split_whitespace().collect();
+            fail(name, words.join(" ").trim_start_matches("error: "))
+        }
+    };
+    let matches = command.try_get_matches().map_err(refuse)?;
+    Options::from_arg_matches(&matches).map_err(refuse)
+}
+
+fn run_with<S, F, Fut>(name: &'static str, options: Options<S>, start: F) -> anyhow::Result<()>
+where
+    S: Args,
+    F: FnOnce(S, Process) -> Fut,
+    Fut: Future<Output = anyhow::Result<Router>>,
+{
+    let telemetry = Telemetry::start(name, &options.process)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?;
+    let process = Process {
+        settings: Arc::new(options.process),
+        health: Health::default(),
+        shutdown: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    };
+    let metrics = telemetry.metrics.clone();
+    let result = runtime.block_on(serve(name, process, metrics, |process| {
+        start(options.service, process)
+    }));
+    runtime.shutdown_background();
+    telemetry.stop();
+    result
+}
+
+async fn serve<F, Fut>(
+    name: &'static str,
+    process: Process,
+    metrics: PrometheusHandle,
+    start: F,
+) -> anyhow::Result<()>
+where
+    F: FnOnce(Process) -> Fut,
+    Fut: Future<Output = anyhow::Result<Router>>,
+{
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
+    // Both addresses are taken before anything is set up: a taken port is the first thing told.
+    let public = listen("NATTER_LISTEN", process.settings.listen).await?;
+    let admin = listen("NATTER_ADMIN_LISTEN", process.settings.admin_listen).await?;
+    let admin_address = admin.local_addr()?;
+    tokio::spawn(telemetry::upkeep(metrics.clone()));
+    let admin_routes = admin_routes(process.health.clone(), metrics);
+    tokio::spawn(async move { axum::serve(admin, admin_routes).await });
+
+    let signal = async {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    tokio::pin!(signal);
+    let routes = tokio::select! {
+        routes = start(process.clone()) => routes?,
+        signal = &mut signal => {
+            tracing::info!(signal, "stopped before it had started");
+            return Ok(());
+        }
+    };
+
+    let public_address = public.local_addr()?;
+    let public = public.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY was refused");
+        }
+    });
+    let stopping = process.shutdown.clone();
+    let server = axum::serve(
+        public,
+        routes.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .with_graceful_shutdown(stopping.cancelled_owned());
+    process.tasks.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the public listener failed");
+        }
+    });
+    // The launcher and the tests read this line to learn the ports.
+    tracing::info!(service = name, public = %public_address, admin = %admin_address, "listening");
+
+    let signal = signal.await;
+    tracing::info!(signal, "draining");
+    process.health.drain();
+    process.shutdown.cancel();
+    process.tasks.close();
+    let deadline = process.settings.shutdown_timeout();
+    if tokio::time::timeout(deadline, process.tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            tasks = process.tasks.len(),
+            "not everything finished in time"
+        );
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{setting}={address} cannot be listened on"))
+}
+
+fn admin_routes(health: Health, metrics: PrometheusHandle) -> Router {
+    let ready = move || {
+        let health = health.clone();
+        async move {
+            let missing = health.missing().await;
+            match missing.is_empty() {
+                true => (StatusCode::OK, "ready\n".to_owned()).into_response(),
+                false => (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!("not ready: {}\n", missing.join(", ")),
+                )
+                    .into_response(),
+            }
+        }
+    };
+    Router::new()
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(move || async move { metrics.render() }))
+}
