@@ -5,6 +5,7 @@ use natter_auth::AuthSettings;
 use natter_bus::BusSettings;
 
 #[derive(Args)]
+#[group(skip)]
 struct Settings {
     #[command(flatten)]
     bus: BusSettings,

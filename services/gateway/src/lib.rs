@@ -1,1 +1,66 @@
+//! WebSocket connections of users: stateless, nothing here that a restart could lose.
+//!
+//! A connection sends frames as requests to the messages service, whose reply is the `ack`, and
+//! gets what the [`hub`] delivers. The hub takes broker interest in a channel with its first local
+//! member and drops it with the last, puts each channel's events into `seq` order, and fetches
+//! what is missing before it delivers what comes after. Queues are bounded: who cannot keep up is
+//! closed with a code that says to resume.
 
+mod close;
+mod config;
+mod connection;
+mod handshake;
+mod http;
+mod hub;
+mod marks;
+mod peer;
+mod registry;
+
+use std::sync::Arc;
+
+use axum::Router;
+use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
+use natter_bus::{Bus, BusSettings};
+use natter_service::Process;
+
+pub use config::Settings;
+
+use crate::{hub::Hub, marks::Marks, registry::Registry};
+
+/// What every connection shares.
+struct Gateway {
+    settings: Settings,
+    bus: Bus,
+    verifier: Verifier,
+    hub: Hub,
+    marks: Marks,
+    registry: Registry,
+    process: Process,
+}
+
+/// Sets the gateway up and returns its routes.
+pub async fn start(
+    settings: Settings,
+    bus: &BusSettings,
+    auth: &AuthSettings,
+    process: &Process,
+) -> anyhow::Result<Router> {
+    let bus = Bus::connect(bus, "natter-gateway").await?;
+    let verifier = Verifier::new(auth);
+    follow_keys(&verifier, &bus, process);
+    follow_revocations(&verifier, &bus, process);
+    let gateway = Arc::new(Gateway {
+        hub: Hub::start(&bus, process),
+        marks: Marks::start(&bus, process),
+        registry: Registry::default(),
+        process: process.clone(),
+        settings,
+        bus: bus.clone(),
+        verifier,
+    });
+    process.tasks.spawn(registry::close_ended(gateway.clone()));
+    process
+        .health
+        .require("broker", move || std::future::ready(bus.is_connected()));
+    Ok(http::router(gateway))
+}

@@ -1,1 +1,26 @@
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Args;
+use natter_auth::AuthSettings;
+use natter_bus::BusSettings;
+
+#[derive(Args)]
+#[group(skip)]
+struct Settings {
+    #[command(flatten)]
+    bus: BusSettings,
+    #[command(flatten)]
+    auth: AuthSettings,
+    #[command(flatten)]
+    gateway: natter_gateway::Settings,
+}
+
+fn main() -> ExitCode {
+    natter_service::run(
+        "natter-gateway",
+        "Natter's gateway: WebSocket connections of users.",
+        |settings: Settings, process| async move {
+            natter_gateway::start(settings.gateway, &settings.bus, &settings.auth, &process).await
+        },
+    )
+}

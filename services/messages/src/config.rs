@@ -4,6 +4,7 @@ use clap::{Args, value_parser};
 use natter_pg::DatabaseUrl;
 
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Settings {
     /// Postgres URL of the role that owns the schema messages
     #[arg(

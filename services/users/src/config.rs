@@ -11,6 +11,7 @@ use crate::session::Policy;
 const MAX_ACCESS_SECONDS: u64 = 24 * 3600;
 
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Settings {
     /// Postgres URL of the role that owns the schema users
     #[arg(

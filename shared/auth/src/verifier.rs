@@ -14,6 +14,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::{Claims, TokenType, revoked::RevokedSessions};
 
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct AuthSettings {
     /// Issuer (`iss`) of the tokens
     #[arg(

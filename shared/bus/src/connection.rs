@@ -34,6 +34,7 @@ const NO_RESPONDER_PAUSE: Duration = Duration::from_millis(50);
 const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
 
 #[derive(Args, Clone)]
+#[group(skip)]
 pub struct BusSettings {
     /// Comma-separated URLs of the NATS servers
     #[arg(
@@ -276,12 +277,15 @@ impl Bus {
         }
     }
 
-    /// Subscribes; the server knows of it when this returns.
-    pub async fn subscribe(&self, subject: String) -> anyhow::Result<Subscriber> {
+    /// Subscribes to each subject; the server knows of all of them when this returns.
+    pub async fn subscribe(&self, subjects: Vec<String>) -> anyhow::Result<Vec<Subscriber>> {
         let subscribed = async {
-            let subscriber = self.client.subscribe(subject).await?;
+            let mut subscribers = Vec::with_capacity(subjects.len());
+            for subject in subjects {
+                subscribers.push(self.client.subscribe(subject).await?);
+            }
             self.client.flush().await?;
-            anyhow::Ok(subscriber)
+            anyhow::Ok(subscribers)
         };
         timeout(PUBLISH_TIMEOUT, subscribed)
             .await
@@ -296,11 +300,6 @@ impl Bus {
             .await?;
         self.client.flush().await?;
         Ok(subscriber)
-    }
-
-    /// Until everything published so far has reached the server.
-    pub async fn flush(&self) {
-        let _ = timeout(PUBLISH_TIMEOUT, self.client.flush()).await;
     }
 }
 

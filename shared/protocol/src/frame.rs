@@ -3,5 +3,8 @@
 mod client;
 mod server;
 
-pub use client::{ClientFrame, FrameError, MarkFrame, SendFrame};
+pub use client::{ClientFrame, DeleteFrame, EditFrame, FrameError, MarkFrame, SendFrame};
 pub use server::{ErrorCode, Marks, ServerError, ServerFrame};
+
+/// The largest frame, in bytes: 8 MiB.
+pub const MAX_FRAME_BYTES: usize = 8 << 20;

@@ -44,6 +44,14 @@ impl Problem {
         }
     }
 
+    /// Under `detail` in every service.
+    pub fn under_detail(self) -> Self {
+        Self {
+            key: Some(ErrorKey::Detail),
+            ..self
+        }
+    }
+
     pub fn bad_request(code: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, text)
     }
@@ -54,10 +62,7 @@ impl Problem {
 
     /// An authentication failure: under `detail` in every service, with its challenge.
     pub fn unauthenticated(code: &'static str, text: &'static str) -> Self {
-        Self {
-            key: Some(ErrorKey::Detail),
-            ..Self::new(StatusCode::UNAUTHORIZED, code, text)
-        }
+        Self::new(StatusCode::UNAUTHORIZED, code, text).under_detail()
     }
 
     /// A dependency is down.

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{Args, ValueEnum};
 
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct ProcessSettings {
     /// Address of the public listener; port 0 takes a free one
     #[arg(

@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug, PartialEq)]
 pub enum ClientFrame {
     Friendship(SendFrame),
+    Edit(EditFrame),
+    Delete(DeleteFrame),
     Seen(MarkFrame),
     Received(MarkFrame),
     /// The newest `seq` the client has of each channel. The keys are as the client wrote them.
@@ -33,6 +35,25 @@ pub struct SendFrame {
     pub client_id: Option<String>,
     #[serde(default)]
     pub reply_to: Option<MessageId>,
+}
+
+/// `friendship_edit`
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct EditFrame {
+    pub channel: FriendshipId,
+    pub message: MessageId,
+    pub payload: String,
+    #[serde(default)]
+    pub client_id: Option<String>,
+}
+
+/// `friendship_delete`
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct DeleteFrame {
+    pub channel: FriendshipId,
+    pub message: MessageId,
+    #[serde(default)]
+    pub client_id: Option<String>,
 }
 
 /// `friendship_notification_seen` and `friendship_notification_received`
@@ -101,6 +122,8 @@ impl ClientFrame {
     fn parse_typed(tag: &str, text: &str) -> Result<Self, (ErrorCode, String)> {
         Ok(match tag {
             "friendship" => Self::Friendship(read::<SendFrame>(text)?.checked()?),
+            "friendship_edit" => Self::Edit(read::<EditFrame>(text)?.checked()?),
+            "friendship_delete" => Self::Delete(read::<DeleteFrame>(text)?.checked()?),
             "friendship_notification_seen" => Self::Seen(read(text)?),
             "friendship_notification_received" => Self::Received(read(text)?),
             "resume" => Self::Resume(read::<ResumeFrame>(text)?.channels),
@@ -117,9 +140,7 @@ impl ClientFrame {
 
 impl SendFrame {
     fn checked(self) -> Result<Self, (ErrorCode, String)> {
-        if let Some(client_id) = &self.client_id {
-            check_client_id(client_id)?;
-        }
+        check_client_id(self.client_id.as_deref())?;
         if self.media.as_ref().is_some_and(|media| !media.is_null()) {
             return Err((
                 ErrorCode::Unsupported,
@@ -127,6 +148,21 @@ impl SendFrame {
             ));
         }
         check_payload(&self.payload)?;
+        Ok(self)
+    }
+}
+
+impl EditFrame {
+    fn checked(self) -> Result<Self, (ErrorCode, String)> {
+        check_client_id(self.client_id.as_deref())?;
+        check_payload(&self.payload)?;
+        Ok(self)
+    }
+}
+
+impl DeleteFrame {
+    fn checked(self) -> Result<Self, (ErrorCode, String)> {
+        check_client_id(self.client_id.as_deref())?;
         Ok(self)
     }
 }
@@ -144,7 +180,10 @@ fn check_payload(payload: &str) -> Result<(), (ErrorCode, String)> {
     check_text("payload", payload)
 }
 
-fn check_client_id(client_id: &str) -> Result<(), (ErrorCode, String)> {
+fn check_client_id(client_id: Option<&str>) -> Result<(), (ErrorCode, String)> {
+    let Some(client_id) = client_id else {
+        return Ok(());
+    };
     let chars = client_id.chars().count();
     if chars == 0 || chars > MAX_CLIENT_ID_CHARS {
         return invalid(&format!(

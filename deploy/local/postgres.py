@@ -1,0 +1,136 @@
+"""A private Postgres under the data folder."""
+
+import hashlib
+import os
+import pathlib
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+
+from .processes import database_account, free_port, spawn, stop
+from .say import Refused, say
+from .tools import ROOT
+
+SCHEMAS = ("users", "friendships", "messages")
+# Where it goes when its user cannot reach the data folder (a checkout below /root, say).
+ELSEWHERE = pathlib.Path("/var/lib/natter")
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+
+class Postgres:
+    def __init__(self, bin_folder, data, *, durable=True):
+        self.bin = bin_folder
+        self.account = database_account()
+        self.folder = _reachable(data, self.account)
+        self.password_file = data / "postgres.password"
+        self.log = data / "postgres.log"
+        self.durable = durable
+        self.process = None
+
+    def start(self):
+        if not (self.folder / "PG_VERSION").exists() or not self.password_file.exists():
+            self._create()
+        self.password = self.password_file.read_text().strip()
+        for _ in range(3):
+            self.port = free_port()
+            if self._serve():
+                break
+        else:
+            raise Refused(f"Postgres does not start; {self.log} says why.")
+        self._set_up()
+
+    def url(self, schema):
+        return f"postgres://natter_{schema}:{self.password}@127.0.0.1:{self.port}/natter"
+
+    def stop(self):
+        if self.process:
+            # The fast shutdown: sessions are ended, and everything is flushed.
+            stop(self.process, signal.SIGINT, STOP_SECONDS)
+
+    def _create(self):
+        say("creating the database")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, mode=0o700)
+        if self.account:
+            os.chown(self.folder, self.account.pw_uid, self.account.pw_gid)
+        password = secrets.token_hex(24)
+        self.password_file.touch(mode=0o600)
+        self.password_file.write_text(password + "\n")
+        given = self.folder.with_name(self.folder.name + ".password-once")
+        given.touch(mode=0o600)
+        given.write_text(password + "\n")
+        if self.account:
+            os.chown(given, self.account.pw_uid, self.account.pw_gid)
+        sync = [] if self.durable else ["--no-sync"]
+        command = [self.bin / "initdb", "--pgdata", self.folder, "--username", "postgres", "--encoding", "UTF8"]
+        command += ["--locale", "C.UTF-8", "--auth", "scram-sha-256", "--pwfile", given, *sync]
+        identity = {"user": self.account.pw_uid, "group": self.account.pw_gid} if self.account else {}
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", **identity)
+        given.unlink()
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise Refused(f"The database could not be created in {self.folder}: {last}")
+
+    def _serve(self):
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": "",
+            "max_connections": 200,
+            "shared_buffers": "256MB",
+            "fsync": "on" if self.durable else "off",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with self.log.open("ab") as log:
+            self.process = spawn(
+                [self.bin / "postgres", "-D", self.folder, *options],
+                log=log,
+                account=self.account,
+                end_with=signal.SIGINT,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if self.sql("SELECT 1", "postgres").returncode == 0:
+                return True
+            time.sleep(0.1)
+        return False
+
+    def _set_up(self):
+        there = self.sql("SELECT 1 FROM pg_database WHERE datname = 'natter'", "postgres")
+        if there.stdout.strip() == "1":
+            return
+        self.sql("CREATE DATABASE natter", "postgres", check=True)
+        setup = (ROOT / "deploy/postgres/setup.sql").read_text()
+        self.sql(setup.replace("@PASSWORD@", self.password), "natter", check=True)
+
+    def sql(self, text, database, *, check=False):
+        command = [self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-1"]
+        command += ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database]
+        # Not in a transaction of its own: a database cannot be created in one.
+        if text.startswith("CREATE DATABASE"):
+            command.remove("-1")
+        env = {**os.environ, "PGPASSWORD": self.password}
+        done = subprocess.run(command, input=text, capture_output=True, text=True, env=env)
+        if check and done.returncode != 0:
+            raise Refused(f"The database could not be set up: {done.stderr.strip()}")
+        return done
+
+
+def _reachable(data, account):
+    """The folder for the database: below the data folder, if its user can get there."""
+    folder = data / "postgres"
+    if account is None:
+        return folder
+    os.chmod(data, os.stat(data).st_mode | 0o011)
+    test = subprocess.run(
+        ["test", "-x", str(data)], user=account.pw_uid, group=account.pw_gid, extra_groups=[], cwd="/"
+    )
+    if test.returncode == 0:
+        return folder
+    name = hashlib.sha256(str(data).encode()).hexdigest()[:16]
+    elsewhere = ELSEWHERE / name
+    say(f"the user {account.pw_name} cannot reach {data}; the database is kept in {elsewhere}")
+    return elsewhere

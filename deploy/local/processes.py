@@ -1,0 +1,75 @@
+"""Child processes that never outlive the launcher."""
+
+import contextlib
+import ctypes
+import os
+import pwd
+import signal
+import socket
+import subprocess
+
+from .say import Refused
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+
+
+def free_port():
+    """A port of the loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def require_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Refused(f"Port {port} cannot be used ({error.strerror}); choose another with --port.") from None
+
+
+def database_account():
+    """Who Postgres runs as: it refuses to be root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise Refused("Postgres does not run as root and there is no user postgres or nobody to run it as.")
+
+
+def spawn(command, *, log, env=None, account=None, end_with=signal.SIGTERM):
+    """Starts a process in a session of its own (a Ctrl-C is the launcher's to pass on) that the
+    kernel ends should the launcher vanish."""
+
+    def before_exec():
+        LIBC.prctl(PR_SET_PDEATHSIG, end_with)
+
+    identity = {}
+    if account is not None:
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    return subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=env,
+        cwd="/",
+        start_new_session=True,
+        preexec_fn=before_exec,
+        **identity,
+    )
+
+
+def stop(process, how, seconds):
+    """Asks a process to end, and ends it after that many seconds."""
+    if process.poll() is not None:
+        return
+    process.send_signal(how)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

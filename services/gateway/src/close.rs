@@ -1,0 +1,57 @@
+//! Why a connection is closed, and the code that tells the client what to do next.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::ws::{CloseFrame, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// The client closed, or is gone.
+    Done,
+    ResumeExpected,
+    FrameTooBig,
+    Restart,
+    Overloaded,
+    SessionEnded,
+    TooSlow,
+    TooManyConnections,
+}
+
+impl Close {
+    pub fn frame(self) -> CloseFrame {
+        let (code, reason) = match self {
+            Self::Done => (1000, "Done"),
+            Self::ResumeExpected => (1008, "The resume frame did not come in time"),
+            Self::FrameTooBig => (1009, "Frame too big"),
+            Self::Restart => (1012, "The server restarts: reconnect and resume"),
+            Self::Overloaded => (1013, "Try again later"),
+            Self::SessionEnded => (4001, "Unauthorized access"),
+            Self::TooSlow => (4008, "Too slow: resume"),
+            Self::TooManyConnections => (4009, "Too many connections"),
+        };
+        CloseFrame {
+            code,
+            reason: Utf8Bytes::from_static(reason),
+        }
+    }
+}
+
+/// Closes a connection from outside it. The first reason counts.
+#[derive(Clone, Default)]
+pub struct Closer {
+    reason: Arc<OnceLock<Close>>,
+    token: CancellationToken,
+}
+
+impl Closer {
+    pub fn close(&self, reason: Close) {
+        let _ = self.reason.set(reason);
+        self.token.cancel();
+    }
+
+    pub async fn closed(&self) -> Close {
+        self.token.cancelled().await;
+        self.reason.get().copied().unwrap_or(Close::Done)
+    }
+}

@@ -1,0 +1,39 @@
+//! Settings of the gateway.
+
+use std::time::Duration;
+
+use clap::{Args, value_parser};
+
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub struct Settings {
+    /// Comma-separated origins that browsers may connect from, like https://chat.example; without it only the same host
+    #[arg(long, env = "NATTER_ALLOWED_ORIGINS", value_name = "NATTER_ALLOWED_ORIGINS", value_delimiter = ',')]
+    pub allowed_origins: Vec<String>,
+
+    /// Seconds between pings; a connection that is silent for two of them is dropped
+    #[arg(long, env = "NATTER_HEARTBEAT_SECONDS", value_name = "NATTER_HEARTBEAT_SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..))]
+    pub heartbeat_seconds: u64,
+
+    /// Most connections of one user; past it the oldest is closed
+    #[arg(long, env = "NATTER_USER_CONNECTIONS", value_name = "NATTER_USER_CONNECTIONS", default_value_t = 20, value_parser = value_parser!(u32).range(1..))]
+    pub user_connections: u32,
+
+    /// How many events a returning client may be behind and still get them replayed
+    #[arg(long, env = "NATTER_REPLAY_EVENTS", value_name = "NATTER_REPLAY_EVENTS", default_value_t = 1_000)]
+    pub replay_events: u64,
+
+    /// The longest time over which a stopping gateway spreads the closing of its connections, in seconds
+    #[arg(long, env = "NATTER_DRAIN_SECONDS", value_name = "NATTER_DRAIN_SECONDS", default_value_t = 15)]
+    drain_seconds: u64,
+}
+
+impl Settings {
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.heartbeat_seconds)
+    }
+
+    pub fn longest_drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}

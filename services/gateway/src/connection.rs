@@ -1,0 +1,288 @@
+//! One WebSocket connection, from `ready` to the close frame.
+//!
+//! One task: it reads frames, has its sends stored, and writes what it is answered and what the
+//! hub delivers. Nothing it waits for can hold it past a deadline, and whoever wants it closed
+//! (an ended session, a full queue, a stopping process) reaches it in the midst of a write.
+
+mod channels;
+mod frames;
+mod open;
+mod resume;
+mod sends;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use futures_util::{SinkExt, StreamExt};
+use natter_bus::Subscriber;
+use natter_protocol::{
+    FriendshipId, Timestamp,
+    frame::{ErrorCode, ServerError, ServerFrame},
+    message::Kind,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, interval_at, sleep_until, timeout},
+};
+
+use crate::{
+    Gateway,
+    close::Close,
+    handshake::Admission,
+    hub::encode,
+    peer::{Delivery, LogDelivery, Peer},
+};
+use sends::Sends;
+
+/// The longest one write may take before the client counts as too slow.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client has to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client that speaks the full protocol has to answer `ready`.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many deliveries are written before the socket is flushed.
+const WRITE_BATCH: usize = 64;
+/// The pace at which a stopping gateway closes its connections.
+const CLOSES_PER_SECOND: f64 = 500.0;
+
+struct Connection {
+    gateway: Arc<Gateway>,
+    socket: WebSocket,
+    peer: Arc<Peer>,
+    deliveries: mpsc::Receiver<Delivery>,
+    notices: Subscriber,
+    /// What links in frames start with.
+    base_url: String,
+    full: bool,
+    /// Whether deliveries are written: at once, or from `resumed` on.
+    live: bool,
+    /// Every open channel, and the newest seq written of it.
+    channels: HashMap<FriendshipId, u64>,
+    /// How far this connection's own marks are: it is not told of them.
+    own_marks: HashMap<FriendshipId, (u64, u64)>,
+    sends: Sends,
+    /// When the last bytes came from the client.
+    heard: Instant,
+    /// Notices were missed: when to ask which channels are open.
+    list_again_at: Option<Instant>,
+}
+
+/// Opens the connection and serves it to its end.
+pub async fn run(gateway: Arc<Gateway>, socket: WebSocket, admission: Admission, base_url: String) {
+    let (peer, deliveries) = Peer::new(admission.user, admission.sid);
+    gateway.registry.add(&peer, gateway.settings.user_connections);
+    if gateway.verifier.is_revoked(peer.sid) {
+        peer.closer.close(Close::SessionEnded);
+    }
+    let expires = admission.expires;
+    // Not raced against the closer: every step has its deadline, and what was joined must be left.
+    let opened =
+        Connection::open(&gateway, socket, peer.clone(), deliveries, admission, base_url).await;
+    match opened {
+        Ok(mut connection) => {
+            let reason = connection.serve(expires).await;
+            connection.end(reason).await;
+        }
+        Err(Some((socket, reason))) => refuse(socket, reason).await,
+        Err(None) => {}
+    }
+    gateway.registry.remove(&peer);
+}
+
+/// Closes a socket that is not to be served.
+pub async fn refuse(mut socket: WebSocket, reason: Close) {
+    let closing = async {
+        socket.send(Message::Close(Some(reason.frame()))).await?;
+        while let Some(Ok(_)) = socket.recv().await {}
+        Ok::<_, axum::Error>(())
+    };
+    // The client may be gone already; then there is nothing to say.
+    let _ = timeout(CLOSE_TIMEOUT, closing).await;
+}
+
+impl Connection {
+    /// Serves the client until one side ends it.
+    async fn serve(&mut self, expires: Option<u64>) -> Close {
+        let closer = self.peer.closer.clone();
+        tokio::select! {
+            reason = closer.closed() => reason,
+            reason = self.work(expires) => reason,
+        }
+    }
+
+    async fn work(&mut self, expires: Option<u64>) -> Close {
+        let heartbeat = self.gateway.settings.heartbeat();
+        let mut beat = interval_at(Instant::now() + heartbeat, heartbeat);
+        let resume_by = Instant::now() + RESUME_TIMEOUT;
+        let expires_at = expires.map(|expires| {
+            let left = expires.saturating_sub(Timestamp::now().unix_seconds());
+            Instant::now() + Duration::from_secs(left)
+        });
+        let mut missed = self.gateway.bus.missed();
+        let shutdown = self.gateway.process.shutdown.clone();
+        let mut closing_at = None;
+        loop {
+            let done = tokio::select! {
+                frame = self.socket.recv(), if self.sends.has_room() => self.on_frame(frame).await,
+                Some(delivery) = self.deliveries.recv(), if self.live => self.write_from(delivery).await,
+                Some(answered) = self.sends.next() => self.on_answer(answered).await,
+                Some(notice) = self.notices.next() => self.on_notice(&notice).await,
+                Ok(()) = missed.changed() => {
+                    self.list_again_at = Some(Instant::now());
+                    Ok(())
+                }
+                () = at(self.list_again_at) => self.list_again().await,
+                _ = beat.tick() => self.beat(heartbeat).await,
+                () = sleep_until(resume_by), if !self.live => Err(Close::ResumeExpected),
+                () = at(expires_at) => Err(Close::SessionEnded),
+                () = shutdown.cancelled(), if closing_at.is_none() => {
+                    let delay = self.drain_delay();
+                    closing_at = Some(Instant::now() + delay);
+                    let reconnect_after_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                    self.write(&ServerFrame::Goaway { reconnect_after_ms }).await
+                }
+                () = at(closing_at), if self.sends.is_empty() => Err(Close::Restart),
+            };
+            if let Err(reason) = done {
+                return reason;
+            }
+        }
+    }
+
+    /// When to close while draining: spread, so that clients do not all return at once.
+    fn drain_delay(&self) -> Duration {
+        let connections = self.gateway.registry.len();
+        let spread = Duration::from_secs_f64(connections as f64 / CLOSES_PER_SECOND)
+            .min(self.gateway.settings.longest_drain());
+        spread.mul_f64(f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 256.0)
+    }
+
+    async fn on_frame(&mut self, frame: Option<Result<Message, axum::Error>>) -> Result<(), Close> {
+        self.heard = Instant::now();
+        match frame {
+            Some(Ok(Message::Text(text))) => self.on_text(&text).await,
+            Some(Ok(Message::Binary(_))) => {
+                self.refuse_frame(ErrorCode::Unsupported, "Binary frames are not supported.", None, None)
+                    .await
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            Some(Ok(Message::Close(_))) | None => Err(Close::Done),
+            Some(Err(error)) => match error.to_string().contains("too long") {
+                true => Err(Close::FrameTooBig),
+                false => Err(Close::Done),
+            },
+        }
+    }
+
+    async fn beat(&mut self, heartbeat: Duration) -> Result<(), Close> {
+        if self.heard.elapsed() >= 2 * heartbeat {
+            return Err(Close::Done);
+        }
+        self.send(Message::Ping(Default::default())).await
+    }
+
+    async fn write(&mut self, frame: &ServerFrame) -> Result<(), Close> {
+        self.send(Message::Text(encode(frame))).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Close> {
+        written(timeout(WRITE_TIMEOUT, self.socket.send(message)).await)
+    }
+
+    async fn refuse_frame(
+        &mut self,
+        code: ErrorCode,
+        detail: impl Into<String>,
+        answers: Option<String>,
+        client_id: Option<String>,
+    ) -> Result<(), Close> {
+        let detail = detail.into();
+        self.write(&ServerFrame::Error(ServerError {
+            code,
+            detail,
+            answers,
+            client_id,
+        }))
+        .await
+    }
+
+    /// Writes a delivery and those that wait behind it, and flushes once.
+    async fn write_from(&mut self, first: Delivery) -> Result<(), Close> {
+        let mut next = Some(first);
+        let mut count = 0;
+        while let Some(delivery) = next {
+            if let Some(frame) = self.take(&delivery) {
+                let fed = self.socket.feed(Message::Text(frame));
+                written(timeout(WRITE_TIMEOUT, fed).await)?;
+                if let Delivery::Log(log) = &delivery {
+                    self.confirm(log);
+                }
+            }
+            count += 1;
+            next = match count < WRITE_BATCH {
+                true => self.deliveries.try_recv().ok(),
+                false => None,
+            };
+        }
+        written(timeout(WRITE_TIMEOUT, self.socket.flush()).await)
+    }
+
+    /// The frame of a delivery that this connection has not had, and should.
+    fn take(&mut self, delivery: &Delivery) -> Option<Utf8Bytes> {
+        match delivery {
+            Delivery::Log(log) => {
+                // Of a channel that was left meanwhile nothing more is shown.
+                let newest = self.channels.get_mut(&log.channel)?;
+                if log.seq <= *newest {
+                    return None;
+                }
+                *newest = log.seq;
+                Some(log.frame.clone())
+            }
+            Delivery::Mark(mark) => {
+                self.channels.get(&mark.channel)?;
+                let own = self.own_marks.get(&mark.channel).copied().unwrap_or_default();
+                let is_own_doing = mark.user == self.peer.user
+                    && mark.received_seq <= own.0
+                    && mark.seen_seq <= own.1;
+                (!is_own_doing).then(|| mark.frame.clone())
+            }
+        }
+    }
+
+    /// To a client that confirms nothing, what was written counts as received.
+    fn confirm(&mut self, log: &LogDelivery) {
+        if !self.full && log.kind == Kind::Message && log.sender != self.peer.user {
+            let own = self.own_marks.entry(log.channel).or_default();
+            own.0 = own.0.max(log.seq);
+            self.gateway
+                .marks
+                .received(log.channel, self.peer.user, log.message);
+        }
+    }
+
+    /// Leaves the channels and closes the socket.
+    async fn end(self, reason: Close) {
+        let Self { gateway, peer, channels, socket, .. } = self;
+        gateway.hub.leave(&peer, channels.into_keys()).await;
+        refuse(socket, reason).await;
+    }
+}
+
+fn written(
+    result: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>,
+) -> Result<(), Close> {
+    match result {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Close::Done),
+        Err(_) => Err(Close::TooSlow),
+    }
+}
+
+/// Until the moment comes; never where there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,134 @@
+//! What the client says, and what it is answered.
+
+use natter_protocol::{
+    FriendshipId, MessageId,
+    call::{Mark, MarkReply, Refusal, Send, SendReply, SendWhat},
+    frame::{ClientFrame, ErrorCode, FrameError, ServerFrame},
+};
+
+use super::{
+    Connection,
+    sends::{Answered, Question},
+};
+use crate::close::Close;
+
+impl Connection {
+    pub(super) async fn on_text(&mut self, text: &str) -> Result<(), Close> {
+        metrics::counter!("gateway_frames_received_total").increment(1);
+        let frame = match ClientFrame::parse(text) {
+            Ok(frame) => frame,
+            Err(FrameError { code, detail, answers, client_id }) => {
+                return self.refuse_frame(code, detail, answers, client_id).await;
+            }
+        };
+        match frame {
+            ClientFrame::Friendship(frame) => {
+                let what = SendWhat::Message {
+                    payload: frame.payload,
+                    reply_to: frame.reply_to,
+                };
+                self.ask("friendship", frame.channel, frame.client_id, what);
+                Ok(())
+            }
+            ClientFrame::Edit(frame) => {
+                let what = SendWhat::Edit {
+                    message: frame.message,
+                    payload: frame.payload,
+                };
+                self.ask("friendship_edit", frame.channel, frame.client_id, what);
+                Ok(())
+            }
+            ClientFrame::Delete(frame) => {
+                let what = SendWhat::Delete { message: frame.message };
+                self.ask("friendship_delete", frame.channel, frame.client_id, what);
+                Ok(())
+            }
+            ClientFrame::Seen(frame) => {
+                self.mark("friendship_notification_seen", frame.channel, frame.message, true);
+                Ok(())
+            }
+            ClientFrame::Received(frame) => {
+                self.mark("friendship_notification_received", frame.channel, frame.message, false);
+                Ok(())
+            }
+            ClientFrame::Resume(channels) => self.resume(channels).await,
+            ClientFrame::Ping => self.write(&ServerFrame::Pong).await,
+        }
+    }
+
+    fn ask(
+        &mut self,
+        answers: &'static str,
+        channel: FriendshipId,
+        client_id: Option<String>,
+        what: SendWhat,
+    ) {
+        let question = Question {
+            channel,
+            answers,
+            client_id: client_id.clone(),
+        };
+        let send = Send {
+            sender: self.peer.user,
+            client_id,
+            what,
+        };
+        self.sends.send(&self.gateway.bus, question, send);
+    }
+
+    fn mark(&mut self, answers: &'static str, channel: FriendshipId, message: MessageId, seen: bool) {
+        let question = Question {
+            channel,
+            answers,
+            client_id: None,
+        };
+        let mark = Mark {
+            user: self.peer.user,
+            message,
+            seen,
+        };
+        let own = self.own_marks.entry(channel).or_default();
+        own.0 = own.0.max(message.seq());
+        if seen {
+            own.1 = own.1.max(message.seq());
+        }
+        self.sends.mark(&self.gateway.bus, question, mark);
+    }
+
+    pub(super) async fn on_answer(&mut self, answered: Answered) -> Result<(), Close> {
+        match answered {
+            Answered::Send(question, reply) => {
+                self.sends.go_on(&self.gateway.bus, question.channel, &reply);
+                match reply {
+                    SendReply::Ack(stored) => {
+                        self.write(&ServerFrame::Ack {
+                            client_id: question.client_id,
+                            channel: question.channel,
+                            message: stored.message,
+                            seq: stored.seq,
+                            created_at: stored.created_at,
+                            duplicate: stored.duplicate,
+                        })
+                        .await
+                    }
+                    SendReply::Refused(refusal) => self.refuse_question(question, refusal).await,
+                }
+            }
+            Answered::Mark(_, MarkReply::Done) => Ok(()),
+            Answered::Mark(question, MarkReply::Refused(refusal)) => {
+                self.own_marks.remove(&question.channel);
+                self.refuse_question(question, refusal).await
+            }
+        }
+    }
+
+    async fn refuse_question(&mut self, question: Question, refusal: Refusal) -> Result<(), Close> {
+        self.refuse_frame(
+            ErrorCode::from(refusal),
+            refusal.to_string(),
+            Some(question.answers.to_owned()),
+            question.client_id,
+        )
+        .await
+    }
+}

@@ -1,0 +1,93 @@
+//! From the upgrade to `ready`.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::extract::ws::{Message, WebSocket};
+use natter_protocol::{call::ListOpen, frame::ServerFrame, subject};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use super::{Connection, Sends, WRITE_TIMEOUT, written};
+use crate::{
+    Gateway,
+    close::Close,
+    handshake::Admission,
+    hub::encode,
+    peer::{Delivery, Peer},
+};
+
+impl Connection {
+    /// Subscribes to everything that is the user's and says `ready`. On failure the socket comes
+    /// back with the reason to close it with.
+    pub(super) async fn open(
+        gateway: &Arc<Gateway>,
+        mut socket: WebSocket,
+        peer: Arc<Peer>,
+        deliveries: mpsc::Receiver<Delivery>,
+        admission: Admission,
+        base_url: String,
+    ) -> Result<Self, Option<(WebSocket, Close)>> {
+        let first = admission.renewed.map(|pair| ServerFrame::Token {
+            access: pair.access,
+            refresh: pair.refresh,
+        });
+        if let Some(token) = first {
+            let sent = socket.send(Message::Text(encode(&token)));
+            written(timeout(WRITE_TIMEOUT, sent).await).map_err(|_| None)?;
+        }
+        // The notices first: a channel that opens after the list was made is noticed.
+        let notices = gateway
+            .bus
+            .subscribe(vec![subject::notify_user(peer.user)])
+            .await;
+        let notices = match notices.map(|mut one| one.pop()) {
+            Ok(Some(notices)) => notices,
+            _ => return Err(Some((socket, Close::Overloaded))),
+        };
+        let open = match gateway.bus.call(&ListOpen { user: peer.user }).await {
+            Ok(open) => open,
+            Err(error) => {
+                tracing::warn!(%error, "a user's channels are not known");
+                return Err(Some((socket, Close::Overloaded)));
+            }
+        };
+        let full = admission.full;
+        let channels = match gateway.hub.join(&peer, &open, !full).await {
+            Ok(channels) => channels,
+            Err(error) => {
+                tracing::warn!(%error, "a connection is not opened");
+                gateway.hub.leave(&peer, open).await;
+                return Err(Some((socket, Close::Overloaded)));
+            }
+        };
+        let mut connection = Self {
+            gateway: gateway.clone(),
+            socket,
+            peer,
+            deliveries,
+            notices,
+            base_url,
+            full,
+            live: !full,
+            channels,
+            own_marks: HashMap::new(),
+            sends: Sends::default(),
+            heard: Instant::now(),
+            list_again_at: None,
+        };
+        let ready = ServerFrame::Ready {
+            user: connection.peer.user,
+            heartbeat_seconds: gateway.settings.heartbeat_seconds,
+            channels: connection.channels.clone(),
+        };
+        match connection.write(&ready).await {
+            Ok(()) => Ok(connection),
+            Err(reason) => {
+                connection.end(reason).await;
+                Err(None)
+            }
+        }
+    }
+}

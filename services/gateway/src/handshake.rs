@@ -1,0 +1,216 @@
+//! Who may connect: the credentials of an upgrade request.
+
+use axum::http::{HeaderMap, Uri, header};
+use natter_auth::{Claims, TokenError, bearer, not_valid};
+use natter_protocol::{SessionId, UserId, call::RefreshSession, call::TokenPair};
+use natter_service::Problem;
+
+use crate::{Gateway, close::Close};
+
+/// The one subprotocol.
+pub const PROTOCOL: &str = "natter.v1";
+/// How browsers, which cannot set headers, bring their token.
+const BEARER_PREFIX: &str = "bearer.";
+const REFRESH: &str = "refresh";
+
+/// A connection that may be opened.
+pub struct Admission {
+    pub user: UserId,
+    pub sid: SessionId,
+    /// Speaks the full protocol: resumes, and confirms what it received.
+    pub full: bool,
+    /// When a browser's token runs out, in seconds since 1970.
+    pub expires: Option<u64>,
+    /// A renewed pair, to be sent first.
+    pub renewed: Option<TokenPair>,
+}
+
+/// Why a connection is not opened.
+pub enum Refusal {
+    /// Answered at the upgrade.
+    Http(Problem),
+    /// Accepted and closed at once: a browser cannot read a refused upgrade.
+    Close(Close),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Http(problem)
+    }
+}
+
+/// Reads and verifies the credentials of an upgrade request.
+pub async fn admit(gateway: &Gateway, headers: &HeaderMap) -> Result<Admission, Refusal> {
+    check_origin(&gateway.settings.allowed_origins, headers)?;
+    let offered = Offered::of(headers);
+    if !headers.contains_key(header::AUTHORIZATION) && (offered.full || offered.token.is_some()) {
+        return admit_browser(gateway, &offered);
+    }
+    admit_headers(gateway, headers, offered.full)
+        .await
+        .map_err(Refusal::Http)
+}
+
+/// What `Sec-WebSocket-Protocol` offers.
+struct Offered<'a> {
+    full: bool,
+    token: Option<&'a str>,
+}
+
+impl<'a> Offered<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut offered = Self { full: false, token: None };
+        let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        let names = values.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
+        for name in names.map(str::trim) {
+            offered.full |= name == PROTOCOL;
+            offered.token = offered.token.or(name.strip_prefix(BEARER_PREFIX));
+        }
+        offered
+    }
+}
+
+fn admit_browser(gateway: &Gateway, offered: &Offered<'_>) -> Result<Admission, Refusal> {
+    let token = offered.token.unwrap_or_default();
+    match gateway.verifier.access(token) {
+        Ok(claims) => Ok(Admission {
+            user: claims.user_id,
+            sid: claims.sid,
+            full: offered.full,
+            expires: Some(claims.exp),
+            renewed: None,
+        }),
+        Err(TokenError::Unknown) => Err(Refusal::Close(Close::Overloaded)),
+        Err(_) => Err(Refusal::Close(Close::SessionEnded)),
+    }
+}
+
+async fn admit_headers(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    full: bool,
+) -> Result<Admission, Problem> {
+    let access = bearer(headers)?;
+    let refresh = headers
+        .get(REFRESH)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(not_valid)?;
+    let (claims, renewed) = match gateway.verifier.access(access) {
+        Ok(claims) => {
+            check_refresh(gateway, refresh, &claims)?;
+            (claims, None)
+        }
+        Err(TokenError::Expired) => renew(gateway, access, refresh).await?,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Admission {
+        user: claims.user_id,
+        sid: claims.sid,
+        full,
+        expires: None,
+        renewed,
+    })
+}
+
+/// The refresh token must be of the same session.
+fn check_refresh(gateway: &Gateway, refresh: &str, access: &Claims) -> Result<(), Problem> {
+    let refresh = gateway.verifier.refresh(refresh)?;
+    match refresh.sid == access.sid && refresh.user_id == access.user_id {
+        true => Ok(()),
+        false => Err(not_valid()),
+    }
+}
+
+/// Exchanges the refresh token for a new pair.
+async fn renew(
+    gateway: &Gateway,
+    access: &str,
+    refresh: &str,
+) -> Result<(Claims, Option<TokenPair>), Problem> {
+    let claims = gateway.verifier.expired_access(access)?;
+    check_refresh(gateway, refresh, &claims)?;
+    let call = RefreshSession {
+        sid: claims.sid,
+        refresh: refresh.to_owned(),
+    };
+    match gateway.bus.call(&call).await {
+        Ok(Some(pair)) => Ok((claims, Some(pair))),
+        Ok(None) => Err(not_valid()),
+        Err(error) => {
+            tracing::warn!(%error, "a token could not be renewed");
+            Err(Problem::unavailable())
+        }
+    }
+}
+
+/// A page may only connect from where it is allowed to. What is no page sends no `Origin`.
+fn check_origin(allowed: &[String], headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or_default();
+    let fine = match allowed {
+        [] => is_same_host(origin, headers),
+        allowed => allowed.iter().any(|one| one.trim_end_matches('/') == origin),
+    };
+    match fine {
+        true => Ok(()),
+        false => Err(Problem::new(
+            axum::http::StatusCode::FORBIDDEN,
+            "origin_not_allowed",
+            "This origin may not connect.",
+        )
+        .under_detail()),
+    }
+}
+
+fn is_same_host(origin: &str, headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origin: Option<Uri> = origin.parse().ok();
+    let authority = origin.as_ref().and_then(Uri::authority);
+    match (host, authority) {
+        (Some(host), Some(authority)) => authority.as_str().eq_ignore_ascii_case(host),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    axum::http::HeaderName::from_static(name),
+                    value.parse().expect("a value"),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn origins() {
+        let list = ["https://app.example".to_owned()];
+        for (allowed, origin, fine) in [
+            (&[][..], "http://chat.example", true),
+            (&[], "http://chat.example:8080", false),
+            (&[], "https://evil.example", false),
+            (&[], "null", false),
+            (&list, "https://app.example", true),
+            (&list, "http://app.example", false),
+            (&list, "http://chat.example", false),
+        ] {
+            let headers = headers(&[("host", "chat.example"), ("origin", origin)]);
+            assert_eq!(check_origin(allowed, &headers).is_ok(), fine, "{origin} {allowed:?}");
+        }
+        assert!(check_origin(&[], &headers(&[("host", "chat.example")])).is_ok());
+    }
+
+    #[test]
+    fn subprotocols() {
+        let headers = headers(&[("sec-websocket-protocol", "natter.v1, bearer.abc")]);
+        let offered = Offered::of(&headers);
+        assert!(offered.full);
+        assert_eq!(offered.token, Some("abc"));
+    }
+}

@@ -1,0 +1,440 @@
+//! A share of the channels, owned by one task.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::extract::ws::Utf8Bytes;
+use futures_util::{
+    StreamExt,
+    stream::{AbortHandle, Abortable, SelectAll, abortable},
+};
+use natter_bus::{Bus, Message, Subscriber};
+use natter_protocol::{
+    FriendshipId,
+    call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS},
+    event::{Event as BusEvent, LogEvent, MarkEvent},
+    frame::{self, ServerFrame},
+    message::Kind,
+    subject::{self, Chat},
+};
+use natter_service::Process;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{interval, sleep},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Command, ordered::Ordered};
+use crate::peer::{Delivery, LogDelivery, MarkDelivery, Peer};
+
+/// How long an early event waits for its predecessor before that is fetched.
+const GAP_PATIENCE: Duration = Duration::from_millis(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// How often heads are compared although nothing says that anything was lost.
+const AUDIT_EVERY: Duration = Duration::from_secs(60);
+
+/// What a shard's own tasks report.
+pub(super) enum Event {
+    /// Subscriptions stand, each with the head of its log read after that.
+    Opened(Vec<(FriendshipId, Subscriber, u64)>),
+    /// They could not be made.
+    NotOpened(Vec<FriendshipId>),
+    /// An event has waited for its predecessor.
+    GapDue(FriendshipId),
+    /// What was missing, as far as it could be had.
+    Fetched(FriendshipId, Option<Vec<LogEvent>>),
+    /// How far the logs reach.
+    Heads(HashMap<FriendshipId, u64>),
+}
+
+enum Slot {
+    Opening(Vec<Waiter>),
+    Open(Channel),
+}
+
+struct Waiter {
+    peer: Arc<Peer>,
+    live: bool,
+    answer: oneshot::Sender<u64>,
+}
+
+struct Channel {
+    ordered: Ordered,
+    members: Vec<Member>,
+    /// Ends the subscription.
+    interest: AbortHandle,
+    fetching: bool,
+}
+
+struct Member {
+    peer: Arc<Peer>,
+    live: bool,
+}
+
+struct Shard {
+    bus: Bus,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    own: mpsc::WeakSender<Command>,
+    channels: HashMap<FriendshipId, Slot>,
+    messages: SelectAll<Abortable<Subscriber>>,
+}
+
+/// Starts a shard; where its commands go in.
+pub(super) fn start(bus: &Bus, process: &Process, queue: usize) -> mpsc::Sender<Command> {
+    let (commands, received) = mpsc::channel(queue);
+    let shard = Shard {
+        bus: bus.clone(),
+        tasks: process.tasks.clone(),
+        stop: process.shutdown.clone(),
+        own: commands.downgrade(),
+        channels: HashMap::new(),
+        messages: SelectAll::new(),
+    };
+    process.tasks.spawn(shard.run(received));
+    commands
+}
+
+impl Shard {
+    /// Until the process stops and the last connection has left.
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut missed = self.bus.missed();
+        let mut audit = interval(AUDIT_EVERY);
+        let stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                Some(message) = self.messages.next(), if !self.messages.is_empty() => {
+                    self.receive(&message);
+                }
+                Ok(()) = missed.changed() => self.compare_heads(),
+                _ = audit.tick() => self.compare_heads(),
+                () = stop.cancelled(), if self.channels.is_empty() => return,
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Join { peer, channels, live } => self.join(&peer, channels, live),
+            Command::Activate { peer, channels } => {
+                for (id, answer) in channels {
+                    let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else { continue };
+                    let members = &mut channel.members;
+                    if let Some(member) = members.iter_mut().find(|member| member.peer.id == peer) {
+                        member.live = true;
+                        let _ = answer.send(channel.ordered.head());
+                    }
+                }
+            }
+            Command::Leave { peer, channels } => {
+                for id in channels {
+                    self.leave(id, peer);
+                }
+            }
+            Command::Event(event) => self.on_event(event),
+        }
+    }
+
+    fn join(
+        &mut self,
+        peer: &Arc<Peer>,
+        channels: Vec<(FriendshipId, oneshot::Sender<u64>)>,
+        live: bool,
+    ) {
+        let mut fresh = Vec::new();
+        for (id, answer) in channels {
+            let waiter = Waiter {
+                peer: peer.clone(),
+                live,
+                answer,
+            };
+            match self.channels.entry(id) {
+                Entry::Occupied(mut slot) => match slot.get_mut() {
+                    Slot::Opening(waiters) => waiters.push(waiter),
+                    Slot::Open(channel) => channel.admit(waiter),
+                },
+                Entry::Vacant(slot) => {
+                    slot.insert(Slot::Opening(vec![waiter]));
+                    fresh.push(id);
+                }
+            }
+        }
+        if !fresh.is_empty() {
+            let bus = self.bus.clone();
+            self.report(async move {
+                match open(&bus, &fresh).await {
+                    Ok(opened) => Event::Opened(opened),
+                    Err(error) => {
+                        tracing::warn!("channels cannot be joined: {error:#}");
+                        Event::NotOpened(fresh)
+                    }
+                }
+            });
+        }
+    }
+
+    fn leave(&mut self, id: FriendshipId, peer: u64) {
+        let is_empty = match self.channels.get_mut(&id) {
+            Some(Slot::Open(channel)) => {
+                channel.members.retain(|member| member.peer.id != peer);
+                channel.members.is_empty()
+            }
+            // One that nobody waits for any more is let go once it is open.
+            Some(Slot::Opening(waiters)) => {
+                waiters.retain(|waiter| waiter.peer.id != peer);
+                false
+            }
+            None => false,
+        };
+        if is_empty && let Some(Slot::Open(channel)) = self.channels.remove(&id) {
+            channel.interest.abort();
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Opened(opened) => {
+                for (id, subscriber, head) in opened {
+                    self.opened(id, subscriber, head);
+                }
+            }
+            // Dropping the waiters' senders is their answer.
+            Event::NotOpened(ids) => {
+                for id in ids {
+                    self.channels.remove(&id);
+                }
+            }
+            Event::GapDue(id) => match self.channels.get_mut(&id) {
+                Some(Slot::Open(channel)) if channel.ordered.has_gap() => {
+                    metrics::counter!("gaps_fetched_total").increment(1);
+                    let after = channel.ordered.head();
+                    self.fetch(id, after);
+                }
+                Some(Slot::Open(channel)) => channel.fetching = false,
+                _ => {}
+            },
+            Event::Fetched(id, events) => self.fetched(id, events),
+            Event::Heads(heads) => {
+                for (id, head) in heads {
+                    if let Some(Slot::Open(channel)) = self.channels.get_mut(&id) {
+                        channel.ordered.exists(head);
+                        self.mend(id, Duration::ZERO);
+                    }
+                }
+            }
+        }
+    }
+
+    fn opened(&mut self, id: FriendshipId, subscriber: Subscriber, head: u64) {
+        let Some(Slot::Opening(waiters)) = self.channels.remove(&id) else { return };
+        if waiters.is_empty() {
+            return;
+        }
+        let (messages, interest) = abortable(subscriber);
+        self.messages.push(messages);
+        let mut channel = Channel {
+            ordered: Ordered::after(head),
+            members: Vec::with_capacity(waiters.len()),
+            interest,
+            fetching: false,
+        };
+        for waiter in waiters {
+            channel.admit(waiter);
+        }
+        self.channels.insert(id, Slot::Open(channel));
+    }
+
+    fn receive(&mut self, message: &Message) {
+        let Some((id, what)) = subject::parse_chat(&message.subject) else { return };
+        let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else { return };
+        match what {
+            Chat::Log => match serde_json::from_slice::<LogEvent>(&message.payload) {
+                Ok(event) if event.channel == id => {
+                    channel.accept(event);
+                    self.mend(id, GAP_PATIENCE);
+                }
+                _ => tracing::warn!(channel = %id, "not a log event"),
+            },
+            Chat::Mark => match serde_json::from_slice::<BusEvent<MarkEvent>>(&message.payload) {
+                Ok(event) => channel.tell_mark(&event.body),
+                Err(error) => tracing::warn!(channel = %id, %error, "not a mark"),
+            },
+            Chat::Typing => {}
+        }
+    }
+
+    /// Fetches what is missing, after giving it a moment to come by itself.
+    fn mend(&mut self, id: FriendshipId, patience: Duration) {
+        let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else { return };
+        if channel.fetching || !channel.ordered.has_gap() {
+            return;
+        }
+        channel.fetching = true;
+        self.report(async move {
+            sleep(patience).await;
+            Event::GapDue(id)
+        });
+    }
+
+    fn fetch(&self, id: FriendshipId, after_seq: u64) {
+        let bus = self.bus.clone();
+        self.report(async move {
+            let call = GetAfter {
+                channel: id,
+                after_seq,
+                limit: MAX_AFTER,
+            };
+            match bus.call(&call).await {
+                Ok(events) => Event::Fetched(id, Some(events)),
+                Err(error) => {
+                    tracing::warn!(channel = %id, %error, "missing events cannot be fetched yet");
+                    Event::Fetched(id, None)
+                }
+            }
+        });
+    }
+
+    fn fetched(&mut self, id: FriendshipId, events: Option<Vec<LogEvent>>) {
+        let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else { return };
+        channel.fetching = false;
+        let before = channel.ordered.head();
+        for event in events.into_iter().flatten() {
+            channel.accept(event);
+        }
+        let patience = match channel.ordered.head() > before {
+            true => Duration::ZERO,
+            false => RETRY_PAUSE,
+        };
+        self.mend(id, patience);
+    }
+
+    /// Asks how far the logs of all open channels reach, and fetches what did not come.
+    fn compare_heads(&self) {
+        let open: Vec<FriendshipId> = self
+            .channels
+            .iter()
+            .filter(|(_, slot)| matches!(slot, Slot::Open(_)))
+            .map(|(id, _)| *id)
+            .collect();
+        for channels in open.chunks(MAX_HEADS) {
+            let (bus, stop) = (self.bus.clone(), self.stop.clone());
+            let channels = channels.to_vec();
+            self.report(async move {
+                loop {
+                    match bus.call(&GetHeads { channels: channels.clone() }).await {
+                        Ok(heads) => return Event::Heads(heads),
+                        Err(error) => tracing::info!(%error, "heads cannot be compared yet"),
+                    }
+                    if stop.is_cancelled() {
+                        return Event::Heads(HashMap::new());
+                    }
+                    sleep(RETRY_PAUSE).await;
+                }
+            });
+        }
+    }
+
+    /// Runs a task and gives its result to this shard.
+    fn report(&self, task: impl Future<Output = Event> + Send + 'static) {
+        let own = self.own.clone();
+        self.tasks.spawn(async move {
+            let event = task.await;
+            if let Some(own) = own.upgrade() {
+                let _ = own.send(Command::Event(event)).await;
+            }
+        });
+    }
+}
+
+impl Channel {
+    fn admit(&mut self, waiter: Waiter) {
+        let Waiter { peer, live, answer } = waiter;
+        self.members.retain(|member| member.peer.id != peer.id);
+        self.members.push(Member { peer, live });
+        let _ = answer.send(self.ordered.head());
+    }
+
+    fn accept(&mut self, event: LogEvent) {
+        for event in self.ordered.accept(event) {
+            let delivery = Delivery::Log(Arc::new(log_delivery(event)));
+            for member in self.members.iter().filter(|member| member.live) {
+                member.peer.deliver(delivery.clone());
+            }
+        }
+    }
+
+    fn tell_mark(&self, event: &MarkEvent) {
+        let is_seen = event.seen_seq >= event.message.seq();
+        let frame = ServerFrame::ChatFriendshipNotification(frame::Marks {
+            channel: event.channel,
+            user: event.user,
+            message: event.message,
+            is_received: true,
+            is_seen,
+            received_seq: event.received_seq,
+            seen_seq: event.seen_seq,
+        });
+        let delivery = Delivery::Mark(Arc::new(MarkDelivery {
+            channel: event.channel,
+            user: event.user,
+            received_seq: event.received_seq,
+            seen_seq: event.seen_seq,
+            frame: encode(&frame),
+        }));
+        for member in self.members.iter().filter(|member| member.live) {
+            member.peer.deliver(delivery.clone());
+        }
+    }
+}
+
+/// Subscribes to channels and then, the server knowing of it, reads how far their logs reach:
+/// whatever is committed later is published to these subscriptions.
+async fn open(
+    bus: &Bus,
+    channels: &[FriendshipId],
+) -> anyhow::Result<Vec<(FriendshipId, Subscriber, u64)>> {
+    let subjects = channels.iter().map(|id| subject::chat(*id)).collect();
+    let subscribers = bus.subscribe(subjects).await?;
+    let mut heads = HashMap::new();
+    for channels in channels.chunks(MAX_HEADS) {
+        let channels = channels.to_vec();
+        heads.extend(bus.call(&GetHeads { channels }).await?);
+    }
+    Ok(channels
+        .iter()
+        .zip(subscribers)
+        .map(|(id, subscriber)| (*id, subscriber, heads.get(id).copied().unwrap_or_default()))
+        .collect())
+}
+
+/// An event as a delivery, encoded for everyone who gets it.
+pub fn log_delivery(event: LogEvent) -> LogDelivery {
+    let LogEvent { channel, seq, kind, message, .. } = event;
+    let (id, sender) = (message.id, message.sender);
+    let frame = match kind {
+        Kind::Message => ServerFrame::FriendshipMessage { channel, seq, message },
+        Kind::Edited => ServerFrame::FriendshipMessageEdited { channel, seq, message },
+        Kind::Deleted => ServerFrame::FriendshipMessageDeleted { channel, seq, message },
+    };
+    LogDelivery {
+        channel,
+        seq,
+        kind,
+        message: id,
+        sender,
+        frame: encode(&frame),
+    }
+}
+
+/// A frame as text.
+pub fn encode(frame: &ServerFrame) -> Utf8Bytes {
+    // Strings, numbers and maps with string keys: encoding cannot fail.
+    serde_json::to_string(frame).unwrap_or_default().into()
+}

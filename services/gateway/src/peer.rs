@@ -1,0 +1,72 @@
+//! A connection as the hub and the registry see it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::extract::ws::Utf8Bytes;
+use natter_protocol::{FriendshipId, MessageId, SessionId, UserId, message::Kind};
+use tokio::sync::mpsc;
+
+use crate::close::{Close, Closer};
+
+/// How many deliveries may wait for a connection; one more and it is too slow.
+const QUEUE: usize = 256;
+
+/// One connection's address. Unique within this process.
+pub struct Peer {
+    pub id: u64,
+    pub user: UserId,
+    pub sid: SessionId,
+    pub closer: Closer,
+    queue: mpsc::Sender<Delivery>,
+}
+
+/// Something for a connection to write. Shared by all that get it, so it is encoded once.
+#[derive(Clone)]
+pub enum Delivery {
+    Log(Arc<LogDelivery>),
+    Mark(Arc<MarkDelivery>),
+}
+
+pub struct LogDelivery {
+    pub channel: FriendshipId,
+    pub seq: u64,
+    pub kind: Kind,
+    pub message: MessageId,
+    pub sender: UserId,
+    pub frame: Utf8Bytes,
+}
+
+pub struct MarkDelivery {
+    pub channel: FriendshipId,
+    pub user: UserId,
+    pub received_seq: u64,
+    pub seen_seq: u64,
+    pub frame: Utf8Bytes,
+}
+
+impl Peer {
+    /// A new connection's address, and where its deliveries come out.
+    pub fn new(user: UserId, sid: SessionId) -> (Arc<Self>, mpsc::Receiver<Delivery>) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let (queue, deliveries) = mpsc::channel(QUEUE);
+        let peer = Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            user,
+            sid,
+            closer: Closer::default(),
+            queue,
+        };
+        (Arc::new(peer), deliveries)
+    }
+
+    /// Queues a delivery. Where there is no room, the connection is told to come back and resume.
+    pub fn deliver(&self, delivery: Delivery) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(delivery) {
+            metrics::counter!("slow_closes_total").increment(1);
+            self.closer.close(Close::TooSlow);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The connections of this gateway by user.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use natter_protocol::{SessionId, UserId};
+use tokio::{sync::broadcast::error::RecvError, time::interval};
+
+use crate::{Gateway, close::Close, peer::Peer};
+
+/// How often it is checked that the feed of ended sessions is alive.
+const FEED_CHECK: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub struct Registry(Mutex<HashMap<UserId, Vec<Arc<Peer>>>>);
+
+impl Registry {
+    fn users(&self) -> MutexGuard<'_, HashMap<UserId, Vec<Arc<Peer>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a connection; past `limit` of one user the oldest is closed.
+    pub fn add(&self, peer: &Arc<Peer>, limit: u32) {
+        let mut users = self.users();
+        let peers = users.entry(peer.user).or_default();
+        peers.push(peer.clone());
+        if peers.len() > limit as usize {
+            peers.remove(0).closer.close(Close::TooManyConnections);
+        }
+        metrics::gauge!("gateway_connections").increment(1);
+    }
+
+    pub fn remove(&self, peer: &Peer) {
+        let mut users = self.users();
+        if let Some(peers) = users.get_mut(&peer.user) {
+            peers.retain(|other| other.id != peer.id);
+            if peers.is_empty() {
+                users.remove(&peer.user);
+            }
+        }
+        metrics::gauge!("gateway_connections").decrement(1);
+    }
+
+    pub fn len(&self) -> usize {
+        self.users().values().map(Vec::len).sum()
+    }
+
+    fn close_session(&self, user: UserId, sid: SessionId) {
+        let users = self.users();
+        let peers = users.get(&user).into_iter().flatten();
+        for peer in peers.filter(|peer| peer.sid == sid) {
+            peer.closer.close(Close::SessionEnded);
+        }
+    }
+
+    fn close_where(&self, reason: Close, is_due: impl Fn(&Peer) -> bool) {
+        let users = self.users();
+        for peer in users.values().flatten().filter(|peer| is_due(peer)) {
+            peer.closer.close(reason);
+        }
+    }
+}
+
+/// Closes the connections of sessions that end, and all of them when it is no longer known which
+/// sessions have ended. Runs until the process stops.
+pub async fn close_ended(gateway: Arc<Gateway>) {
+    let (registry, verifier) = (&gateway.registry, &gateway.verifier);
+    let mut ended = verifier.ended_sessions();
+    let mut check = interval(FEED_CHECK);
+    let mut was_current = false;
+    loop {
+        tokio::select! {
+            session = ended.recv() => match session {
+                Ok((user, sid)) => registry.close_session(user, sid),
+                Err(RecvError::Lagged(_)) => {
+                    registry.close_where(Close::SessionEnded, |peer| verifier.is_revoked(peer.sid));
+                }
+                Err(RecvError::Closed) => return,
+            },
+            _ = check.tick() => {
+                let is_current = verifier.is_current();
+                if was_current && !is_current {
+                    tracing::error!("the feed of ended sessions is silent: connections are closed");
+                    registry.close_where(Close::Overloaded, |_| true);
+                }
+                was_current = is_current;
+            }
+            () = gateway.process.shutdown.cancelled() => return,
+        }
+    }
+}
