@@ -152,7 +152,7 @@ pub async fn announce(
 ) -> sqlx::Result<()> {
     for user in [shown.from_user.id, shown.to_user.id] {
         let notice = Event::new(UserNotice::FriendshipUpdate {
-            friendship: shown.clone(),
+            friendship: Box::new(shown.clone()),
         });
         outbox::push_notice(tx, notice.id, &subject::notify_user(user), &notice).await?;
     }

@@ -8,7 +8,12 @@ use clap::{Args, value_parser};
 #[group(skip)]
 pub struct Settings {
     /// Comma-separated origins that browsers may connect from, like https://chat.example; without it only the same host
-    #[arg(long, env = "NATTER_ALLOWED_ORIGINS", value_name = "NATTER_ALLOWED_ORIGINS", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "NATTER_ALLOWED_ORIGINS",
+        value_name = "NATTER_ALLOWED_ORIGINS",
+        value_delimiter = ','
+    )]
     pub allowed_origins: Vec<String>,
 
     /// Seconds between pings; a connection that is silent for two of them is dropped
@@ -20,11 +25,21 @@ pub struct Settings {
     pub user_connections: u32,
 
     /// How many events a returning client may be behind and still get them replayed
-    #[arg(long, env = "NATTER_REPLAY_EVENTS", value_name = "NATTER_REPLAY_EVENTS", default_value_t = 1_000)]
+    #[arg(
+        long,
+        env = "NATTER_REPLAY_EVENTS",
+        value_name = "NATTER_REPLAY_EVENTS",
+        default_value_t = 1_000
+    )]
     pub replay_events: u64,
 
     /// The longest time over which a stopping gateway spreads the closing of its connections, in seconds
-    #[arg(long, env = "NATTER_DRAIN_SECONDS", value_name = "NATTER_DRAIN_SECONDS", default_value_t = 15)]
+    #[arg(
+        long,
+        env = "NATTER_DRAIN_SECONDS",
+        value_name = "NATTER_DRAIN_SECONDS",
+        default_value_t = 15
+    )]
     drain_seconds: u64,
 }
 

@@ -70,14 +70,23 @@ struct Connection {
 /// Opens the connection and serves it to its end.
 pub async fn run(gateway: Arc<Gateway>, socket: WebSocket, admission: Admission, base_url: String) {
     let (peer, deliveries) = Peer::new(admission.user, admission.sid);
-    gateway.registry.add(&peer, gateway.settings.user_connections);
+    gateway
+        .registry
+        .add(&peer, gateway.settings.user_connections);
     if gateway.verifier.is_revoked(peer.sid) {
         peer.closer.close(Close::SessionEnded);
     }
     let expires = admission.expires;
     // Not raced against the closer: every step has its deadline, and what was joined must be left.
-    let opened =
-        Connection::open(&gateway, socket, peer.clone(), deliveries, admission, base_url).await;
+    let opened = Connection::open(
+        &gateway,
+        socket,
+        peer.clone(),
+        deliveries,
+        admission,
+        base_url,
+    )
+    .await;
     match opened {
         Ok(mut connection) => {
             let reason = connection.serve(expires).await;
@@ -162,8 +171,13 @@ impl Connection {
         match frame {
             Some(Ok(Message::Text(text))) => self.on_text(&text).await,
             Some(Ok(Message::Binary(_))) => {
-                self.refuse_frame(ErrorCode::Unsupported, "Binary frames are not supported.", None, None)
-                    .await
+                self.refuse_frame(
+                    ErrorCode::Unsupported,
+                    "Binary frames are not supported.",
+                    None,
+                    None,
+                )
+                .await
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Close(_))) | None => Err(Close::Done),
@@ -241,7 +255,11 @@ impl Connection {
             }
             Delivery::Mark(mark) => {
                 self.channels.get(&mark.channel)?;
-                let own = self.own_marks.get(&mark.channel).copied().unwrap_or_default();
+                let own = self
+                    .own_marks
+                    .get(&mark.channel)
+                    .copied()
+                    .unwrap_or_default();
                 let is_own_doing = mark.user == self.peer.user
                     && mark.received_seq <= own.0
                     && mark.seen_seq <= own.1;
@@ -263,7 +281,13 @@ impl Connection {
 
     /// Leaves the channels and closes the socket.
     async fn end(self, reason: Close) {
-        let Self { gateway, peer, channels, socket, .. } = self;
+        let Self {
+            gateway,
+            peer,
+            channels,
+            socket,
+            ..
+        } = self;
         gateway.hub.leave(&peer, channels.into_keys()).await;
         refuse(socket, reason).await;
     }

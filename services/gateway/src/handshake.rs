@@ -59,9 +59,14 @@ struct Offered<'a> {
 
 impl<'a> Offered<'a> {
     fn of(headers: &'a HeaderMap) -> Self {
-        let mut offered = Self { full: false, token: None };
+        let mut offered = Self {
+            full: false,
+            token: None,
+        };
         let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-        let names = values.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
+        let names = values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|list| list.split(','));
         for name in names.map(str::trim) {
             offered.full |= name == PROTOCOL;
             offered.token = offered.token.or(name.strip_prefix(BEARER_PREFIX));
@@ -145,11 +150,15 @@ async fn renew(
 
 /// A page may only connect from where it is allowed to. What is no page sends no `Origin`.
 fn check_origin(allowed: &[String], headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return Ok(());
+    };
     let origin = origin.to_str().unwrap_or_default();
     let fine = match allowed {
         [] => is_same_host(origin, headers),
-        allowed => allowed.iter().any(|one| one.trim_end_matches('/') == origin),
+        allowed => allowed
+            .iter()
+            .any(|one| one.trim_end_matches('/') == origin),
     };
     match fine {
         true => Ok(()),
@@ -163,7 +172,9 @@ fn check_origin(allowed: &[String], headers: &HeaderMap) -> Result<(), Problem> 
 }
 
 fn is_same_host(origin: &str, headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     let origin: Option<Uri> = origin.parse().ok();
     let authority = origin.as_ref().and_then(Uri::authority);
     match (host, authority) {
@@ -201,7 +212,11 @@ mod tests {
             (&list, "http://chat.example", false),
         ] {
             let headers = headers(&[("host", "chat.example"), ("origin", origin)]);
-            assert_eq!(check_origin(allowed, &headers).is_ok(), fine, "{origin} {allowed:?}");
+            assert_eq!(
+                check_origin(allowed, &headers).is_ok(),
+                fine,
+                "{origin} {allowed:?}"
+            );
         }
         assert!(check_origin(&[], &headers(&[("host", "chat.example")])).is_ok());
     }

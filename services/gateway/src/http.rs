@@ -63,8 +63,9 @@ async fn connect(
         Ok(admission) => upgrade.on_upgrade(move |socket| {
             tasks.track_future(connection::run(gateway, socket, admission, base.0))
         }),
-        Err(Refusal::Close(reason)) => upgrade
-            .on_upgrade(move |socket| tasks.track_future(connection::refuse(socket, reason))),
+        Err(Refusal::Close(reason)) => {
+            upgrade.on_upgrade(move |socket| tasks.track_future(connection::refuse(socket, reason)))
+        }
         Err(Refusal::Http(problem)) => problem.into_response(),
     }
 }

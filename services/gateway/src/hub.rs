@@ -55,7 +55,11 @@ enum Command {
 
 impl Hub {
     pub fn start(bus: &Bus, process: &Process) -> Self {
-        Self((0..SHARDS).map(|_| shard::start(bus, process, COMMANDS)).collect())
+        Self(
+            (0..SHARDS)
+                .map(|_| shard::start(bus, process, COMMANDS))
+                .collect(),
+        )
     }
 
     /// Joins channels, the broker's interest in them standing when this returns: every event after

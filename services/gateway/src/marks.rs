@@ -74,12 +74,9 @@ async fn merge(bus: Bus, mut received: mpsc::Receiver<(Key, MessageId)>) {
                 }
             }
             Some(key) = requests.next(), if !requests.is_empty() => {
-                match waiting.remove(&key).flatten() {
-                    Some(message) => {
-                        waiting.insert(key, None);
-                        requests.push(Box::pin(send(bus.clone(), key, message)));
-                    }
-                    None => {}
+                if let Some(message) = waiting.remove(&key).flatten() {
+                    waiting.insert(key, None);
+                    requests.push(Box::pin(send(bus.clone(), key, message)));
                 }
             }
         }

@@ -79,6 +79,8 @@ pub fn check_name(field: &str, name: &str) -> Result<(), Broken> {
     }
 }
 
+type IsKind = fn(char) -> bool;
+
 pub fn check_password(password: &str, username: &str, email: &str) -> Result<(), Broken> {
     let chars = password.chars().count();
     if chars < MIN_PASSWORD_CHARS {
@@ -91,7 +93,7 @@ pub fn check_password(password: &str, username: &str, email: &str) -> Result<(),
             "Password is too long. It may contain at most {MAX_PASSWORD_CHARS} characters."
         ));
     }
-    let kinds: [(&str, fn(char) -> bool); 4] = [
+    let kinds: [(&str, IsKind); 4] = [
         ("an upper-case letter", char::is_uppercase),
         ("a lower-case letter", char::is_lowercase),
         ("a digit", |c| c.is_ascii_digit()),

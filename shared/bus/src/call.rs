@@ -1,6 +1,6 @@
 //! Calls between services, over the NATS service API.
 
-use std::{fmt::Display, future::Future, time::Duration};
+use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use async_nats::service::{Service, ServiceExt, error::Error as ServiceError};
@@ -72,7 +72,8 @@ impl Bus {
 
 /// The calls that one service answers: PING, INFO and STATS come with it.
 pub struct Calls {
-    service: Service,
+    // Dropping the last of it ends its endpoints: each of their tasks has one.
+    service: Arc<Service>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -93,7 +94,7 @@ impl Calls {
             .map_err(|error| anyhow::anyhow!(error))
             .context("the calls cannot be answered")?;
         Ok(Self {
-            service,
+            service: Arc::new(service),
             stop,
             tasks,
         })
@@ -116,7 +117,9 @@ impl Calls {
             .map_err(|error| anyhow::anyhow!(error))
             .with_context(|| format!("rpc.{}.{} cannot be answered", C::SERVICE, C::METHOD))?;
         let stop = self.stop.clone();
+        let service = self.service.clone();
         self.tasks.spawn(async move {
+            let _service = service;
             endpoint
                 .take_until(stop.cancelled_owned())
                 .for_each_concurrent(CONCURRENT_CALLS, |request| {

@@ -55,7 +55,7 @@ async fn watch(bus: &Bus, heard: &impl Fn(Revocation)) -> anyhow::Result<()> {
     )
     .await??;
     let created = bucket.stream.cached_info().created;
-    let mut entries = bucket.watch_with_history(">").await?;
+    let mut entries = timeout(CHECK_TIMEOUT, bucket.watch_with_history(">")).await??;
     let mut check = interval(CHECK_EVERY);
     let mut newest = 0;
     let mut behind = 0;
@@ -94,9 +94,10 @@ async fn watch(bus: &Bus, heard: &impl Fn(Revocation)) -> anyhow::Result<()> {
 
 /// Whether the watch has had everything the bucket holds. A bucket made anew is an error.
 async fn is_current(bucket: &Store, created: DateTime<Utc>, newest: u64) -> anyhow::Result<bool> {
-    let status = timeout(CHECK_TIMEOUT, bucket.status()).await??;
-    if created != status.info.created || status.info.state.last_sequence < newest {
+    // Not the bucket's `status`, which is the one it was opened with.
+    let info = timeout(CHECK_TIMEOUT, bucket.stream.get_info()).await??;
+    if created != info.created || info.state.last_sequence < newest {
         anyhow::bail!("the bucket was made anew");
     }
-    Ok(status.info.state.messages == 0 || status.info.state.last_sequence == newest)
+    Ok(info.state.messages == 0 || info.state.last_sequence == newest)
 }

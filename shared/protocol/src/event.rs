@@ -148,8 +148,12 @@ pub struct MarkEvent {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum UserNotice {
-    FriendshipUpdate { friendship: Friendship<UserCard> },
-    SessionEnded { sid: SessionId },
+    FriendshipUpdate {
+        friendship: Box<Friendship<UserCard>>,
+    },
+    SessionEnded {
+        sid: SessionId,
+    },
 }
 
 /// A value of the bucket `revoked_sessions`, under the session's id.

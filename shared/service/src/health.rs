@@ -19,6 +19,7 @@ type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send +
 #[derive(Clone, Default)]
 pub struct Health {
     checks: Arc<Mutex<Vec<(&'static str, Check)>>>,
+    started: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
 }
 
@@ -35,6 +36,11 @@ impl Health {
             .push((name, Arc::new(move || Box::pin(check()))));
     }
 
+    /// Everything is set up: from now on the checks decide.
+    pub(crate) fn start(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
     /// From now on never ready again.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -48,8 +54,11 @@ impl Health {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let mut missing = Vec::new();
+        if !self.started.load(Ordering::Relaxed) {
+            missing.push("started");
+        }
         if self.draining.load(Ordering::Relaxed) {
-            missing.push("draining");
+            missing.push("not draining");
         }
         let results = checks.into_iter().map(|(name, check)| async move {
             let fine = tokio::time::timeout(CHECK_TIMEOUT, check()).await;

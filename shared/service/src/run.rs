@@ -160,7 +160,8 @@ where
             tracing::error!(%error, "the public listener failed");
         }
     });
-    // The launcher and the tests read this line to learn the ports.
+    process.health.start();
+    // The tests read this line to learn the ports.
     tracing::info!(service = name, public = %public_address, admin = %admin_address, "listening");
 
     let signal = signal.await;
@@ -197,7 +198,7 @@ fn admin_routes(health: Health, metrics: PrometheusHandle) -> Router {
                 true => (StatusCode::OK, "ready\n".to_owned()).into_response(),
                 false => (
                     StatusCode::SERVICE_UNAVAILABLE,
-                    format!("not ready: {}\n", missing.join(", ")),
+                    format!("waiting for: {}\n", missing.join(", ")),
                 )
                     .into_response(),
             }

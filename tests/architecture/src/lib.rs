@@ -1,1 +1,1 @@
-
+//! Who may import whom, checked against `cargo metadata`.

@@ -1,1 +1,9 @@
+//! The real thing on private ports: Natter's processes with a Postgres and a NATS of their own.
+//!
+//! The tests in `tests/it` play the contract's promises against it, in one process and apart.
 
+mod chat;
+mod world;
+
+pub use chat::{Log, Talker};
+pub use world::{Topology, World};

@@ -38,7 +38,8 @@ impl Connection {
             UserNotice::FriendshipUpdate { friendship } => {
                 let (id, is_open) = (friendship.id, friendship.is_open);
                 let friendship = friendship.map_users(|card| card.at(&self.base_url));
-                self.write(&ServerFrame::FriendshipUpdate { friendship }).await?;
+                self.write(&ServerFrame::FriendshipUpdate { friendship })
+                    .await?;
                 match is_open {
                     true => self.gain(id, notice.time.utc() - CLOCK_SLACK).await,
                     false => {
@@ -52,7 +53,9 @@ impl Connection {
 
     /// Notices may have been lost: what is open now is asked for.
     pub(super) async fn list_again(&mut self) -> Result<(), Close> {
-        let call = ListOpen { user: self.peer.user };
+        let call = ListOpen {
+            user: self.peer.user,
+        };
         let open = match self.gateway.bus.call(&call).await {
             Ok(open) => open,
             Err(error) => {
@@ -79,7 +82,11 @@ impl Connection {
 
     /// Joins a channel that opened. What was sent since `opened` and before the joining is written
     /// from the log.
-    async fn gain(&mut self, id: FriendshipId, opened: chrono::DateTime<chrono::Utc>) -> Result<(), Close> {
+    async fn gain(
+        &mut self,
+        id: FriendshipId,
+        opened: chrono::DateTime<chrono::Utc>,
+    ) -> Result<(), Close> {
         if self.channels.contains_key(&id) {
             return Ok(());
         }
@@ -91,7 +98,12 @@ impl Connection {
             after_seq: head.saturating_sub(TAIL.into()),
             limit: TAIL,
         };
-        let tail = self.gateway.bus.call(&call).await.map_err(|_| Close::Overloaded)?;
+        let tail = self
+            .gateway
+            .bus
+            .call(&call)
+            .await
+            .map_err(|_| Close::Overloaded)?;
         let before = tail.iter().take_while(|event| event.time.utc() < opened);
         let start = before.last().map_or(call.after_seq, |event| event.seq);
         // One that is not live yet gets it with its resume.

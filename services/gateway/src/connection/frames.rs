@@ -17,7 +17,12 @@ impl Connection {
         metrics::counter!("gateway_frames_received_total").increment(1);
         let frame = match ClientFrame::parse(text) {
             Ok(frame) => frame,
-            Err(FrameError { code, detail, answers, client_id }) => {
+            Err(FrameError {
+                code,
+                detail,
+                answers,
+                client_id,
+            }) => {
                 return self.refuse_frame(code, detail, answers, client_id).await;
             }
         };
@@ -39,16 +44,28 @@ impl Connection {
                 Ok(())
             }
             ClientFrame::Delete(frame) => {
-                let what = SendWhat::Delete { message: frame.message };
+                let what = SendWhat::Delete {
+                    message: frame.message,
+                };
                 self.ask("friendship_delete", frame.channel, frame.client_id, what);
                 Ok(())
             }
             ClientFrame::Seen(frame) => {
-                self.mark("friendship_notification_seen", frame.channel, frame.message, true);
+                self.mark(
+                    "friendship_notification_seen",
+                    frame.channel,
+                    frame.message,
+                    true,
+                );
                 Ok(())
             }
             ClientFrame::Received(frame) => {
-                self.mark("friendship_notification_received", frame.channel, frame.message, false);
+                self.mark(
+                    "friendship_notification_received",
+                    frame.channel,
+                    frame.message,
+                    false,
+                );
                 Ok(())
             }
             ClientFrame::Resume(channels) => self.resume(channels).await,
@@ -76,7 +93,13 @@ impl Connection {
         self.sends.send(&self.gateway.bus, question, send);
     }
 
-    fn mark(&mut self, answers: &'static str, channel: FriendshipId, message: MessageId, seen: bool) {
+    fn mark(
+        &mut self,
+        answers: &'static str,
+        channel: FriendshipId,
+        message: MessageId,
+        seen: bool,
+    ) {
         let question = Question {
             channel,
             answers,
@@ -98,7 +121,8 @@ impl Connection {
     pub(super) async fn on_answer(&mut self, answered: Answered) -> Result<(), Close> {
         match answered {
             Answered::Send(question, reply) => {
-                self.sends.go_on(&self.gateway.bus, question.channel, &reply);
+                self.sends
+                    .go_on(&self.gateway.bus, question.channel, &reply);
                 match reply {
                     SendReply::Ack(stored) => {
                         self.write(&ServerFrame::Ack {

@@ -22,7 +22,12 @@ impl Connection {
                 false => "resume needs the subprotocol natter.v1.",
             };
             return self
-                .refuse_frame(ErrorCode::InvalidFrame, detail, Some(ANSWERS.to_owned()), None)
+                .refuse_frame(
+                    ErrorCode::InvalidFrame,
+                    detail,
+                    Some(ANSWERS.to_owned()),
+                    None,
+                )
                 .await;
         }
         let mut since = self.channels.clone();
@@ -50,7 +55,8 @@ impl Connection {
             self.channels.insert(*channel, *head);
         }
         if !too_far.is_empty() {
-            self.write(&ServerFrame::Resync { channels: too_far }).await?;
+            self.write(&ServerFrame::Resync { channels: too_far })
+                .await?;
         }
         self.live = true;
         self.write(&ServerFrame::Resumed { channels: heads }).await

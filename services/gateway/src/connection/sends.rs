@@ -104,7 +104,9 @@ impl Sends {
 
     /// Sends what waited behind an answered send, or gives it back.
     pub fn go_on(&mut self, bus: &Bus, channel: FriendshipId, reply: &SendReply) {
-        let Some(behind) = self.behind.get_mut(&channel) else { return };
+        let Some(behind) = self.behind.get_mut(&channel) else {
+            return;
+        };
         if *reply == SendReply::Refused(Refusal::Unavailable) {
             let back = behind.drain(..).map(|pending| {
                 Answered::Send(pending.question, SendReply::Refused(Refusal::Unavailable))
@@ -134,7 +136,10 @@ impl Pending {
             let reply = bus.request(&subject, &self.send, self.deadline).await;
             metrics::histogram!("send_to_ack_seconds").record(started.elapsed());
             let reply = reply.unwrap_or_else(|error| {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a send has no answer");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a send has no answer"
+                );
                 SendReply::Refused(Refusal::Unavailable)
             });
             Answered::Send(self.question, reply)

@@ -122,10 +122,16 @@ impl Shard {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Join { peer, channels, live } => self.join(&peer, channels, live),
+            Command::Join {
+                peer,
+                channels,
+                live,
+            } => self.join(&peer, channels, live),
             Command::Activate { peer, channels } => {
                 for (id, answer) in channels {
-                    let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else { continue };
+                    let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else {
+                        continue;
+                    };
                     let members = &mut channel.members;
                     if let Some(member) = members.iter_mut().find(|member| member.peer.id == peer) {
                         member.live = true;
@@ -233,7 +239,9 @@ impl Shard {
     }
 
     fn opened(&mut self, id: FriendshipId, subscriber: Subscriber, head: u64) {
-        let Some(Slot::Opening(waiters)) = self.channels.remove(&id) else { return };
+        let Some(Slot::Opening(waiters)) = self.channels.remove(&id) else {
+            return;
+        };
         if waiters.is_empty() {
             return;
         }
@@ -252,8 +260,12 @@ impl Shard {
     }
 
     fn receive(&mut self, message: &Message) {
-        let Some((id, what)) = subject::parse_chat(&message.subject) else { return };
-        let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else { return };
+        let Some((id, what)) = subject::parse_chat(&message.subject) else {
+            return;
+        };
+        let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else {
+            return;
+        };
         match what {
             Chat::Log => match serde_json::from_slice::<LogEvent>(&message.payload) {
                 Ok(event) if event.channel == id => {
@@ -272,7 +284,9 @@ impl Shard {
 
     /// Fetches what is missing, after giving it a moment to come by itself.
     fn mend(&mut self, id: FriendshipId, patience: Duration) {
-        let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else { return };
+        let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else {
+            return;
+        };
         if channel.fetching || !channel.ordered.has_gap() {
             return;
         }
@@ -302,7 +316,9 @@ impl Shard {
     }
 
     fn fetched(&mut self, id: FriendshipId, events: Option<Vec<LogEvent>>) {
-        let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else { return };
+        let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else {
+            return;
+        };
         channel.fetching = false;
         let before = channel.ordered.head();
         for event in events.into_iter().flatten() {
@@ -328,7 +344,12 @@ impl Shard {
             let channels = channels.to_vec();
             self.report(async move {
                 loop {
-                    match bus.call(&GetHeads { channels: channels.clone() }).await {
+                    match bus
+                        .call(&GetHeads {
+                            channels: channels.clone(),
+                        })
+                        .await
+                    {
                         Ok(heads) => return Event::Heads(heads),
                         Err(error) => tracing::info!(%error, "heads cannot be compared yet"),
                     }
@@ -416,12 +437,30 @@ async fn open(
 
 /// An event as a delivery, encoded for everyone who gets it.
 pub fn log_delivery(event: LogEvent) -> LogDelivery {
-    let LogEvent { channel, seq, kind, message, .. } = event;
+    let LogEvent {
+        channel,
+        seq,
+        kind,
+        message,
+        ..
+    } = event;
     let (id, sender) = (message.id, message.sender);
     let frame = match kind {
-        Kind::Message => ServerFrame::FriendshipMessage { channel, seq, message },
-        Kind::Edited => ServerFrame::FriendshipMessageEdited { channel, seq, message },
-        Kind::Deleted => ServerFrame::FriendshipMessageDeleted { channel, seq, message },
+        Kind::Message => ServerFrame::FriendshipMessage {
+            channel,
+            seq,
+            message,
+        },
+        Kind::Edited => ServerFrame::FriendshipMessageEdited {
+            channel,
+            seq,
+            message,
+        },
+        Kind::Deleted => ServerFrame::FriendshipMessageDeleted {
+            channel,
+            seq,
+            message,
+        },
     };
     LogDelivery {
         channel,

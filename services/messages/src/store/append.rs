@@ -1,0 +1,291 @@
+//! Appending a batch to the logs.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use natter_protocol::{
+    FriendshipId, MessageId, UserId,
+    call::{Send, SendWhat, Stored},
+    message::Kind,
+};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use super::{
+    ChannelRow, as_i64, by_id,
+    log::{LOG_ROW, LogRow, kind_code},
+};
+use crate::{
+    channel::Channel,
+    plan::{ClientKey, Entry, Facts, Known, Target},
+};
+
+/// Locks the channels that a batch touches, in the order of their ids (so that two batches cannot
+/// wait for each other), and reads what the plan needs.
+pub async fn lock_and_read(
+    tx: &mut Transaction<'_, Postgres>,
+    sends: &[(FriendshipId, &Send)],
+) -> sqlx::Result<Facts> {
+    let mut ids: Vec<Uuid> = sends.iter().map(|(channel, _)| channel.0).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let rows: Vec<ChannelRow> = sqlx::query_as(
+        "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, last_at
+         FROM channels WHERE friendship_id = ANY($1)
+         ORDER BY friendship_id FOR NO KEY UPDATE",
+    )
+    .bind(&ids)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(Facts {
+        channels: by_id(rows),
+        // Statements of their own, after the locks: they see what earlier holders committed.
+        known: known(tx, sends).await?,
+        targets: targets(tx, sends).await?,
+    })
+}
+
+async fn known(
+    tx: &mut Transaction<'_, Postgres>,
+    sends: &[(FriendshipId, &Send)],
+) -> sqlx::Result<HashMap<ClientKey, Known>> {
+    let mut channels = Vec::new();
+    let mut senders = Vec::new();
+    let mut client_ids = Vec::new();
+    for (channel, send) in sends {
+        if let Some(client_id) = &send.client_id {
+            channels.push(channel.0);
+            senders.push(send.sender.0);
+            client_ids.push(client_id.as_str());
+        }
+    }
+    if channels.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<KnownRow> = sqlx::query_as(
+        "SELECT entry.friendship_id, entry.sender, entry.client_id, entry.digest, entry.seq,
+                entry.at, coalesce(target.id, entry.id) AS message_id
+         FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS asked (friendship_id, sender, client_id)
+         JOIN log entry USING (friendship_id, sender, client_id)
+         LEFT JOIN log target ON target.friendship_id = entry.friendship_id
+                             AND target.seq = entry.target_seq",
+    )
+    .bind(&channels)
+    .bind(&senders)
+    .bind(&client_ids)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().map(KnownRow::into_known).collect())
+}
+
+#[derive(sqlx::FromRow)]
+struct KnownRow {
+    friendship_id: Uuid,
+    sender: Uuid,
+    client_id: String,
+    digest: i64,
+    seq: i64,
+    at: DateTime<Utc>,
+    message_id: Uuid,
+}
+
+impl KnownRow {
+    fn into_known(self) -> (ClientKey, Known) {
+        let stored = Stored {
+            message: MessageId(self.message_id),
+            seq: self.seq.unsigned_abs(),
+            created_at: self.at.into(),
+            duplicate: true,
+        };
+        let key = (
+            FriendshipId(self.friendship_id),
+            UserId(self.sender),
+            self.client_id,
+        );
+        let digest = self.digest;
+        (key, Known { digest, stored })
+    }
+}
+
+async fn targets(
+    tx: &mut Transaction<'_, Postgres>,
+    sends: &[(FriendshipId, &Send)],
+) -> sqlx::Result<HashMap<(FriendshipId, MessageId), Target>> {
+    let named: Vec<(FriendshipId, MessageId)> = sends
+        .iter()
+        .filter_map(|(channel, send)| match &send.what {
+            SendWhat::Message { reply_to, .. } => reply_to.map(|message| (*channel, message)),
+            SendWhat::Edit { message, .. } | SendWhat::Delete { message } => {
+                Some((*channel, *message))
+            }
+        })
+        .collect();
+    let mut targets = HashMap::new();
+    // Edits, deletions and replies are few; each is a lookup by primary key.
+    for (channel, message) in named {
+        let row: Option<LogRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "{LOG_ROW} WHERE entry.friendship_id = $1 AND entry.seq = $2 AND entry.id = $3
+                 AND entry.kind = 0"
+        )))
+        .bind(channel.0)
+        .bind(as_i64(message.seq()))
+        .bind(message.0)
+        .fetch_optional(&mut **tx)
+        .await?;
+        if let Some(row) = row {
+            targets.insert((channel, message), row.target(channel));
+        }
+    }
+    Ok(targets)
+}
+
+/// Stores a batch's entries, the heads of their channels and the outbox row; the row's id.
+pub async fn insert(
+    tx: &mut Transaction<'_, Postgres>,
+    entries: &[Entry],
+    channels: &HashMap<FriendshipId, Channel>,
+) -> sqlx::Result<i64> {
+    let changed: BTreeMap<FriendshipId, (u64, u64)> =
+        entries.iter().fold(BTreeMap::new(), |mut changed, entry| {
+            let (_, last) = changed
+                .entry(entry.message.friendship)
+                .or_insert((entry.seq, entry.seq));
+            *last = entry.seq;
+            changed
+        });
+    let heads: Vec<&Channel> = changed.keys().filter_map(|id| channels.get(id)).collect();
+    let column = |value: fn(&Entry) -> i64| -> Vec<i64> { entries.iter().map(value).collect() };
+    let optional = |value: fn(&Entry) -> Option<u64>| -> Vec<Option<i64>> {
+        entries
+            .iter()
+            .map(|entry| value(entry).map(as_i64))
+            .collect()
+    };
+    let (outbox_id,): (i64,) = sqlx::query_as(
+        "WITH entries AS (
+             INSERT INTO log (friendship_id, seq, id, kind, position, at, sender, client_id,
+                              digest, content, reply_to, target_seq, edit_seq)
+             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::smallint[],
+                 $5::bigint[], $6::timestamptz[], $7::uuid[], $8::text[], $9::bigint[],
+                 $10::text[], $11::uuid[], $12::bigint[], $13::bigint[])
+         ), heads AS (
+             UPDATE channels SET last_seq = head.last_seq, messages = head.messages,
+                                 last_at = head.last_at
+             FROM unnest($14::uuid[], $16::bigint[], $17::bigint[], $18::timestamptz[])
+                 AS head (friendship_id, last_seq, messages, last_at)
+             WHERE channels.friendship_id = head.friendship_id
+         )
+         INSERT INTO outbox (channels, first_seqs, last_seqs) VALUES ($14, $15, $16)
+         RETURNING id",
+    )
+    .bind(
+        entries
+            .iter()
+            .map(|entry| entry.message.friendship.0)
+            .collect::<Vec<_>>(),
+    )
+    .bind(column(|entry| as_i64(entry.seq)))
+    .bind(entries.iter().map(|entry| entry.id.0).collect::<Vec<_>>())
+    .bind(
+        entries
+            .iter()
+            .map(|entry| kind_code(entry.kind))
+            .collect::<Vec<_>>(),
+    )
+    .bind(column(|entry| as_i64(entry.position)))
+    .bind(
+        entries
+            .iter()
+            .map(|entry| entry.at.utc())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        entries
+            .iter()
+            .map(|entry| entry.message.sender.0)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        entries
+            .iter()
+            .map(|entry| entry.client_id.as_deref())
+            .collect::<Vec<_>>(),
+    )
+    .bind(column(|entry| entry.digest))
+    .bind(
+        entries
+            .iter()
+            .map(|entry| entry.content.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        entries
+            .iter()
+            .map(|entry| match entry.kind {
+                Kind::Message => entry.message.reply_to.map(|id| id.0),
+                Kind::Edited | Kind::Deleted => None,
+            })
+            .collect::<Vec<_>>(),
+    )
+    .bind(optional(|entry| entry.target_seq))
+    .bind(optional(|entry| entry.edit_seq))
+    .bind(changed.keys().map(|id| id.0).collect::<Vec<_>>())
+    .bind(
+        changed
+            .values()
+            .map(|(first, _)| as_i64(*first))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        heads
+            .iter()
+            .map(|head| as_i64(head.last_seq))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        heads
+            .iter()
+            .map(|head| as_i64(head.messages))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        heads
+            .iter()
+            .map(|head| head.last_at.utc())
+            .collect::<Vec<_>>(),
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    for entry in entries {
+        change_target(tx, entry).await?;
+    }
+    Ok(outbox_id)
+}
+
+/// Points an edited message to its edit; takes the content of a deleted one and of its edits away.
+async fn change_target(tx: &mut Transaction<'_, Postgres>, entry: &Entry) -> sqlx::Result<()> {
+    let (channel, target) = (entry.message.friendship.0, entry.target_seq.map(as_i64));
+    let change = match entry.kind {
+        Kind::Message => return Ok(()),
+        Kind::Edited => {
+            sqlx::query("UPDATE log SET edit_seq = $3 WHERE friendship_id = $1 AND seq = $2")
+                .bind(channel)
+                .bind(target)
+                .bind(as_i64(entry.seq))
+        }
+        Kind::Deleted => sqlx::query(
+            "WITH RECURSIVE versions AS (
+                 SELECT seq, edit_seq FROM log WHERE friendship_id = $1 AND seq = $2
+                 UNION ALL
+                 SELECT log.seq, log.edit_seq FROM versions
+                 JOIN log ON log.friendship_id = $1 AND log.seq = versions.edit_seq
+             )
+             UPDATE log SET content = '', deleted = (log.seq = $2)
+             FROM versions WHERE log.friendship_id = $1 AND log.seq = versions.seq",
+        )
+        .bind(channel)
+        .bind(target),
+    };
+    change.execute(&mut **tx).await?;
+    Ok(())
+}

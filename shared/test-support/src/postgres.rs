@@ -1,0 +1,182 @@
+//! A private Postgres with Natter's roles and schemas.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    PATIENCE, free_port,
+    process::{Process, Signal, is_root, unprivileged},
+    until,
+};
+
+const PASSWORD: &str = "test";
+const SETUP: &str = include_str!("../../../deploy/postgres/setup.sql");
+
+pub struct Postgres {
+    // Removed when the test ends.
+    folder: TempDir,
+    port: u16,
+    server: Process,
+}
+
+impl Postgres {
+    pub async fn start() -> Self {
+        let folder = TempDir::with_prefix("natter-postgres-").expect("a temporary folder");
+        let data = folder.path().join("data");
+        fs::create_dir(&data).expect("it is ours");
+        if is_root() {
+            let owned = Command::new("chown")
+                .args(["-R", "postgres:"])
+                .arg(folder.path())
+                .status();
+            assert!(
+                owned.is_ok_and(|status| status.success()),
+                "no user postgres"
+            );
+        }
+        let made = Command::new("setpriv")
+            .args(unprivileged())
+            .arg("--")
+            .arg(programs().join("initdb"))
+            .args([
+                "--no-sync",
+                "--username=postgres",
+                "--auth=trust",
+                "--encoding=UTF8",
+            ])
+            .args(["--locale=C.UTF-8", "--pgdata"])
+            .arg(&data)
+            .current_dir("/")
+            .output()
+            .expect("initdb is there");
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let port = free_port();
+        let postgres = Self {
+            server: serve(&data, port),
+            folder,
+            port,
+        };
+        postgres.answers().await;
+        let mut admin = postgres.admin("postgres").await;
+        sqlx::raw_sql("CREATE DATABASE natter")
+            .execute(&mut admin)
+            .await
+            .expect("a database");
+        let mut natter = postgres.admin("natter").await;
+        let setup = SETUP.replace("@PASSWORD@", PASSWORD);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(setup))
+            .execute(&mut natter)
+            .await
+            .expect("the set-up");
+        postgres
+    }
+
+    /// The URL of a service's role.
+    pub fn url(&self, schema: &str) -> String {
+        format!(
+            "postgres://natter_{schema}:{PASSWORD}@127.0.0.1:{}/natter",
+            self.port
+        )
+    }
+
+    /// A superuser's connection.
+    pub async fn admin(&self, database: &str) -> PgConnection {
+        PgConnection::connect(&self.admin_url(database))
+            .await
+            .expect("Postgres answers")
+    }
+
+    fn admin_url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Ends it: with a fast shutdown, or at once.
+    pub async fn stop(&mut self, signal: Signal) {
+        self.server.end(signal).await;
+    }
+
+    /// Freezes or thaws every process of it.
+    pub async fn signal_all(&self, signal: Signal) {
+        let name = match signal {
+            Signal::Stop => "-STOP",
+            _ => "-CONT",
+        };
+        let data = self.folder.path().join("data");
+        let main = fs::read_to_string(data.join("postmaster.pid")).expect("it runs");
+        let main = main.lines().next().unwrap_or_default();
+        let all = Command::new("pkill").args([name, "-P", main]).status();
+        let own = Command::new("kill").args([name, main]).status();
+        assert!(all.is_ok() && own.is_ok_and(|status| status.success()));
+    }
+
+    /// Starts it again on the same data and port. After a kill it refuses as long as one of the
+    /// old processes lives.
+    pub async fn start_again(&mut self) {
+        let data = self.folder.path().join("data");
+        self.server = serve(&data, self.port);
+        let url = self.admin_url("postgres");
+        let give_up = Instant::now() + PATIENCE;
+        while PgConnection::connect(&url).await.is_err() {
+            assert!(Instant::now() < give_up, "Postgres does not start again");
+            if self.server.has_ended() {
+                self.server = serve(&data, self.port);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn answers(&self) {
+        let url = self.admin_url("postgres");
+        until("Postgres answers", || async {
+            PgConnection::connect(&url).await.ok()
+        })
+        .await;
+    }
+}
+
+fn serve(data: &Path, port: u16) -> Process {
+    let port = format!("port={port}");
+    let data = data.to_string_lossy();
+    let settings = [
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",
+        "max_connections=200",
+    ];
+    let mut arguments = vec!["-D", &data, "-c", &port];
+    for setting in settings {
+        arguments.extend(["-c", setting]);
+    }
+    Process::start_unprivileged(&programs().join("postgres"), &arguments)
+}
+
+/// Where the newest Postgres of Debian's packages is.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test's setting, not a service's"
+)]
+fn programs() -> PathBuf {
+    if let Some(folder) = env::var_os("NATTER_TEST_POSTGRES_BIN") {
+        return folder.into();
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let newest = versions
+        .filter_map(|version| version.file_name().to_string_lossy().parse::<u32>().ok())
+        .max();
+    let newest = newest.expect("Postgres is not installed: deploy/test installs it");
+    PathBuf::from(format!("/usr/lib/postgresql/{newest}/bin"))
+}

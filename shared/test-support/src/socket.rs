@@ -1,0 +1,138 @@
+//! A WebSocket client of the public contract.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{
+        self, Message,
+        client::IntoClientRequest,
+        http::{HeaderName, HeaderValue},
+    },
+};
+
+use crate::PATIENCE;
+
+/// An open connection and every frame it got.
+pub struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    seen: Vec<Value>,
+}
+
+impl Socket {
+    /// Connects with the given headers to a gateway's base URL (`http://…`).
+    pub async fn connect(
+        base: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Self, Box<tungstenite::Error>> {
+        let url = format!("{}/ws/messages/", base.replacen("http", "ws", 1));
+        let mut request = url.into_client_request()?;
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value).expect("a header value");
+            request
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
+        }
+        let (stream, _) = connect_async(request).await?;
+        Ok(Self {
+            stream,
+            seen: Vec::new(),
+        })
+    }
+
+    pub async fn send(&mut self, frame: Value) {
+        self.send_text(&frame.to_string()).await;
+    }
+
+    /// Whether the frame could be sent: the other side may be gone.
+    pub async fn try_send(&mut self, frame: &Value) -> bool {
+        self.stream
+            .send(Message::text(frame.to_string()))
+            .await
+            .is_ok()
+    }
+
+    pub async fn send_text(&mut self, text: &str) {
+        self.send_message(Message::text(text)).await;
+    }
+
+    pub async fn send_message(&mut self, message: Message) {
+        self.stream
+            .send(message)
+            .await
+            .expect("the connection is open");
+    }
+
+    /// Every frame received so far.
+    pub fn seen(&self) -> &[Value] {
+        &self.seen
+    }
+
+    /// The next frame. `None` when the connection is closed, with the code in `Err`.
+    pub async fn next(&mut self) -> Result<Value, Option<u16>> {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
+            let message =
+                message.unwrap_or_else(|_| panic!("no frame came; before: {:#?}", self.seen));
+            match message {
+                Some(Ok(Message::Text(text))) => {
+                    let frame: Value = serde_json::from_str(&text).expect("frames are JSON");
+                    self.seen.push(frame.clone());
+                    return Ok(frame);
+                }
+                Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// The next frame that `wanted` accepts; others are passed over (and kept in [`Self::seen`]).
+    pub async fn find(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let search = async {
+            loop {
+                match self.next().await {
+                    Ok(frame) if wanted(&frame) => return frame,
+                    Ok(_) => {}
+                    Err(code) => panic!("closed with {code:?}; before: {:#?}", self.seen),
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, search).await {
+            Ok(frame) => frame,
+            Err(_) => panic!("the frame did not come"),
+        }
+    }
+
+    /// The next frame of a type.
+    pub async fn frame(&mut self, kind: &str) -> Value {
+        self.find(|frame| frame["type"] == kind).await
+    }
+
+    /// Until the server closes; its code.
+    pub async fn closed(&mut self) -> Option<u16> {
+        loop {
+            if let Err(code) = self.next().await {
+                return code;
+            }
+        }
+    }
+
+    /// Sends a message and waits for its `ack` or `error`.
+    pub async fn say(&mut self, channel: &str, client_id: &str, payload: &str) -> Value {
+        self.send(json!({
+            "type": "friendship", "channel": channel, "payload": payload, "client_id": client_id,
+        }))
+        .await;
+        self.answer(client_id).await
+    }
+
+    /// The `ack` or `error` of a client id.
+    pub async fn answer(&mut self, client_id: &str) -> Value {
+        self.find(|frame| {
+            (frame["type"] == "ack" || frame["type"] == "error") && frame["client_id"] == client_id
+        })
+        .await
+    }
+}

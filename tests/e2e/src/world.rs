@@ -1,0 +1,197 @@
+//! A running Natter.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use natter_test_support::{Nats, PATIENCE, Postgres, Process, Signal, binary};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// All services in one process.
+    Standalone,
+    /// A process each: two gateways and two messages replicas.
+    Apart,
+}
+
+/// Natter, its database and its broker. Everything ends with it.
+pub struct World {
+    pub postgres: Postgres,
+    pub nats: Nats,
+    services: BTreeMap<&'static str, Service>,
+    // Removed when the test ends.
+    _media: TempDir,
+}
+
+struct Service {
+    program: &'static str,
+    variables: Vec<(String, String)>,
+    process: Process,
+    public: String,
+    admin: String,
+}
+
+impl World {
+    pub async fn start(topology: Topology) -> Self {
+        Self::start_with(topology, &[]).await
+    }
+
+    /// Starts with more settings than the necessary ones.
+    pub async fn start_with(topology: Topology, settings: &[(&str, &str)]) -> Self {
+        let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start());
+        let media = TempDir::with_prefix("natter-media-").expect("a temporary folder");
+        let mut variables = vec![
+            ("NATTER_NATS_URL".to_owned(), nats.url()),
+            (
+                "NATTER_MEDIA_DIR".to_owned(),
+                media.path().to_string_lossy().into_owned(),
+            ),
+            ("NATTER_RATE_LIMITS".to_owned(), "off".to_owned()),
+        ];
+        for schema in ["users", "friendships", "messages"] {
+            let name = format!("NATTER_{}_DATABASE_URL", schema.to_uppercase());
+            variables.push((name, postgres.url(schema)));
+        }
+        for (name, value) in settings {
+            variables.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        let programs: &[(&'static str, &'static str)] = match topology {
+            Topology::Standalone => &[("standalone", "natter-standalone")],
+            Topology::Apart => &[
+                ("users", "natter-users"),
+                ("friendships", "natter-friendships"),
+                ("messages", "natter-messages"),
+                ("messages-2", "natter-messages"),
+                ("gateway", "natter-gateway"),
+                ("gateway-2", "natter-gateway"),
+            ],
+        };
+        // Together, as an orchestrator starts them: each waits for what it needs.
+        let mut started = Vec::new();
+        for (name, program) in programs {
+            let process = launch(program, &variables, "127.0.0.1:0", "127.0.0.1:0");
+            started.push((*name, *program, process));
+        }
+        let mut services = BTreeMap::new();
+        for (name, program, mut process) in started {
+            let (public, admin) = addresses(&mut process).await;
+            let variables = variables.clone();
+            services.insert(
+                name,
+                Service {
+                    program,
+                    variables,
+                    process,
+                    public,
+                    admin,
+                },
+            );
+        }
+        let world = Self {
+            postgres,
+            nats,
+            services,
+            _media: media,
+        };
+        world.ready().await;
+        world
+    }
+
+    /// Waits until every process is ready.
+    pub async fn ready(&self) {
+        for (name, service) in &self.services {
+            let url = format!("http://{}/readyz", service.admin);
+            let give_up = Instant::now() + PATIENCE;
+            loop {
+                let said = match reqwest::get(&url).await {
+                    Ok(answer) if answer.status().is_success() => break,
+                    Ok(answer) => answer.text().await.unwrap_or_default(),
+                    Err(error) => error.to_string(),
+                };
+                let log = || service.process.lines().join("\n");
+                assert!(Instant::now() < give_up, "{name}: {said}\n{}", log());
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// The names of the running processes.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.services.keys().copied().collect()
+    }
+
+    pub fn users(&self) -> String {
+        self.url("users")
+    }
+
+    pub fn friendships(&self) -> String {
+        self.url("friendships")
+    }
+
+    pub fn messages(&self) -> String {
+        self.url("messages")
+    }
+
+    pub fn gateway(&self) -> String {
+        self.url("gateway")
+    }
+
+    pub fn gateway_2(&self) -> String {
+        self.url("gateway-2")
+    }
+
+    /// The base URL of a service: of the one process, where there is only that.
+    fn url(&self, name: &str) -> String {
+        let service = self
+            .services
+            .get(name)
+            .or_else(|| self.services.get("standalone"));
+        format!("http://{}", service.expect("a service of this name").public)
+    }
+
+    pub fn process(&mut self, name: &str) -> &mut Process {
+        &mut self
+            .services
+            .get_mut(name)
+            .expect("a service of this name")
+            .process
+    }
+
+    /// Ends a process with a signal and starts it again at its address.
+    pub async fn restart(&mut self, name: &str, signal: Signal) {
+        let service = self.services.get_mut(name).expect("a service of this name");
+        service.process.end(signal).await;
+        let Service {
+            program,
+            variables,
+            public,
+            admin,
+            ..
+        } = &*service;
+        service.process = launch(program, variables, public, admin);
+        addresses(&mut service.process).await;
+        self.ready().await;
+    }
+}
+
+fn launch(program: &str, variables: &[(String, String)], public: &str, admin: &str) -> Process {
+    let mut variables = variables.to_vec();
+    variables.push(("NATTER_LISTEN".to_owned(), public.to_owned()));
+    variables.push(("NATTER_ADMIN_LISTEN".to_owned(), admin.to_owned()));
+    variables.push(("NATTER_LOG_FORMAT".to_owned(), "json".to_owned()));
+    Process::start(&binary(program), &[], &variables)
+}
+
+/// Where a process listens, from its log.
+async fn addresses(process: &mut Process) -> (String, String) {
+    process
+        .line("where it listens", |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let fields = &line["fields"];
+            (fields["message"] == "listening").then_some(())?;
+            let address = |name: &str| fields[name].as_str().map(str::to_owned);
+            Some((address("public")?, address("admin")?))
+        })
+        .await
+}

@@ -1,0 +1,176 @@
+//! What is stopped, frozen or killed loses nothing that was acknowledged.
+
+use natter_e2e::{Log, Talker, Topology, World};
+use natter_test_support::{Friends, Person, Signal, Socket, befriend};
+use serde_json::json;
+
+async fn friends(world: &World) -> Friends {
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let bob = Person::sign_up(&world.users(), "bob").await;
+    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    Friends {
+        alice,
+        bob,
+        channel,
+    }
+}
+
+/// A send while something is down is answered, and the sockets stay.
+async fn is_unavailable(alice: &mut Socket, bob: &mut Socket, channel: &str) {
+    let refused = alice.say(channel, "while-down", "Are you there?").await;
+    assert_eq!(
+        (&refused["type"], &refused["code"]),
+        (&json!("error"), &json!("unavailable"))
+    );
+    assert_eq!(refused["answers"], "friendship");
+    for socket in [alice, bob] {
+        socket.send(json!({"type": "ping"})).await;
+        socket.frame("pong").await;
+    }
+}
+
+/// The same client id is acknowledged once everything is back, on the same sockets.
+async fn flows_again(alice: &mut Socket, bob: &mut Socket, channel: &str) {
+    loop {
+        let answer = alice.say(channel, "while-down", "Are you there?").await;
+        if answer["type"] == "ack" {
+            break;
+        }
+        assert_eq!(answer["code"], "unavailable");
+    }
+    let came = bob.frame("friendship_message").await;
+    assert_eq!(came["message"]["content"], "Are you there?");
+    assert_eq!(bob.say(channel, "bob-1", "Yes").await["type"], "ack");
+    alice
+        .find(|frame| frame["message"]["content"] == "Yes")
+        .await;
+}
+
+#[tokio::test]
+async fn postgres_stops_and_returns() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = friends(&world).await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    world.postgres.stop(Signal::Int).await;
+    is_unavailable(&mut alice_socket, &mut bob_socket, &channel).await;
+    let (status, body) = alice
+        .get(&format!("{}/api/users/profile/", world.users()))
+        .await;
+    assert_eq!(
+        (status.as_u16(), &body["code"]),
+        (503, &json!("unavailable"))
+    );
+    world.postgres.start_again().await;
+    flows_again(&mut alice_socket, &mut bob_socket, &channel).await;
+    assert_eq!(alice.history(&world.messages(), &channel).await.len(), 2);
+}
+
+#[tokio::test]
+async fn postgres_freezes_and_thaws() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = friends(&world).await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    assert_eq!(
+        alice_socket.say(&channel, "first", "Hi").await["type"],
+        "ack"
+    );
+    bob_socket.frame("friendship_message").await;
+    world.postgres.signal_all(Signal::Stop).await;
+    is_unavailable(&mut alice_socket, &mut bob_socket, &channel).await;
+    world.postgres.signal_all(Signal::Cont).await;
+    flows_again(&mut alice_socket, &mut bob_socket, &channel).await;
+    assert_eq!(alice.history(&world.messages(), &channel).await.len(), 3);
+}
+
+#[tokio::test]
+async fn nats_stops_and_returns() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = friends(&world).await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    world.nats.stop(Signal::Term).await;
+    is_unavailable(&mut alice_socket, &mut bob_socket, &channel).await;
+    world.nats.start_again().await;
+    flows_again(&mut alice_socket, &mut bob_socket, &channel).await;
+    assert_eq!(alice.history(&world.messages(), &channel).await.len(), 2);
+}
+
+/// What is killed in [`a_killed_process_loses_nothing`].
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Service(&'static str),
+    Postgres,
+    Nats,
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_nothing() {
+    let mut world = World::start(Topology::Apart).await;
+    let mut victims: Vec<Victim> = world.names().into_iter().map(Victim::Service).collect();
+    victims.extend([Victim::Postgres, Victim::Nats]);
+    for victim in victims {
+        kill_while_talking(&mut world, victim).await;
+    }
+}
+
+#[tokio::test]
+async fn the_one_process_killed_loses_nothing() {
+    let mut world = World::start(Topology::Standalone).await;
+    kill_while_talking(&mut world, Victim::Service("standalone")).await;
+}
+
+async fn kill_while_talking(world: &mut World, victim: Victim) {
+    const MESSAGES: usize = 150;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = friends(world).await;
+    let gateways = vec![world.gateway(), world.gateway_2()];
+    let mut alice_talks = Talker::new(alice.clone(), gateways.clone(), &channel);
+    let mut bob_talks = Talker::new(bob, gateways.into_iter().rev().collect(), &channel);
+    let kill = async {
+        // In the midst of it: once something was stored, and long before everything was.
+        natter_test_support::until("messages flow", || async {
+            let stored = alice.history(&world.messages(), &channel).await.len();
+            (stored >= 10).then_some(())
+        })
+        .await;
+        match victim {
+            Victim::Service(name) => world.restart(name, Signal::Kill).await,
+            Victim::Postgres => {
+                world.postgres.stop(Signal::Kill).await;
+                world.postgres.start_again().await;
+            }
+            Victim::Nats => {
+                world.nats.stop(Signal::Kill).await;
+                world.nats.start_again().await;
+            }
+        }
+        world.ready().await;
+    };
+    tokio::join!(
+        alice_talks.talk("alice", MESSAGES),
+        bob_talks.talk("bob", MESSAGES),
+        kill
+    );
+    let history = alice.history(&world.messages(), &channel).await;
+    let newest = history.len() as u64;
+    tokio::join!(alice_talks.follow_to(newest), bob_talks.follow_to(newest));
+    assert_eq!(history.len(), 2 * MESSAGES, "{victim:?}");
+    Log::check(&[&alice_talks.log, &bob_talks.log], &history);
+}

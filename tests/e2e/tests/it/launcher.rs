@@ -1,0 +1,100 @@
+//! `deploy/up` refuses with one clear sentence, and leaves nothing running.
+
+use std::{net::TcpListener, path::Path, process::Stdio};
+
+use natter_test_support::free_port;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// Runs `deploy/up`, which is expected to refuse; its sentence.
+async fn refusal(data: &Path, port: u16, variables: &[(&str, &str)]) -> String {
+    let up = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/up");
+    let run = Command::new(up)
+        .args(["--port", &port.to_string(), "--data"])
+        .arg(data)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = run.await.expect("it runs");
+    assert!(!output.status.success(), "it did not refuse");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "",
+        "it printed a URL"
+    );
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let still_running = Command::new("pgrep").arg("-f").arg(data).output().await;
+    assert_eq!(
+        still_running.expect("pgrep runs").stdout,
+        b"",
+        "it left something running"
+    );
+    said.lines().last().unwrap_or_default().to_owned()
+}
+
+fn folder() -> TempDir {
+    TempDir::with_prefix("natter-up-").expect("a temporary folder")
+}
+
+#[tokio::test]
+async fn a_taken_port() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("it is bound").port();
+    let said = refusal(folder().path(), port, &[]).await;
+    assert_eq!(
+        said,
+        format!(
+            "natter: Port {port} cannot be used (Address already in use); choose another with --port."
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_data_folder_that_cannot_be_written_to() {
+    let said = refusal(Path::new("/proc/natter"), free_port(), &[]).await;
+    assert_eq!(
+        said,
+        "natter: The data folder /proc/natter cannot be written to (No such file or directory)."
+    );
+}
+
+#[tokio::test]
+async fn a_bad_setting_is_named() {
+    let bad = [("NATTER_ACCESS_TOKEN_SECONDS", "soon")];
+    let said = refusal(folder().path(), free_port(), &bad).await;
+    assert!(said.contains("NATTER_ACCESS_TOKEN_SECONDS"), "{said}");
+    assert!(said.contains("soon"), "{said}");
+}
+
+#[tokio::test]
+async fn a_missing_dependency() {
+    // Without Rust, and without what would find it.
+    let path = TempDir::with_prefix("natter-path-").expect("a temporary folder");
+    for tool in ["python3", "env"] {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {tool}")])
+            .output()
+            .await;
+        let found = String::from_utf8(found.expect("sh runs").stdout).expect("a path");
+        let python = Command::new(found.trim())
+            .args(["-c", "import sys; print(sys.executable)"])
+            .output()
+            .await;
+        let real = match tool {
+            "python3" => String::from_utf8(python.expect("it runs").stdout).expect("a path"),
+            _ => found,
+        };
+        std::os::unix::fs::symlink(real.trim(), path.path().join(tool)).expect("a link");
+    }
+    let empty = folder();
+    let environment = [
+        ("PATH", path.path().to_str().expect("a path")),
+        ("HOME", empty.path().to_str().expect("a path")),
+    ];
+    let said = refusal(empty.path(), free_port(), &environment).await;
+    assert_eq!(
+        said,
+        "natter: Rust was not found: install Rust 1.94 or newer with rustup and try again."
+    );
+}

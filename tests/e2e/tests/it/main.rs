@@ -1,0 +1,5 @@
+mod failures;
+mod launcher;
+mod order;
+mod sessions;
+mod story;
