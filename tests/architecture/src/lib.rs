@@ -1,1 +1,1 @@
-//! Who may import whom, checked against `cargo metadata`.
+//! Checks of the workspace itself; everything is in `tests/`.

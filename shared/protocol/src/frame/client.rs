@@ -224,3 +224,100 @@ impl FrameError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "00000000-0000-7000-8000-000000000001";
+
+    fn code(text: &str) -> Result<(), ErrorCode> {
+        ClientFrame::parse(text)
+            .map(drop)
+            .map_err(|error| error.code)
+    }
+
+    #[test]
+    fn what_is_no_frame_says_why() {
+        let send = |payload: &str| json!({"type": "friendship", "channel": ID, "payload": payload});
+        let with = |field: &str, value: serde_json::Value| {
+            let mut frame = send("x");
+            frame[field] = value;
+            frame.to_string()
+        };
+        let too_long = "x".repeat(MAX_PAYLOAD_BYTES + 1);
+        for (text, expected) in [
+            ("", Err(ErrorCode::InvalidJson)),
+            ("{", Err(ErrorCode::InvalidJson)),
+            ("nope", Err(ErrorCode::InvalidJson)),
+            ("[]", Err(ErrorCode::InvalidFrame)),
+            ("1", Err(ErrorCode::InvalidFrame)),
+            ("{}", Err(ErrorCode::InvalidFrame)),
+            (r#"{"type": 1}"#, Err(ErrorCode::InvalidFrame)),
+            (r#"{"type": "dance"}"#, Err(ErrorCode::UnknownType)),
+            (r#"{"type": "ping", "more": 1}"#, Ok(())),
+            (r#"{"type": "resume"}"#, Ok(())),
+            (r#"{"type": "friendship"}"#, Err(ErrorCode::InvalidFrame)),
+            (&send("x").to_string(), Ok(())),
+            (&send(&too_long[1..]).to_string(), Ok(())),
+            (&send(&too_long).to_string(), Err(ErrorCode::TooLarge)),
+            (&send("").to_string(), Err(ErrorCode::InvalidFrame)),
+            (&send("\0").to_string(), Err(ErrorCode::InvalidFrame)),
+            (&with("channel", json!("x")), Err(ErrorCode::InvalidFrame)),
+            (&with("payload", json!(1)), Err(ErrorCode::InvalidFrame)),
+            (&with("client_id", json!(1)), Err(ErrorCode::InvalidFrame)),
+            (&with("client_id", json!("")), Err(ErrorCode::InvalidFrame)),
+            (
+                &with("client_id", json!("x".repeat(65))),
+                Err(ErrorCode::InvalidFrame),
+            ),
+            (&with("client_id", json!("é".repeat(64))), Ok(())),
+            (&with("client_id", json!(null)), Ok(())),
+            (&with("media", json!(null)), Ok(())),
+            (&with("reply_to", json!("x")), Err(ErrorCode::InvalidFrame)),
+        ] {
+            assert_eq!(code(text), expected, "{text:.80}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_what_it_answers() {
+        let error = ClientFrame::parse(r#"{"type": "friendship", "client_id": "a-1"}"#);
+        let error = error.expect_err("channel and payload are missing");
+        assert_eq!(error.answers.as_deref(), Some("friendship"));
+        assert_eq!(error.client_id.as_deref(), Some("a-1"));
+    }
+
+    #[test]
+    fn a_mark_takes_either_name_of_its_message() {
+        for name in ["message", "message_id"] {
+            let mut frame = json!({"type": "friendship_notification_seen", "channel": ID});
+            frame[name] = json!(ID);
+            assert_eq!(code(&frame.to_string()), Ok(()), "{name}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a client sends: an answer, never a panic.
+        #[test]
+        fn any_text_is_answered(text in ".*") {
+            let _ = ClientFrame::parse(&text);
+        }
+
+        #[test]
+        fn any_object_is_answered(
+            tag in "[a-z_]{0,12}|friendship|resume|friendship_edit|friendship_notification_seen",
+            values in proptest::collection::hash_map(
+                "channel|payload|message|channels|client_id|media",
+                r#"null|1|-1|1e99|true|"[a-z]{0,4}"|\[\]|\{\}|\{"x":1\}"#,
+                0..6,
+            ),
+        ) {
+            let fields: String = values.iter().map(|(k, v)| format!(r#","{k}":{v}"#)).collect();
+            let _ = ClientFrame::parse(&format!(r#"{{"type":"{tag}"{fields}}}"#));
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! Every shape on the wire, frozen in both directions: what is written today must be read
+//! tomorrow, and the other way round. A change here is a change of the public contract.
+
+use std::fmt::Debug;
+
+use natter_protocol::{
+    FriendshipId, MessageId, SessionId, Timestamp, UserId,
+    call::{
+        GetAfter, GetFriendship, GetHeads, GetJwks, GetUsers, ListOpen, Mark, MarkReply,
+        RefreshSession, Refusal, Send, SendReply, SendWhat, Stored, TokenPair,
+    },
+    event::{
+        Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, RevokedSession,
+        UserEvent, UserNotice, UserProfile,
+    },
+    frame::{ErrorCode, Marks, ServerError, ServerFrame},
+    friendship::{Friendship, Status, UserCard},
+    message::{Kind, Message},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+const CHANNEL: &str = "00000000-0000-7000-8000-000000000001";
+const ALICE: &str = "00000000-0000-7000-8000-00000000000a";
+const BOB: &str = "00000000-0000-7000-8000-00000000000b";
+const MESSAGE: &str = "019a0000-0000-8000-8000-000000000007";
+const OTHER: &str = "00000000-0000-7000-8000-00000000000e";
+const TIME: &str = "2026-11-22T12:00:00.123456Z";
+
+fn channel() -> FriendshipId {
+    CHANNEL.parse().unwrap()
+}
+
+fn alice() -> UserId {
+    ALICE.parse().unwrap()
+}
+
+fn bob() -> UserId {
+    BOB.parse().unwrap()
+}
+
+fn message_id() -> MessageId {
+    MESSAGE.parse().unwrap()
+}
+
+fn sid() -> SessionId {
+    OTHER.parse().unwrap()
+}
+
+fn time() -> Timestamp {
+    TIME.parse().unwrap()
+}
+
+fn message() -> Message {
+    Message {
+        id: message_id(),
+        friendship: channel(),
+        sender: alice(),
+        content: "Hello".into(),
+        media: Vec::new(),
+        created_at: time(),
+        client_id: Some("a-1".into()),
+        reply_to: None,
+        edited_at: None,
+        deleted: false,
+    }
+}
+
+fn message_json() -> Value {
+    json!({
+        "id": MESSAGE, "friendship": CHANNEL, "sender": ALICE, "content": "Hello", "media": [],
+        "created_at": TIME, "client_id": "a-1", "reply_to": null,
+    })
+}
+
+fn card(id: UserId) -> UserCard {
+    UserCard {
+        id,
+        personal_image: Some("/api/users/images/x.jpg".into()),
+        username: "alice".into(),
+        first_name: "A".into(),
+        last_name: "L".into(),
+        email: "a@mail.example".into(),
+    }
+}
+
+fn card_json(id: &str) -> Value {
+    json!({
+        "id": id, "personal_image": "/api/users/images/x.jpg", "username": "alice",
+        "first_name": "A", "last_name": "L", "email": "a@mail.example",
+    })
+}
+
+fn friendship() -> Friendship {
+    Friendship {
+        id: channel(),
+        from_user: alice(),
+        to_user: bob(),
+        status_from_user: Status::Pending,
+        status_to_user: Status::Accepted,
+        date_created: time(),
+        is_open: true,
+    }
+}
+
+fn friendship_json(from: Value, to: Value) -> Value {
+    json!({
+        "id": CHANNEL, "from_user": from, "to_user": to, "status_from_user": "pending",
+        "status_to_user": "accepted", "date_created": TIME, "is_open": true,
+    })
+}
+
+fn event<T>(body: T) -> Event<T> {
+    Event {
+        id: OTHER.parse().unwrap(),
+        time: time(),
+        version: 1,
+        body,
+    }
+}
+
+/// `body` with what every event carries.
+fn event_json(mut body: Value) -> Value {
+    for (name, value) in [
+        ("id", json!(OTHER)),
+        ("time", json!(TIME)),
+        ("version", json!(1)),
+    ] {
+        body[name] = value;
+    }
+    body
+}
+
+#[track_caller]
+fn frozen<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T, wire: Value) {
+    assert_eq!(
+        serde_json::to_value(&value).unwrap(),
+        wire,
+        "what is written has changed"
+    );
+    let read: T = serde_json::from_value(wire).unwrap();
+    assert_eq!(read, value, "what is read has changed");
+}
+
+#[test]
+fn server_frames() {
+    let seqs = || [(channel(), 7)].into();
+    frozen(
+        ServerFrame::Ready {
+            user: alice(),
+            heartbeat_seconds: 30,
+            channels: seqs(),
+        },
+        json!({"type": "ready", "user": ALICE, "heartbeat_seconds": 30, "channels": {CHANNEL: 7}}),
+    );
+    frozen(
+        ServerFrame::Resumed { channels: seqs() },
+        json!({"type": "resumed", "channels": {CHANNEL: 7}}),
+    );
+    frozen(
+        ServerFrame::Resync { channels: seqs() },
+        json!({"type": "resync", "channels": {CHANNEL: 7}}),
+    );
+    frozen(
+        ServerFrame::Token {
+            access: "a".into(),
+            refresh: Some("r".into()),
+        },
+        json!({"type": "token", "access": "a", "refresh": "r"}),
+    );
+    frozen(
+        ServerFrame::FriendshipMessage {
+            channel: channel(),
+            seq: 7,
+            message: message(),
+        },
+        json!({"type": "friendship_message", "channel": CHANNEL, "seq": 7, "message": message_json()}),
+    );
+    let mut edited = message_json();
+    edited["edited_at"] = json!(TIME);
+    frozen(
+        ServerFrame::FriendshipMessageEdited {
+            channel: channel(),
+            seq: 8,
+            message: Message {
+                edited_at: Some(time()),
+                ..message()
+            },
+        },
+        json!({"type": "friendship_message_edited", "channel": CHANNEL, "seq": 8, "message": edited}),
+    );
+    let mut deleted = message_json();
+    deleted["content"] = json!("");
+    deleted["deleted"] = json!(true);
+    frozen(
+        ServerFrame::FriendshipMessageDeleted {
+            channel: channel(),
+            seq: 9,
+            message: Message {
+                content: String::new(),
+                deleted: true,
+                ..message()
+            },
+        },
+        json!({"type": "friendship_message_deleted", "channel": CHANNEL, "seq": 9, "message": deleted}),
+    );
+    frozen(
+        ServerFrame::Ack {
+            client_id: Some("a-1".into()),
+            channel: channel(),
+            message: message_id(),
+            seq: 7,
+            created_at: time(),
+            duplicate: false,
+        },
+        json!({
+            "type": "ack", "client_id": "a-1", "channel": CHANNEL, "message": MESSAGE, "seq": 7,
+            "created_at": TIME, "duplicate": false,
+        }),
+    );
+    frozen(
+        ServerFrame::ChatFriendshipNotification(Marks {
+            channel: channel(),
+            user: bob(),
+            message: message_id(),
+            is_received: true,
+            is_seen: false,
+            received_seq: 7,
+            seen_seq: 3,
+        }),
+        json!({
+            "type": "chat_friendship_notification", "channel": CHANNEL, "user": BOB,
+            "message": MESSAGE, "is_received": true, "is_seen": false, "received_seq": 7,
+            "seen_seq": 3,
+        }),
+    );
+    frozen(
+        ServerFrame::FriendshipUpdate {
+            friendship: friendship().map_users(card),
+        },
+        json!({
+            "type": "friendship_update",
+            "friendship": friendship_json(card_json(ALICE), card_json(BOB)),
+        }),
+    );
+    frozen(
+        ServerFrame::Goaway {
+            reconnect_after_ms: 250,
+        },
+        json!({"type": "goaway", "reconnect_after_ms": 250}),
+    );
+    frozen(ServerFrame::Pong, json!({"type": "pong"}));
+    frozen(
+        ServerFrame::Error(ServerError {
+            code: ErrorCode::Unavailable,
+            detail: "d".into(),
+            answers: Some("friendship".into()),
+            client_id: Some("a-1".into()),
+        }),
+        json!({
+            "type": "error", "code": "unavailable", "detail": "d", "answers": "friendship",
+            "client_id": "a-1",
+        }),
+    );
+}
+
+#[test]
+fn error_codes() {
+    for (code, name) in [
+        (ErrorCode::InvalidJson, "invalid_json"),
+        (ErrorCode::InvalidFrame, "invalid_frame"),
+        (ErrorCode::UnknownType, "unknown_type"),
+        (ErrorCode::Unsupported, "unsupported"),
+        (ErrorCode::NotAMember, "not_a_member"),
+        (ErrorCode::ChannelClosed, "channel_closed"),
+        (ErrorCode::MessageNotFound, "message_not_found"),
+        (ErrorCode::NotYours, "not_yours"),
+        (ErrorCode::ClientIdReused, "client_id_reused"),
+        (ErrorCode::TooLarge, "too_large"),
+        (ErrorCode::Unavailable, "unavailable"),
+    ] {
+        frozen(code, json!(name));
+    }
+}
+
+#[test]
+fn log_and_mark_events() {
+    frozen(
+        LogEvent {
+            id: message_id(),
+            tag: LogTag::Log,
+            time: time(),
+            version: 1,
+            channel: channel(),
+            seq: 7,
+            kind: Kind::Message,
+            message: message(),
+            members: [alice(), bob()],
+        },
+        json!({
+            "id": MESSAGE, "type": "log", "time": TIME, "version": 1, "channel": CHANNEL, "seq": 7,
+            "kind": "message", "message": message_json(), "members": [ALICE, BOB],
+        }),
+    );
+    frozen(Kind::Edited, json!("edited"));
+    frozen(Kind::Deleted, json!("deleted"));
+    frozen(
+        event(MarkEvent {
+            channel: channel(),
+            user: bob(),
+            received_seq: 7,
+            seen_seq: 3,
+            message: message_id(),
+        }),
+        event_json(json!({
+            "type": "mark", "channel": CHANNEL, "user": BOB, "received_seq": 7, "seen_seq": 3,
+            "message": MESSAGE,
+        })),
+    );
+}
+
+#[test]
+fn user_events() {
+    let profile = || UserProfile {
+        id: alice(),
+        username: "alice".into(),
+        first_name: "A".into(),
+        last_name: "L".into(),
+        personal_image: None,
+    };
+    let profile_json = json!({
+        "id": ALICE, "username": "alice", "first_name": "A", "last_name": "L",
+        "personal_image": null,
+    });
+    frozen(
+        event(UserEvent::Registered { user: profile() }),
+        event_json(json!({"type": "registered", "user": profile_json})),
+    );
+    frozen(
+        event(UserEvent::ProfileChanged { user: profile() }),
+        event_json(json!({"type": "profile_changed", "user": profile_json})),
+    );
+    frozen(
+        event(UserEvent::SessionRevoked {
+            user: alice(),
+            sid: sid(),
+        }),
+        event_json(json!({"type": "session_revoked", "user": ALICE, "sid": OTHER})),
+    );
+    frozen(
+        RevokedSession {
+            user: alice(),
+            revoked_at: time(),
+        },
+        json!({"user": ALICE, "revoked_at": TIME}),
+    );
+}
+
+#[test]
+fn friendship_events_and_notices() {
+    type Make = fn(FriendshipState) -> FriendshipEvent;
+    for (make, name) in [
+        (FriendshipEvent::Requested as Make, "requested"),
+        (FriendshipEvent::Opened, "opened"),
+        (FriendshipEvent::Closed, "closed"),
+        (FriendshipEvent::Changed, "changed"),
+    ] {
+        let made = make(FriendshipState {
+            friendship: friendship(),
+            revision: 2,
+        });
+        assert_eq!(made.name(), name);
+        let body = json!({
+            "type": name, "friendship": friendship_json(json!(ALICE), json!(BOB)), "revision": 2,
+        });
+        frozen(event(made), event_json(body));
+    }
+    frozen(
+        event(UserNotice::FriendshipUpdate {
+            friendship: Box::new(friendship().map_users(card)),
+        }),
+        event_json(json!({
+            "type": "friendship_update",
+            "friendship": friendship_json(card_json(ALICE), card_json(BOB)),
+        })),
+    );
+    frozen(
+        event(UserNotice::SessionEnded { sid: sid() }),
+        event_json(json!({"type": "session_ended", "sid": OTHER})),
+    );
+}
+
+#[test]
+fn sends_and_marks() {
+    let send = |client_id: Option<&str>, what| Send {
+        sender: alice(),
+        client_id: client_id.map(str::to_owned),
+        what,
+    };
+    frozen(
+        send(
+            Some("a-1"),
+            SendWhat::Message {
+                payload: "Hello".into(),
+                reply_to: None,
+            },
+        ),
+        json!({"sender": ALICE, "client_id": "a-1", "kind": "message", "payload": "Hello"}),
+    );
+    frozen(
+        send(
+            None,
+            SendWhat::Edit {
+                message: message_id(),
+                payload: "Hi".into(),
+            },
+        ),
+        json!({"sender": ALICE, "kind": "edit", "message": MESSAGE, "payload": "Hi"}),
+    );
+    frozen(
+        send(
+            None,
+            SendWhat::Delete {
+                message: message_id(),
+            },
+        ),
+        json!({"sender": ALICE, "kind": "delete", "message": MESSAGE}),
+    );
+    let stored = Stored {
+        message: message_id(),
+        seq: 7,
+        created_at: time(),
+        duplicate: true,
+    };
+    frozen(
+        SendReply::Ack(stored),
+        json!({"ack": {"message": MESSAGE, "seq": 7, "created_at": TIME, "duplicate": true}}),
+    );
+    frozen(
+        SendReply::Refused(Refusal::ClientIdReused),
+        json!({"refused": "client_id_reused"}),
+    );
+    frozen(
+        Mark {
+            user: bob(),
+            message: message_id(),
+            seen: true,
+        },
+        json!({"user": BOB, "message": MESSAGE, "seen": true}),
+    );
+    frozen(MarkReply::Done, json!("done"));
+    frozen(
+        MarkReply::Refused(Refusal::NotAMember),
+        json!({"refused": "not_a_member"}),
+    );
+}
+
+#[test]
+fn calls() {
+    frozen(
+        GetUsers {
+            users: vec![alice()],
+        },
+        json!({"users": [ALICE]}),
+    );
+    frozen(
+        RefreshSession {
+            sid: sid(),
+            refresh: "r".into(),
+        },
+        json!({"sid": OTHER, "refresh": "r"}),
+    );
+    frozen(
+        TokenPair {
+            access: "a".into(),
+            refresh: None,
+        },
+        json!({"access": "a"}),
+    );
+    frozen(GetJwks {}, json!({}));
+    frozen(ListOpen { user: alice() }, json!({"user": ALICE}));
+    frozen(
+        GetFriendship {
+            friendship: channel(),
+        },
+        json!({"friendship": CHANNEL}),
+    );
+    frozen(
+        GetHeads {
+            channels: vec![channel()],
+        },
+        json!({"channels": [CHANNEL]}),
+    );
+    frozen(
+        GetAfter {
+            channel: channel(),
+            after_seq: 7,
+            limit: 100,
+        },
+        json!({"channel": CHANNEL, "after_seq": 7, "limit": 100}),
+    );
+}

@@ -1,0 +1,85 @@
+//! Who may import whom. A new edge is a decision: write it down here with its reason.
+
+use std::{collections::BTreeMap, process::Command};
+
+use serde_json::Value;
+
+/// What each crate of the workspace may import of the others.
+fn allowed(package: &str) -> &'static [&'static str] {
+    match package {
+        "natter-protocol" | "natter-pg" | "natter-service" | "natter-test-support" => &[],
+        "natter-bus" => &["natter-protocol"],
+        // Keys and ended sessions come over the bus; a refused caller is answered with the error
+        // body that all services share, and the feeds run as tasks of the process.
+        "natter-auth" => &["natter-protocol", "natter-bus", "natter-service"],
+        "natter-users" | "natter-friendships" | "natter-messages" => &[
+            "natter-protocol",
+            "natter-auth",
+            "natter-bus",
+            "natter-pg",
+            "natter-service",
+        ],
+        // It keeps nothing: no database.
+        "natter-gateway" => &[
+            "natter-protocol",
+            "natter-auth",
+            "natter-bus",
+            "natter-service",
+        ],
+        "natter-standalone" => &[
+            "natter-auth",
+            "natter-bus",
+            "natter-service",
+            "natter-users",
+            "natter-friendships",
+            "natter-messages",
+            "natter-gateway",
+        ],
+        "natter-e2e" => &["natter-test-support"],
+        "natter-architecture" => &[],
+        other => panic!("{other} is new: say here what it may import"),
+    }
+}
+
+#[test]
+fn every_import_is_allowed() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
+    let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let name = package["name"].as_str().expect("a name");
+        let imports = seen.entry(name.to_owned()).or_default();
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let imported = dependency["name"].as_str().expect("a name");
+            if !imported.starts_with("natter-") {
+                continue;
+            }
+            if imported == "natter-test-support" && name != "natter-e2e" {
+                assert_eq!(
+                    dependency["kind"], "dev",
+                    "{name} ships what is for tests only"
+                );
+                continue;
+            }
+            imports.push(imported.to_owned());
+        }
+    }
+    for (name, imports) in seen {
+        for imported in &imports {
+            assert!(
+                allowed(&name).contains(&imported.as_str()),
+                "{name} imports {imported}"
+            );
+        }
+        for unused in allowed(&name)
+            .iter()
+            .filter(|one| !imports.iter().any(|i| i == *one))
+        {
+            panic!("{name} may import {unused} and does not");
+        }
+    }
+}
