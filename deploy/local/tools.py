@@ -43,7 +43,9 @@ def cargo():
 
 def postgres():
     """The folder of Postgres' programs, 15 or newer."""
-    return _postgres() or (apt_install("postgresql", "PostgreSQL"), _postgres())[1] or _refuse("PostgreSQL")
+    if not _postgres():
+        apt_install("postgresql", "PostgreSQL")
+    return _postgres() or _refuse("PostgreSQL")
 
 
 def _postgres():
@@ -104,12 +106,13 @@ def apt_install(package, what):
     if rights and not shutil.which("sudo"):
         raise Refused(f"{what} was not found: install the package {package} as root and try again.")
     say(f"installing {what} (apt-get install {package})")
-    settings = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    keep = ["env", "DEBIAN_FRONTEND=noninteractive"]
-    for step in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
-        done = subprocess.run(
-            [*rights, *keep, "apt-get", *step], env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+    if package == "postgresql" and not pathlib.Path("/etc/postgresql-common").exists():
+        # Debian's package would make a cluster of its own and start it; ours is private.
+        write = "mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf"
+        subprocess.run([*rights, "sh", "-c", write], check=True)
+    apt = [*rights, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Options::=--force-confold"]
+    for step in (["update"], ["install", "-y", "--no-install-recommends", package]):
+        done = subprocess.run([*apt, *step], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise Refused(f"{what} could not be installed with apt-get: {last}")
