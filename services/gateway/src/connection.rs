@@ -132,7 +132,9 @@ impl Connection {
         let mut closing_at = None;
         loop {
             let done = tokio::select! {
-                frame = self.socket.recv(), if self.sends.has_room() => self.on_frame(frame).await,
+                frame = self.socket.recv(), if self.sends.has_room() && !is_over(closing_at) => {
+                    self.on_frame(frame).await
+                }
                 Some(delivery) = self.deliveries.recv(), if self.live => self.write_from(delivery).await,
                 Some(answered) = self.sends.next() => self.on_answer(answered).await,
                 Some(notice) = self.notices.next() => self.on_notice(&notice).await,
@@ -301,6 +303,10 @@ fn written(
         Ok(Err(_)) => Err(Close::Done),
         Err(_) => Err(Close::TooSlow),
     }
+}
+
+fn is_over(moment: Option<Instant>) -> bool {
+    moment.is_some_and(|moment| moment <= Instant::now())
 }
 
 /// Until the moment comes; never where there is none.

@@ -33,13 +33,14 @@ pub async fn signup(
     check_password(password, username.as_str(), email)?;
     let first_name = name(&fields, "first_name")?.unwrap_or_default();
     let last_name = name(&fields, "last_name")?.unwrap_or_default();
+    let image = image(&fields)?.flatten();
     // Before the costly part; two at the same moment are told apart by the database.
     if users.store.credentials(&username.key()).await?.is_some() {
         return Err(Error::UsernameTaken);
     }
-    let image = match image(&fields)? {
-        Some(Some(file)) => Some(users.images.put(UserId(Uuid::now_v7()), file).await?),
-        Some(None) | None => None,
+    let image = match image {
+        Some(file) => Some(users.images.put(UserId(Uuid::now_v7()), file).await?),
+        None => None,
     };
     let password_hash = users.passwords.hash(password).await?;
     let log_name = username.as_str().to_owned();

@@ -1,5 +1,8 @@
 mod failures;
+mod friendships;
+mod history;
 mod launcher;
 mod order;
 mod sessions;
 mod story;
+mod users;
