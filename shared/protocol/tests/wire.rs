@@ -28,27 +28,27 @@ const OTHER: &str = "00000000-0000-7000-8000-00000000000e";
 const TIME: &str = "2026-11-22T12:00:00.123456Z";
 
 fn channel() -> FriendshipId {
-    CHANNEL.parse().unwrap()
+    CHANNEL.parse().expect("it is well formed")
 }
 
 fn alice() -> UserId {
-    ALICE.parse().unwrap()
+    ALICE.parse().expect("it is well formed")
 }
 
 fn bob() -> UserId {
-    BOB.parse().unwrap()
+    BOB.parse().expect("it is well formed")
 }
 
 fn message_id() -> MessageId {
-    MESSAGE.parse().unwrap()
+    MESSAGE.parse().expect("it is well formed")
 }
 
 fn sid() -> SessionId {
-    OTHER.parse().unwrap()
+    OTHER.parse().expect("it is well formed")
 }
 
 fn time() -> Timestamp {
-    TIME.parse().unwrap()
+    TIME.parse().expect("it is well formed")
 }
 
 fn message() -> Message {
@@ -112,7 +112,7 @@ fn friendship_json(from: Value, to: Value) -> Value {
 
 fn event<T>(body: T) -> Event<T> {
     Event {
-        id: OTHER.parse().unwrap(),
+        id: OTHER.parse().expect("it is well formed"),
         time: time(),
         version: 1,
         body,
@@ -134,11 +134,11 @@ fn event_json(mut body: Value) -> Value {
 #[track_caller]
 fn frozen<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T, wire: Value) {
     assert_eq!(
-        serde_json::to_value(&value).unwrap(),
+        serde_json::to_value(&value).expect("it is JSON"),
         wire,
         "what is written has changed"
     );
-    let read: T = serde_json::from_value(wire).unwrap();
+    let read: T = serde_json::from_value(wire).expect("it is read");
     assert_eq!(read, value, "what is read has changed");
 }
 
