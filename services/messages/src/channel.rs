@@ -15,6 +15,8 @@ pub struct Channel {
     pub last_seq: u64,
     /// How many entries are messages.
     pub messages: u64,
+    /// How many of them are the first member's.
+    pub from_messages: u64,
     pub last_at: Timestamp,
 }
 

@@ -1,7 +1,7 @@
 //! Group commit: one transaction for all that is waiting.
 //!
 //! A worker takes everything in the queue (alone, a send commits at once; while one commit runs,
-//! the next batch gathers), stores it with a handful of set-based statements, commits once, and
+//! the next batch gathers), stores it with a few set-based statements, commits once, and
 //! only then answers and publishes. A bad send is refused in the plan and never reaches a
 //! statement; should a statement fail all the same, the batch is taken apart and each send is
 //! tried alone.
@@ -21,7 +21,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     channel::Channels,
-    error::Error,
     feed::Feed,
     plan::{Entry, Outcome, Plan},
     store::{self, Store},
@@ -108,7 +107,7 @@ struct Worker {
     tasks: TaskTracker,
 }
 
-/// An entry that was committed, with its answer.
+/// What a batch committed.
 struct Committed {
     outbox_id: i64,
     entries: Vec<Entry>,
@@ -227,11 +226,10 @@ impl Worker {
         self.tasks.spawn(async move {
             match channels.refresh(incoming.channel).await {
                 Ok(_) => {}
-                Err(error @ (Error::Call(_) | Error::Database(_))) => {
+                Err(error) => {
                     tracing::warn!(%error, "a channel is not known and cannot be asked for");
                     return incoming.refuse(Refusal::Unavailable);
                 }
-                Err(_) => return incoming.refuse(Refusal::Unavailable),
             }
             incoming.confirmed = true;
             match again.upgrade() {

@@ -13,7 +13,7 @@ pub enum Error {
     InvalidQuery,
     #[error("there is no such friendship for the caller")]
     FriendshipNotFound,
-    #[error("a part of this service is stopping or overloaded")]
+    #[error("the database did not answer in time")]
     Busy,
     #[error(transparent)]
     Http(#[from] Problem),

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, future::Future};
 
 use futures_util::StreamExt;
-use natter_bus::{Bus, Calls, Consumer, Message, Stream, Subscriber, consume, span_of};
+use natter_bus::{
+    Bus, Calls, Consumer, Failure, Message, Stream, Subscriber, consume, span_of, until_drained,
+};
 use natter_protocol::{
     FriendshipId,
     call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS, Mark, MarkReply, Refusal, Send, SendReply},
@@ -67,7 +69,13 @@ pub async fn start(messages: &Messages, process: &Process) -> anyhow::Result<()>
         stop.clone(),
         move |event: Event<FriendshipEvent>| {
             let store = store.clone();
-            async move { store.project(event.body.state()).await }
+            async move {
+                let projected = store.project(event.body.state()).await;
+                projected.map_err(|error| match natter_pg::is_unavailable(&error) {
+                    true => Failure::Passing(error.to_string()),
+                    false => Failure::Final(error.to_string()),
+                })
+            }
         },
     ));
     Ok(())
@@ -86,8 +94,7 @@ async fn answer<Q, R, F, Fut>(
     F: Fn(FriendshipId, Q) -> Fut,
     Fut: Future<Output = R>,
 {
-    requests
-        .take_until(stop.cancelled_owned())
+    until_drained(requests, stop)
         .for_each_concurrent(CONCURRENT_REQUESTS, |request: Message| {
             let span =
                 tracing::debug_span!("request", otel.kind = "server", subject = %request.subject);

@@ -16,7 +16,7 @@ use natter_protocol::{
 use natter_service::Process;
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -28,6 +28,9 @@ use crate::{
 const AWAITED: usize = 1_000;
 /// How often rows that were not confirmed are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SLOWEST_SWEEP: Duration = Duration::from_secs(60);
+/// After which a sweep is given up, whatever the database does.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// From this age on, in seconds, a row is not just on its way.
 const OVERDUE_SECONDS: f64 = 4.0;
 const SWEEP_ROWS: i64 = 100;
@@ -70,14 +73,17 @@ impl Feed {
     /// Publishes a committed batch. What cannot be sent now is sent again from the outbox.
     pub async fn publish(&self, outbox_id: i64, entries: Vec<Entry>) {
         let mut acks = Vec::with_capacity(entries.len());
+        let mut unsent = None;
         for entry in entries {
             match send(&self.bus, &event_of(entry)).await {
                 Ok(ack) => acks.push(ack),
-                Err(error) => {
-                    tracing::warn!("a batch waits in the outbox: {error:#}");
-                    return;
-                }
+                // Those behind it may still reach who listens.
+                Err(error) => unsent = Some(error),
             }
+        }
+        if let Some(error) = unsent {
+            tracing::warn!("a batch waits in the outbox: {error:#}");
+            return;
         }
         if self.awaited.try_send(Batch { outbox_id, acks }).is_err() {
             tracing::debug!(outbox_id, "too many batches await the broker's word");
@@ -129,14 +135,21 @@ async fn all_confirmed(acks: Vec<PendingAck>) -> bool {
     true
 }
 
-/// Publishes what was not confirmed in time, at once when the broker is back.
+/// Publishes what was not confirmed in time, at once when the broker is back; less and less often
+/// while the stream takes nothing.
 async fn sweep(store: Store, bus: Bus) {
     let mut missed = bus.missed();
     let mut cleaned = Instant::now();
     let mut overdue = 0.0;
+    let mut pause = SWEEP_EVERY;
     loop {
-        if let Err(error) = sweep_once(&store, &bus, overdue).await {
-            tracing::info!("the outbox waits: {error:#}");
+        let swept = timeout(SWEEP_TIMEOUT, sweep_once(&store, &bus, overdue)).await;
+        match swept.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
+            Ok(()) => pause = SWEEP_EVERY,
+            Err(error) => {
+                tracing::info!("the outbox waits: {error:#}");
+                pause = (2 * pause).min(SLOWEST_SWEEP);
+            }
         }
         if cleaned.elapsed() > CLEAN_EVERY {
             cleaned = Instant::now();
@@ -145,16 +158,17 @@ async fn sweep(store: Store, bus: Bus) {
             }
         }
         tokio::select! {
-            () = sleep(SWEEP_EVERY) => overdue = OVERDUE_SECONDS,
+            () = sleep(pause) => overdue = OVERDUE_SECONDS,
             changed = missed.changed() => match changed {
                 // Whatever was on its way when the broker went is lost.
                 Ok(()) => overdue = 0.0,
-                Err(_) => sleep(SWEEP_EVERY).await,
+                Err(_) => sleep(pause).await,
             },
         }
     }
 }
 
+/// Publishes every overdue batch that can be; the first failure, if there was one.
 async fn sweep_once(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<()> {
     loop {
         let rows = store.unpublished(SWEEP_ROWS, overdue).await?;
@@ -164,12 +178,18 @@ async fn sweep_once(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<()
         }
         anyhow::ensure!(bus.is_connected(), "the broker is away");
         let mut done = Vec::new();
+        let mut failure = None;
         for row in rows {
-            publish_again(store, bus, &row).await?;
-            done.push(row.id);
+            match publish_again(store, bus, &row).await {
+                Ok(()) => done.push(row.id),
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
         store.published(&done).await?;
         tracing::info!(batches = done.len(), "published from the outbox");
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
     }
 }
 

@@ -79,7 +79,7 @@ async fn history(
         }
         None => Vec::new(),
     };
-    mark_received(&messages, &channel, caller.user, &rows).await?;
+    mark_received(&messages, &channel, caller.user, &rows).await;
     if filter.order == Order::NewestFirst {
         rows.reverse();
     }
@@ -87,31 +87,27 @@ async fn history(
     Ok(Json(page.of(count, items)))
 }
 
-/// Reading is receiving: the other side's listed messages have reached the caller.
-async fn mark_received(
-    messages: &Messages,
-    channel: &Channel,
-    reader: UserId,
-    rows: &[LogRow],
-) -> Result<(), Error> {
+/// Reading is receiving: the other side's listed messages have reached the caller. That a mark
+/// cannot be moved right now keeps nobody from reading.
+async fn mark_received(messages: &Messages, channel: &Channel, reader: UserId, rows: &[LogRow]) {
     let newest = rows
         .iter()
         .rev()
         .map(|row| row.message(channel.id))
         .find(|message| message.sender != reader);
-    let Some(newest) = newest else { return Ok(()) };
-    let known = messages.store.marks(channel.id, reader).await?;
-    if known.received_seq.unsigned_abs() >= newest.id.seq() {
-        return Ok(());
+    let Some(newest) = newest else { return };
+    match messages.store.marks(channel.id, reader).await {
+        Ok(known) if known.received_seq.unsigned_abs() >= newest.id.seq() => return,
+        Ok(_) => {}
+        Err(error) => return tracing::warn!(%error, "marks cannot be read"),
     }
     let mark = Mark {
         user: reader,
         message: newest.id,
         seen: false,
     };
-    match messages.marker.mark(channel.id, mark).await {
-        MarkReply::Done => Ok(()),
-        MarkReply::Refused(_) => Err(Error::Busy),
+    if let MarkReply::Refused(refusal) = messages.marker.mark(channel.id, mark).await {
+        tracing::warn!(%refusal, "reading was not marked");
     }
 }
 

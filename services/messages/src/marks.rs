@@ -1,8 +1,12 @@
 //! Receipts as marks: how far each user has received and seen a channel. Everything that waits is
 //! merged into one statement; marks only move forward, and the ones that moved are told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use natter_bus::Bus;
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
@@ -11,7 +15,10 @@ use natter_protocol::{
     subject,
 };
 use natter_service::Process;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 use crate::{
     channel::{Channel, Channels},
@@ -21,6 +28,8 @@ use crate::{
 
 const QUEUE: usize = 10_000;
 const MAX_BATCH: usize = 500;
+/// The longest a batch may take, whatever the database does.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(6);
 
 #[derive(Clone)]
 pub struct Marker(mpsc::Sender<Incoming>);
@@ -70,7 +79,8 @@ impl Worker {
         while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
             let marks: Vec<(FriendshipId, &Mark)> =
                 batch.iter().map(|one| (one.channel, &one.mark)).collect();
-            let replies = match self.apply(&marks).await {
+            let applied = timeout(BATCH_TIMEOUT, self.apply(&marks)).await;
+            let replies = match applied.unwrap_or(Err(Error::Busy)) {
                 Ok(replies) => replies,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "marks wait");
@@ -95,14 +105,15 @@ impl Worker {
         let mut newest: HashMap<(FriendshipId, UserId), MessageId> = HashMap::new();
         let mut replies = Vec::with_capacity(batch.len());
         for (id, mark) in batch {
-            let is_member = channels
-                .get(id)
-                .is_some_and(|channel| channel.has(mark.user));
-            if !is_member || !there.contains(&(*id, mark.message)) {
-                replies.push(MarkReply::Refused(match is_member {
-                    true => Refusal::MessageNotFound,
-                    false => Refusal::NotAMember,
-                }));
+            let channel = channels.get(id).copied();
+            let refusal = match channel.unwrap_or(Err(Refusal::NotAMember)) {
+                Ok(channel) if !channel.has(mark.user) => Some(Refusal::NotAMember),
+                Ok(_) if !there.contains(&(*id, mark.message)) => Some(Refusal::MessageNotFound),
+                Ok(_) => None,
+                Err(refusal) => Some(refusal),
+            };
+            if let Some(refusal) = refusal {
+                replies.push(MarkReply::Refused(refusal));
                 continue;
             }
             let seq = mark.message.seq();
@@ -153,19 +164,26 @@ impl Worker {
         Ok(())
     }
 
+    /// The channels of a batch. One that is neither known nor can be asked for is an error of its
+    /// own.
     async fn channels_of(
         &self,
         batch: &[(FriendshipId, &Mark)],
-    ) -> Result<HashMap<FriendshipId, Channel>, Error> {
+    ) -> Result<HashMap<FriendshipId, Result<Channel, Refusal>>, Error> {
         let ids: Vec<_> = batch.iter().map(|(channel, _)| channel.0).collect();
-        let mut channels = self.store.channels(&ids).await?;
-        for (id, _) in batch {
-            if !channels.contains_key(id)
-                && let Some(channel) = self.channels.refresh(*id).await?
-            {
-                channels.insert(*id, channel);
-            }
-        }
-        Ok(channels)
+        let known = self.store.channels(&ids).await?;
+        let unknown: HashSet<FriendshipId> = batch
+            .iter()
+            .map(|(channel, _)| *channel)
+            .filter(|channel| !known.contains_key(channel))
+            .collect();
+        let asked = unknown.into_iter().map(|id| async move {
+            let found = self.channels.refresh(id).await;
+            let found = found.map_err(|_| Refusal::Unavailable);
+            (id, found.and_then(|found| found.ok_or(Refusal::NotAMember)))
+        });
+        let asked = join_all(asked).await;
+        let known = known.into_iter().map(|(id, channel)| (id, Ok(channel)));
+        Ok(known.chain(asked).collect())
     }
 }

@@ -44,6 +44,7 @@ pub struct Entry {
     pub seq: u64,
     pub kind: Kind,
     pub position: u64,
+    pub from_position: u64,
     pub at: Timestamp,
     pub client_id: Option<String>,
     pub digest: i64,
@@ -120,12 +121,12 @@ impl Plan {
                 false => Err(Refusal::ClientIdReused),
             };
         }
-        if !channel.is_open {
-            // The projection may be a moment behind the friendship that was just accepted.
-            return match confirmed {
-                true => Err(Refusal::ChannelClosed),
-                false => Ok(Outcome::Ask),
-            };
+        // The projection may be a moment behind the friendship service, both ways.
+        match (channel.is_open, confirmed) {
+            (true, false) if send.doubted => return Ok(Outcome::Ask),
+            (true, _) => {}
+            (false, false) => return Ok(Outcome::Ask),
+            (false, true) => return Err(Refusal::ChannelClosed),
         }
         let entry = self.entry(&channel, send, digest)?;
         let stored = Stored {
@@ -152,6 +153,8 @@ impl Plan {
             seq,
             kind,
             position: channel.messages + u64::from(kind == Kind::Message),
+            from_position: channel.from_messages
+                + u64::from(kind == Kind::Message && send.sender == channel.members[0]),
             at,
             client_id: send.client_id.clone(),
             digest,
@@ -229,6 +232,7 @@ impl Plan {
         if let Some(channel) = self.facts.channels.get_mut(&id) {
             channel.last_seq = entry.seq;
             channel.messages = entry.position;
+            channel.from_messages = entry.from_position;
             channel.last_at = entry.at;
         }
         if let Some(target) = self.facts.targets.get_mut(&(id, entry.message.id)) {

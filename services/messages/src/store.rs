@@ -30,6 +30,7 @@ struct ChannelRow {
     is_open: bool,
     last_seq: i64,
     messages: i64,
+    from_messages: i64,
     last_at: DateTime<Utc>,
 }
 
@@ -41,13 +42,15 @@ impl From<ChannelRow> for Channel {
             is_open: row.is_open,
             last_seq: row.last_seq.unsigned_abs(),
             messages: row.messages.unsigned_abs(),
+            from_messages: row.from_messages.unsigned_abs(),
             last_at: row.last_at.into(),
         }
     }
 }
 
 const CHANNEL: &str =
-    "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, last_at
+    "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, from_messages,
+                last_at
      FROM channels WHERE friendship_id = $1";
 
 impl Store {
@@ -69,7 +72,8 @@ impl Store {
 
     pub async fn channels(&self, ids: &[Uuid]) -> sqlx::Result<HashMap<FriendshipId, Channel>> {
         let rows: Vec<ChannelRow> = sqlx::query_as(
-            "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, last_at
+            "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, from_messages,
+                last_at
              FROM channels WHERE friendship_id = ANY($1)",
         )
         .bind(ids)

@@ -8,7 +8,7 @@ use axum::{Router, body::Body, extract::Request, response::Html, routing::get};
 use clap::Args;
 use natter_auth::AuthSettings;
 use natter_bus::BusSettings;
-use natter_service::Process;
+use natter_service::{ErrorKey, Process};
 use tower::{ServiceExt, service_fn};
 
 #[derive(Args)]
@@ -45,11 +45,13 @@ async fn start(settings: Settings, process: Process) -> anyhow::Result<Router> {
         natter_gateway::start(settings.gateway, bus, auth, &process),
     )
     .context("not every service could start")?;
+    let welcome = Router::new().route("/", get(async || Html(include_str!("index.html"))));
+    let welcome = natter_service::wrap(welcome, ErrorKey::Error, &process.settings);
     let front = service_fn(move |request: Request<Body>| {
         // The rules of the ingress gateway in front of the services apart: see k8s/.
         let path = request.uri().path();
         let service = match path {
-            "/" => Router::new().route("/", get(async || Html(include_str!("index.html")))),
+            "/" => welcome.clone(),
             path if is_below(path, "/api/users/friendship") => friendships.clone(),
             path if is_below(path, "/api/messages") => messages.clone(),
             path if is_below(path, "/ws") => gateway.clone(),

@@ -4,7 +4,7 @@ use natter_bus::{Bus, Calls};
 use natter_pg::outbox;
 use natter_protocol::{
     UserId,
-    call::{GetJwks, GetUsers, RefreshSession},
+    call::{GetJwks, GetUsers, MAX_USERS, RefreshSession},
     friendship::UserCard,
 };
 use natter_service::Process;
@@ -55,7 +55,8 @@ pub async fn start(users: &Users, bus: &Bus, process: &Process) -> anyhow::Resul
 }
 
 async fn get_many(users: Users, call: GetUsers) -> Result<Vec<UserCard>, Error> {
-    let ids: Vec<_> = call.users.into_iter().map(|UserId(id)| id).collect();
+    let asked = call.users.into_iter().take(MAX_USERS);
+    let ids: Vec<_> = asked.map(|UserId(id)| id).collect();
     let accounts = users.store.accounts(&ids).await?;
     Ok(accounts.into_iter().map(card).collect())
 }

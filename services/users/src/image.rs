@@ -61,8 +61,14 @@ impl Images {
                 MAX_FILE_BYTES >> 20
             )));
         }
-        let _decoding = self.decoding.acquire().await.map_err(|_| Error::Busy)?;
-        let (encoded, extension) = tokio::task::spawn_blocking(move || normalise(&file))
+        let decoding = self.decoding.clone().acquire_owned().await;
+        let decoding = decoding.map_err(|_| Error::Busy)?;
+        // The permit goes with the work: it goes on when the client that sent it is gone.
+        let normalised = tokio::task::spawn_blocking(move || {
+            let _permit = decoding;
+            normalise(&file)
+        });
+        let (encoded, extension) = normalised
             .await
             .map_err(|error| Error::Internal(error.into()))??;
         let hash = digest::digest(&digest::SHA256, &encoded);

@@ -51,11 +51,17 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let _admitted = self.admitted.try_acquire().map_err(|_| Error::Busy)?;
-        let _running = self.running.acquire().await.map_err(|_| Error::Busy)?;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| Error::Internal(error.into()))?
+        let admitted = self.admitted.clone().try_acquire_owned();
+        let admitted = admitted.map_err(|_| Error::Busy)?;
+        let running = self.running.clone().acquire_owned().await;
+        let running = running.map_err(|_| Error::Busy)?;
+        // The permits go with the work: it goes on when the client that asked for it is gone.
+        tokio::task::spawn_blocking(move || {
+            let _permits = (admitted, running);
+            work()
+        })
+        .await
+        .map_err(|error| Error::Internal(error.into()))?
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use async_nats::service::{Service, ServiceExt, error::Error as ServiceError};
 use futures_util::StreamExt;
 use natter_protocol::call::Call;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -14,6 +14,8 @@ use crate::{Bus, RequestError, span_of};
 
 /// How long a caller waits for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// After which nobody waits for the answer any more.
+const HANDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many calls of one method a replica answers at a time.
 const CONCURRENT_CALLS: usize = 64;
 const ERROR_CODE: &str = "Nats-Service-Error-Code";
@@ -153,10 +155,13 @@ where
         status: status.to_owned(),
     };
     let call: C = serde_json::from_slice(payload).map_err(|_| fail(400, "malformed request"))?;
-    let reply = handle(call).await.map_err(|error| {
-        tracing::warn!(%error, method = C::METHOD, "a call failed");
-        fail(503, "unavailable")
-    })?;
+    let handled = timeout(HANDLE_TIMEOUT, handle(call)).await;
+    let reply = handled
+        .map_err(|_| fail(503, "unavailable"))?
+        .map_err(|error| {
+            tracing::warn!(%error, method = C::METHOD, "a call failed");
+            fail(503, "unavailable")
+        })?;
     let reply = serde_json::to_vec(&reply).map_err(|_| fail(500, "unencodable reply"))?;
     Ok(reply.into())
 }

@@ -7,15 +7,21 @@ use async_nats::{
     Client, ConnectOptions, Event, Message, Request, Subscriber,
     client::RequestErrorKind,
     connection::State,
-    jetstream::{self, context::PublishAckFuture, message::PublishMessage},
+    jetstream::{
+        self,
+        context::{PublishAckFuture, PublishErrorKind},
+        message::PublishMessage,
+    },
 };
 use bytes::Bytes;
 use clap::Args;
+use futures_util::{Stream, StreamExt, stream};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::trace;
 
@@ -28,6 +34,8 @@ const MAX_RECONNECT_PAUSE: Duration = Duration::from_millis(1_000);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a publish may wait for the client's own queue, and JetStream for its ack.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
+/// Events that streams have not confirmed yet. Past it they are sent without asking for it.
+const MAX_UNCONFIRMED: usize = 20_000;
 /// Pause before a request that nobody was there to answer is tried again, within its deadline.
 const NO_RESPONDER_PAUSE: Duration = Duration::from_millis(50);
 /// What the contract needs: per-key expiry, and limits that answer at once.
@@ -97,12 +105,15 @@ pub enum PublishError {
 }
 
 /// An event that was sent to a stream and not yet confirmed.
-pub struct PendingAck(PublishAckFuture);
+pub struct PendingAck {
+    ack: PublishAckFuture,
+    by: Instant,
+}
 
 impl PendingAck {
     /// Until the stream has stored the event, or had its time.
     pub async fn confirmed(self) -> Result<(), PublishError> {
-        match timeout(PUBLISH_TIMEOUT, self.0.into_future()).await {
+        match timeout_at(self.by, self.ack.into_future()).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(PublishError::Stream(error)),
             Err(_) => Err(PublishError::Timeout),
@@ -138,8 +149,11 @@ impl Bus {
                 client.server_info().version
             );
         }
-        let mut jetstream = jetstream::new(client.clone());
-        jetstream.set_timeout(PUBLISH_TIMEOUT);
+        let jetstream = jetstream::ContextBuilder::new()
+            .timeout(PUBLISH_TIMEOUT)
+            .max_ack_inflight(MAX_UNCONFIRMED)
+            .backpressure_on_inflight(false)
+            .build(client.clone());
         Ok(Self {
             client,
             jetstream,
@@ -154,7 +168,9 @@ impl Bus {
     /// Changes whenever messages of core subscriptions may have been lost: after a reconnection,
     /// and when the client dropped some of a slow subscription.
     pub fn missed(&self) -> watch::Receiver<u64> {
-        self.missed.clone()
+        let mut missed = self.missed.clone();
+        missed.mark_unchanged();
+        missed
     }
 
     /// Tells whoever listens now.
@@ -185,24 +201,30 @@ impl Bus {
         }
     }
 
-    /// Sends an event to its stream; the broker's word that it has it comes later.
+    /// Sends an event to its stream and to whoever listens now; the stream's word that it has it
+    /// comes later. Never waits for a stream that is slow: then the event is sent all the same,
+    /// and the error says that nothing is known of the stream.
     pub async fn store(
         &self,
         subject: String,
         event_id: &str,
         payload: Bytes,
     ) -> Result<PendingAck, PublishError> {
+        let mut headers = trace::headers();
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, event_id);
         let message = PublishMessage::build()
-            .payload(payload)
-            .headers(trace::headers())
-            .message_id(event_id);
-        match timeout(
-            PUBLISH_TIMEOUT,
-            self.jetstream.send_publish(subject, message),
-        )
-        .await
-        {
-            Ok(Ok(ack)) => Ok(PendingAck(ack)),
+            .payload(payload.clone())
+            .headers(headers.clone());
+        let by = Instant::now() + PUBLISH_TIMEOUT;
+        let sent = self.jetstream.send_publish(subject.clone(), message);
+        match timeout_at(by, sent).await {
+            Ok(Ok(ack)) => Ok(PendingAck { ack, by }),
+            Ok(Err(error)) if error.kind() == PublishErrorKind::MaxAckPending => {
+                let sent = self.client.publish_with_headers(subject, headers, payload);
+                // The outbox sends it again in any case.
+                let _ = timeout_at(by, sent).await;
+                Err(PublishError::Stream(error))
+            }
             Ok(Err(error)) => Err(PublishError::Stream(error)),
             Err(_) => Err(PublishError::Timeout),
         }
@@ -227,13 +249,15 @@ impl Bus {
         if !self.is_connected() {
             return Err(PublishError::Timeout);
         }
-        timeout(
-            PUBLISH_TIMEOUT,
-            self.client.publish(subject, payload.into()),
-        )
-        .await
-        .map_err(|_| PublishError::Timeout)?
-        .map_err(PublishError::Send)
+        let sent = async {
+            let sent = self.client.publish(subject, payload.into()).await;
+            sent.map_err(PublishError::Send)?;
+            // Written, not only queued: the client forgets its queue when the connection goes.
+            self.client.flush().await.map_err(|_| PublishError::Timeout)
+        };
+        timeout(PUBLISH_TIMEOUT, sent)
+            .await
+            .map_err(|_| PublishError::Timeout)?
     }
 
     /// Asks and waits for the answer until `deadline`. While nobody is there to answer (a service
@@ -277,7 +301,7 @@ impl Bus {
         }
     }
 
-    /// Subscribes to each subject; the server knows of all of them when this returns.
+    /// Subscribes to each subject; the server has been told of all of them when this returns.
     pub async fn subscribe(&self, subjects: Vec<String>) -> anyhow::Result<Vec<Subscriber>> {
         let subscribed = async {
             let mut subscribers = Vec::with_capacity(subjects.len());
@@ -294,13 +318,44 @@ impl Bus {
 
     /// Subscribes as one of a group, of which one gets each message.
     pub async fn queue_subscribe(&self, subject: &str, group: &str) -> anyhow::Result<Subscriber> {
-        let subscriber = self
-            .client
-            .queue_subscribe(subject.to_owned(), group.to_owned())
-            .await?;
-        self.client.flush().await?;
-        Ok(subscriber)
+        let subscribed = async {
+            let subscriber = self
+                .client
+                .queue_subscribe(subject.to_owned(), group.to_owned())
+                .await?;
+            self.client.flush().await?;
+            anyhow::Ok(subscriber)
+        };
+        timeout(PUBLISH_TIMEOUT, subscribed)
+            .await
+            .context("the broker did not answer in time")?
     }
+}
+
+/// The messages of a subscription until `stop`, and then those that the server had handed out:
+/// whoever asked gets an answer.
+pub fn until_drained(
+    subscriber: Subscriber,
+    stop: CancellationToken,
+) -> impl Stream<Item = Message> {
+    stream::unfold(
+        (subscriber, stop, false),
+        |(mut subscriber, stop, draining)| async move {
+            let mut draining = draining;
+            loop {
+                tokio::select! {
+                    message = subscriber.next() => {
+                        return message.map(|message| (message, (subscriber, stop, draining)));
+                    }
+                    () = stop.cancelled(), if !draining => {
+                        draining = true;
+                        // Where it cannot be told, the connection is gone and nothing comes.
+                        subscriber.drain().await.ok()?;
+                    }
+                }
+            }
+        },
+    )
 }
 
 fn options(settings: &BusSettings, name: &str, missed: watch::Sender<u64>) -> ConnectOptions {

@@ -1,6 +1,6 @@
 //! Durable consumers: at least once, and never stuck.
 
-use std::{fmt::Display, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use anyhow::Context;
 use async_nats::{
@@ -9,7 +9,7 @@ use async_nats::{
 };
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -18,6 +18,8 @@ use crate::{Bus, Stream, span_of};
 /// After this many tries a message goes to the dead letters.
 const MAX_TRIES: i64 = 10;
 const ACK_WAIT: Duration = Duration::from_secs(30);
+/// Below the time after which the broker would hand it to another replica.
+const HANDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
@@ -30,14 +32,22 @@ pub struct Consumer {
     pub filter: &'static str,
 }
 
-/// Hands each message to `handle` until `stop`: once more when it fails, to the dead letters after
-/// [`MAX_TRIES`]. Replicas with the same durable name share the messages.
-pub async fn consume<T, F, Fut, E>(bus: Bus, consumer: Consumer, stop: CancellationToken, handle: F)
+/// Why an event was not processed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something it needs is down: it is tried until that is back.
+    Passing(String),
+    /// It itself is the matter.
+    Final(String),
+}
+
+/// Hands each message to `handle` until `stop`: again when it fails, to the dead letters after
+/// [`MAX_TRIES`] when it is to blame. Replicas with the same durable name share the messages.
+pub async fn consume<T, F, Fut>(bus: Bus, consumer: Consumer, stop: CancellationToken, handle: F)
 where
     T: DeserializeOwned,
     F: Fn(T) -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-    E: Display,
+    Fut: Future<Output = Result<(), Failure>>,
 {
     let name = consumer.durable;
     let work = async {
@@ -55,12 +65,11 @@ where
     }
 }
 
-async fn run<T, F, Fut, E>(bus: &Bus, consumer: Consumer, handle: &F) -> anyhow::Result<()>
+async fn run<T, F, Fut>(bus: &Bus, consumer: Consumer, handle: &F) -> anyhow::Result<()>
 where
     T: DeserializeOwned,
     F: Fn(T) -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-    E: Display,
+    Fut: Future<Output = Result<(), Failure>>,
 {
     let stream = bus
         .jetstream
@@ -86,31 +95,37 @@ where
     Ok(())
 }
 
-async fn one<T, F, Fut, E>(bus: &Bus, consumer: Consumer, handle: &F, message: jetstream::Message)
+async fn one<T, F, Fut>(bus: &Bus, consumer: Consumer, handle: &F, message: jetstream::Message)
 where
     T: DeserializeOwned,
     F: Fn(T) -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-    E: Display,
+    Fut: Future<Output = Result<(), Failure>>,
 {
     let result = match serde_json::from_slice(&message.payload) {
-        Ok(event) => handle(event).await.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("the payload cannot be read: {error}")),
+        Ok(event) => timeout(HANDLE_TIMEOUT, handle(event))
+            .await
+            .unwrap_or_else(|_| Err(Failure::Passing("it took too long".to_owned()))),
+        Err(error) => Err(Failure::Final(format!(
+            "the payload cannot be read: {error}"
+        ))),
     };
     let tries = message.info().map_or(1, |info| info.delivered);
+    let factor = 1 << u32::try_from(tries - 1).unwrap_or(0).min(8);
+    let again = AckKind::Nak(Some((FIRST_RETRY * factor).min(MAX_RETRY)));
     let ack = match result {
         Ok(()) => AckKind::Ack,
-        Err(reason) if tries >= MAX_TRIES => match bury(bus, consumer, &message, &reason).await {
-            Ok(()) => AckKind::Term,
-            Err(error) => {
-                tracing::warn!("a dead letter could not be kept: {error:#}");
-                AckKind::Nak(Some(MAX_RETRY))
+        Err(Failure::Final(reason)) if tries >= MAX_TRIES => {
+            match bury(bus, consumer, &message, &reason).await {
+                Ok(()) => AckKind::Term,
+                Err(error) => {
+                    tracing::warn!("a dead letter could not be kept: {error:#}");
+                    again
+                }
             }
-        },
-        Err(reason) => {
+        }
+        Err(Failure::Passing(reason) | Failure::Final(reason)) => {
             tracing::warn!(reason, tries, subject = %message.subject, "an event was not processed");
-            let factor = 1 << u32::try_from(tries - 1).unwrap_or(0).min(8);
-            AckKind::Nak(Some((FIRST_RETRY * factor).min(MAX_RETRY)))
+            again
         }
     };
     if let Err(error) = message.ack_with(ack).await {

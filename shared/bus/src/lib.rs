@@ -1,8 +1,8 @@
 //! NATS: the connection, streams, requests and replies, durable consumers, and the feed of
 //! revoked sessions.
 //!
-//! Everything that waits for the broker has a deadline, because the client buffers and waits
-//! without one while it reconnects. Deliberately absent: what the payloads mean, which is
+//! Whatever waits for the broker has a deadline, because the client buffers and waits without one
+//! while it reconnects. Deliberately absent: what the payloads mean, which is
 //! `natter-protocol`'s.
 
 mod call;
@@ -14,8 +14,8 @@ mod trace;
 
 pub use async_nats::{HeaderMap, Message, Subscriber};
 pub use call::{CallError, Calls};
-pub use connection::{Bus, BusSettings, PendingAck, PublishError, RequestError};
-pub use consumer::{Consumer, consume};
+pub use connection::{Bus, BusSettings, PendingAck, PublishError, RequestError, until_drained};
+pub use consumer::{Consumer, Failure, consume};
 pub use revocation::{Revocation, put_subject, watch_revoked};
 pub use streams::{Stream, ensure_revoked_sessions, ensure_stream};
 pub use trace::span_of;

@@ -58,7 +58,8 @@ async fn watch(bus: &Bus, heard: &impl Fn(Revocation)) -> anyhow::Result<()> {
     let mut entries = timeout(CHECK_TIMEOUT, bucket.watch_with_history(">")).await??;
     let mut check = interval(CHECK_EVERY);
     let mut newest = 0;
-    let mut behind = 0;
+    // How far it was at the last check, where that found something missing.
+    let mut behind_at = None;
     loop {
         tokio::select! {
             biased;
@@ -75,17 +76,14 @@ async fn watch(bus: &Bus, heard: &impl Fn(Revocation)) -> anyhow::Result<()> {
                 }
             }
             _ = check.tick() => {
-                match is_current(&bucket, created, newest).await? {
-                    true => {
-                        behind = 0;
-                        heard(Revocation::UpToDate);
-                    }
-                    // Once may be a put that is on its way here.
-                    false if behind > 0 => anyhow::bail!("the watch fell behind"),
-                    false => {
-                        behind += 1;
-                        check.reset_after(RETRY_PAUSE);
-                    }
+                if is_current(&bucket, created, newest).await? {
+                    behind_at = None;
+                    heard(Revocation::UpToDate);
+                } else if behind_at == Some(newest) {
+                    anyhow::bail!("the watch has stopped");
+                } else {
+                    behind_at = Some(newest);
+                    check.reset_after(RETRY_PAUSE);
                 }
             }
         }

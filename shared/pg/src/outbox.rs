@@ -9,12 +9,16 @@ use std::{future::Future, time::Duration};
 
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, postgres::PgListener};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How many rows one turn of the relay publishes at most.
+/// How many rows are read at a time.
 const BATCH: i64 = 100;
+/// The longest that a transaction stays open for publishing: below the limit of idle ones.
+const TURN: Duration = Duration::from_secs(5);
+/// After which a turn is given up, whatever the database does.
+const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 /// A wake-up that was lost (the listening connection broke) costs at most this.
 const FALLBACK_POLL: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -90,9 +94,10 @@ where
         let mut wake = None;
         let mut cleaned = Instant::now();
         loop {
-            match turn(&pool, &publish).await {
-                Ok(published) if published == BATCH => continue,
-                Ok(_) => {}
+            let turned = timeout(TURN_TIMEOUT, turn(&pool, &publish)).await;
+            match turned.unwrap_or_else(|_| Err("the database does not answer".to_owned())) {
+                Ok(true) => continue,
+                Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(error, "the outbox waits");
                     sleep(RETRY_PAUSE).await;
@@ -112,8 +117,8 @@ where
     }
 }
 
-/// Publishes the next rows in order; how many there were. Only the holder of the lock does.
-async fn turn<F, Fut, E>(pool: &PgPool, publish: &F) -> Result<i64, String>
+/// Publishes the next rows in order; whether there may be more. Only the holder of the lock does.
+async fn turn<F, Fut, E>(pool: &PgPool, publish: &F) -> Result<bool, String>
 where
     F: Fn(Outgoing) -> Fut,
     Fut: Future<Output = Result<(), E>>,
@@ -128,29 +133,43 @@ where
             .await
             .map_err(as_text)?;
     if !active {
-        return Ok(0);
+        return Ok(false);
     }
-    let rows: Vec<Outgoing> = sqlx::query_as(
-        "SELECT id, event_id, subject, payload, durable FROM outbox
-         WHERE published_at IS NULL ORDER BY id LIMIT $1",
-    )
-    .bind(BATCH)
-    .fetch_all(&mut *tx)
-    .await
-    .map_err(as_text)?;
-    let mut done = Vec::with_capacity(rows.len());
+    let until = Instant::now() + TURN;
+    let mut done = Vec::new();
+    let mut held_back: Vec<String> = Vec::new();
     let mut failure = None;
-    for row in rows {
-        let id = row.id;
-        match publish(row).await {
-            Ok(()) => done.push(id),
-            // Those behind it wait, so that order is kept.
-            Err(error) => {
-                failure = Some(error.to_string());
-                break;
+    // A stream that takes nothing holds back its own events, in their order, and no others.
+    let more = 'rounds: loop {
+        let rows: Vec<Outgoing> = sqlx::query_as(
+            "SELECT id, event_id, subject, payload, durable FROM outbox
+             WHERE published_at IS NULL AND id <> ALL($2) AND NOT subject LIKE ANY($3)
+             ORDER BY id LIMIT $1",
+        )
+        .bind(BATCH)
+        .bind(&done)
+        .bind(&held_back)
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(as_text)?;
+        if rows.is_empty() {
+            break false;
+        }
+        for row in rows {
+            if Instant::now() > until {
+                break 'rounds true;
+            }
+            let (id, stream) = (row.id, stream_pattern(&row.subject));
+            match publish(row).await {
+                Ok(()) => done.push(id),
+                Err(error) => {
+                    failure = Some(error.to_string());
+                    held_back.push(stream);
+                    continue 'rounds;
+                }
             }
         }
-    }
+    };
     sqlx::query("UPDATE outbox SET published_at = now() WHERE id = ANY($1)")
         .bind(&done)
         .execute(&mut *tx)
@@ -160,8 +179,14 @@ where
     metrics::counter!("outbox_published_total").increment(done.len() as u64);
     match failure {
         Some(failure) => Err(failure),
-        None => Ok(done.len() as i64),
+        None => Ok(more),
     }
+}
+
+/// What matches the subjects of the same stream: they share their first two tokens.
+fn stream_pattern(subject: &str) -> String {
+    let tokens: Vec<&str> = subject.split('.').take(2).collect();
+    format!("{}.%", tokens.join(".").replace('_', "\\_"))
 }
 
 /// Until a transaction with events commits, or the fallback is due.

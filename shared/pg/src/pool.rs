@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use anyhow::{Context, bail};
 use sqlx::{
-    PgPool,
+    Connection, PgConnection, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -56,8 +56,9 @@ pub async fn connect(
     connections: u32,
     migrations: &Migrator,
 ) -> anyhow::Result<PgPool> {
-    let options = url.0.clone().application_name(schema).options([
-        ("search_path", schema),
+    let unlimited = url.0.clone().application_name(schema);
+    let unlimited = unlimited.options([("search_path", schema)]);
+    let options = unlimited.clone().options([
         ("statement_timeout", STATEMENT_TIMEOUT_MS),
         ("lock_timeout", LOCK_TIMEOUT_MS),
         (
@@ -88,10 +89,14 @@ pub async fn connect(
     if !exists {
         bail!("the database at {url} has no schema {schema}; the set-up creates it with its role");
     }
+    // On a connection without the limits of requests: replicas wait for each other here, and
+    // an index may take its time.
+    let mut connection = PgConnection::connect_with(&unlimited).await?;
     migrations
-        .run(&pool)
+        .run(&mut connection)
         .await
         .with_context(|| format!("the schema {schema} could not be migrated"))?;
+    connection.close().await?;
     Ok(pool)
 }
 

@@ -30,8 +30,13 @@ macro_rules! call {
 /// `rpc.users.get_many`: the cards of those that exist, in no order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GetUsers {
+    /// At most [`MAX_USERS`].
     pub users: Vec<UserId>,
 }
+
+/// How many users one `rpc.users.get_many` may name: a card is below 2 KiB.
+pub const MAX_USERS: usize = 300;
+
 call!(GetUsers, "users", "get_many", Vec<UserCard>);
 
 /// `rpc.users.refresh`: a new token pair for the session `sid`.
@@ -90,8 +95,8 @@ pub struct GetAfter {
 }
 call!(GetAfter, "messages", "after", Vec<LogEvent>);
 
-/// How many log entries one `rpc.messages.after` may ask for. A reply stays below the broker's
-/// largest message: 100 × 8 KiB of text is 0.8 MiB.
+/// How many log entries one `rpc.messages.after` may ask for. It may answer with fewer: a reply
+/// stays below the broker's largest message.
 pub const MAX_AFTER: u32 = 100;
 
 /// A request on `send.friendship.<id>`.
@@ -100,6 +105,10 @@ pub struct Send {
     pub sender: UserId,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_id: Option<String>,
+    /// The channel is not open as far as the gateway knows: the friendship service is to be asked
+    /// before it counts as open.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub doubted: bool,
     #[serde(flatten)]
     pub what: SendWhat,
 }

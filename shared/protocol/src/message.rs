@@ -6,10 +6,51 @@ use crate::{FriendshipId, MediaId, MessageId, Timestamp, UserId};
 
 /// The longest text of a message, in bytes of UTF-8.
 pub const MAX_PAYLOAD_BYTES: usize = 8_192;
-/// The most files in one message.
-pub const MAX_MEDIA: usize = 10;
 /// The longest `client_id`, in characters.
 pub const MAX_CLIENT_ID_CHARS: usize = 64;
+
+/// Why a text cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    #[error("payload is longer than {MAX_PAYLOAD_BYTES} bytes.")]
+    TooLarge,
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// The rules of a message's text. It may be empty only beside media.
+pub fn check_payload(payload: &str, has_media: bool) -> Result<(), TextError> {
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(TextError::TooLarge);
+    }
+    if payload.is_empty() && !has_media {
+        return Err(TextError::Invalid("payload is empty.".into()));
+    }
+    check_storable("payload", payload)
+}
+
+/// The rules of a `client_id`.
+pub fn check_client_id(client_id: Option<&str>) -> Result<(), TextError> {
+    let Some(client_id) = client_id else {
+        return Ok(());
+    };
+    let chars = client_id.chars().count();
+    if chars == 0 || chars > MAX_CLIENT_ID_CHARS {
+        let sentence = format!("client_id has 1 to {MAX_CLIENT_ID_CHARS} characters.");
+        return Err(TextError::Invalid(sentence));
+    }
+    check_storable("client_id", client_id)
+}
+
+/// Postgres cannot keep U+0000 in a text.
+fn check_storable(field: &str, text: &str) -> Result<(), TextError> {
+    match text.contains('\0') {
+        true => Err(TextError::Invalid(format!(
+            "{field} contains the character U+0000."
+        ))),
+        false => Ok(()),
+    }
+}
 
 /// A message in its present state; in an `edited` or `deleted` entry, its state from then on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -395,6 +395,7 @@ fn sends_and_marks() {
     let send = |client_id: Option<&str>, what| Send {
         sender: alice(),
         client_id: client_id.map(str::to_owned),
+        doubted: client_id.is_none(),
         what,
     };
     frozen(
@@ -415,7 +416,7 @@ fn sends_and_marks() {
                 payload: "Hi".into(),
             },
         ),
-        json!({"sender": ALICE, "kind": "edit", "message": MESSAGE, "payload": "Hi"}),
+        json!({"sender": ALICE, "doubted": true, "kind": "edit", "message": MESSAGE, "payload": "Hi"}),
     );
     frozen(
         send(
@@ -424,7 +425,7 @@ fn sends_and_marks() {
                 message: message_id(),
             },
         ),
-        json!({"sender": ALICE, "kind": "delete", "message": MESSAGE}),
+        json!({"sender": ALICE, "doubted": true, "kind": "delete", "message": MESSAGE}),
     );
     let stored = Stored {
         message: message_id(),

@@ -116,9 +116,11 @@ impl Postgres {
         let data = self.folder.path().join("data");
         let main = fs::read_to_string(data.join("postmaster.pid")).expect("it runs");
         let main = main.lines().next().unwrap_or_default();
-        let all = Command::new("pkill").args([name, "-P", main]).status();
-        let own = Command::new("kill").args([name, main]).status();
-        assert!(all.is_ok() && own.is_ok_and(|status| status.success()));
+        let children = format!("/proc/{main}/task/{main}/children");
+        let children = fs::read_to_string(children).unwrap_or_default();
+        let kill = format!("kill {name} {main} {children}");
+        let killed = Command::new("sh").args(["-c", &kill]).status();
+        assert!(killed.is_ok_and(|status| status.success()));
     }
 
     /// Starts it again on the same data and port. After a kill it refuses as long as one of the

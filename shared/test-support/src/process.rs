@@ -134,10 +134,9 @@ impl Process {
             Signal::Cont => "-CONT",
         };
         let Some(id) = self.child.id() else { return };
-        let status = Command::new("kill")
-            .args([name, &id.to_string()])
-            .status()
-            .await;
+        // The shell's own: a minimal machine has no other.
+        let kill = format!("kill {name} {id}");
+        let status = Command::new("sh").args(["-c", &kill]).status().await;
         assert!(
             status.is_ok_and(|status| status.success()),
             "{} is gone",

@@ -2,26 +2,35 @@
 
 use std::time::Duration;
 
-use natter_bus::Message;
+use futures_util::future::BoxFuture;
+use natter_bus::{CallError, Message};
 use natter_protocol::{
     FriendshipId, Timestamp,
-    call::{GetAfter, ListOpen},
+    call::{GetAfter, GetFriendship, GetUsers, ListOpen, MAX_AFTER},
     event::{Event, UserNotice},
     frame::ServerFrame,
 };
-
 use tokio::time::Instant;
 
 use super::Connection;
 use crate::close::Close;
 
-/// How many of a gained channel's newest events may have been sent before it was joined here.
-const TAIL: u32 = 50;
-/// How far the clocks of two machines may be apart, and the notice late.
+/// How far the clocks of two machines may be apart.
 const CLOCK_SLACK: chrono::Duration = chrono::Duration::seconds(5);
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// How long a notice may have been lost for before the list was asked for again.
-const MISSED_SLACK: chrono::Duration = chrono::Duration::seconds(60);
+/// Before the list of open channels is asked for (again): spread, so that the connections of a
+/// gateway do not all ask at once.
+const LIST_PAUSE: Duration = Duration::from_millis(500);
+
+/// A question for the user's open channels on its way.
+pub(super) type Listing = BoxFuture<'static, Result<Vec<FriendshipId>, CallError>>;
+
+/// Until the question is answered; never where none is asked.
+pub(super) async fn listed(listing: &mut Option<Listing>) -> Result<Vec<FriendshipId>, CallError> {
+    match listing {
+        Some(answer) => answer.await,
+        None => std::future::pending().await,
+    }
+}
 
 impl Connection {
     pub(super) async fn on_notice(&mut self, message: &Message) -> Result<(), Close> {
@@ -41,7 +50,7 @@ impl Connection {
                 self.write(&ServerFrame::FriendshipUpdate { friendship })
                     .await?;
                 match is_open {
-                    true => self.gain(id, notice.time.utc() - CLOCK_SLACK).await,
+                    true => self.gain(id, notice.time).await,
                     false => {
                         self.lose(id).await;
                         Ok(())
@@ -51,20 +60,33 @@ impl Connection {
         }
     }
 
-    /// Notices may have been lost: what is open now is asked for.
-    pub(super) async fn list_again(&mut self) -> Result<(), Close> {
-        let call = ListOpen {
-            user: self.peer.user,
-        };
-        let open = match self.gateway.bus.call(&call).await {
+    /// Notices may have been lost: what is open will be asked for shortly.
+    pub(super) fn list_soon(&mut self) {
+        let spread = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 256.0;
+        self.list_at = Some(Instant::now() + LIST_PAUSE.mul_f64(0.2 + 2.0 * spread));
+    }
+
+    pub(super) fn list(&mut self) {
+        self.list_at = None;
+        let (bus, user) = (self.gateway.bus.clone(), self.peer.user);
+        let asked = Timestamp::now();
+        self.listing_since = asked;
+        self.listing = Some(Box::pin(async move { bus.call(&ListOpen { user }).await }));
+    }
+
+    pub(super) async fn on_list(
+        &mut self,
+        answer: Result<Vec<FriendshipId>, CallError>,
+    ) -> Result<(), Close> {
+        self.listing = None;
+        let open = match answer {
             Ok(open) => open,
             Err(error) => {
                 tracing::info!(%error, "a user's channels are not known yet");
-                self.list_again_at = Some(Instant::now() + RETRY_PAUSE);
+                self.list_soon();
                 return Ok(());
             }
         };
-        self.list_again_at = None;
         let lost: Vec<FriendshipId> = self
             .channels
             .keys()
@@ -72,52 +94,116 @@ impl Connection {
             .copied()
             .collect();
         for id in lost {
+            self.tell_friendship(id).await?;
             self.lose(id).await;
         }
+        let since = self.known_since;
+        self.known_since = self.listing_since;
         for id in open {
-            self.gain(id, Timestamp::now().utc() - MISSED_SLACK).await?;
+            if !self.channels.contains_key(&id) {
+                self.tell_friendship(id).await?;
+                self.gain(id, since).await?;
+            }
         }
         Ok(())
     }
 
-    /// Joins a channel that opened. What was sent since `opened` and before the joining is written
-    /// from the log.
-    async fn gain(
-        &mut self,
-        id: FriendshipId,
-        opened: chrono::DateTime<chrono::Utc>,
-    ) -> Result<(), Close> {
+    /// Writes the `friendship_update` that was missed.
+    async fn tell_friendship(&mut self, friendship: FriendshipId) -> Result<(), Close> {
+        let bus = &self.gateway.bus;
+        let Ok(Some(state)) = bus.call(&GetFriendship { friendship }).await else {
+            return Ok(());
+        };
+        let users = vec![state.friendship.from_user, state.friendship.to_user];
+        let Ok(cards) = bus.call(&GetUsers { users }).await else {
+            return Ok(());
+        };
+        let card_of = |id| cards.iter().find(|card| card.id == id).cloned();
+        let (from_user, to_user) = (state.friendship.from_user, state.friendship.to_user);
+        let (Some(from), Some(to)) = (card_of(from_user), card_of(to_user)) else {
+            return Ok(());
+        };
+        let base_url = &self.base_url;
+        let friendship = state.friendship.map_users(|id| match id == from_user {
+            true => from.clone().at(base_url),
+            false => to.clone().at(base_url),
+        });
+        self.write(&ServerFrame::FriendshipUpdate { friendship })
+            .await
+    }
+
+    /// Joins a channel that opened at about `opened`. What was sent since and before the joining
+    /// is written from the log. Where that cannot be done now, it is tried again.
+    async fn gain(&mut self, id: FriendshipId, opened: Timestamp) -> Result<(), Close> {
         if self.channels.contains_key(&id) {
             return Ok(());
         }
+        let had = self.left.get(&id).copied();
+        // From here on it is left with the others, however the connection ends.
+        self.channels.insert(id, had.unwrap_or_default());
+        match self.try_gain(id, had, opened).await {
+            Err(Close::Overloaded) => {
+                self.lose(id).await;
+                self.list_soon();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    async fn try_gain(
+        &mut self,
+        id: FriendshipId,
+        had: Option<u64>,
+        opened: Timestamp,
+    ) -> Result<(), Close> {
         let joined = self.gateway.hub.join(&self.peer, &[id], self.live).await;
         let head = joined.map_err(|_| Close::Overloaded)?.get(&id).copied();
         let head = head.unwrap_or_default();
-        let call = GetAfter {
-            channel: id,
-            after_seq: head.saturating_sub(TAIL.into()),
-            limit: TAIL,
+        let start = match had {
+            Some(seq) => seq,
+            None => self.head_at(id, head, opened).await?,
         };
-        let tail = self
-            .gateway
-            .bus
-            .call(&call)
-            .await
-            .map_err(|_| Close::Overloaded)?;
-        let before = tail.iter().take_while(|event| event.time.utc() < opened);
-        let start = before.last().map_or(call.after_seq, |event| event.seq);
+        self.channels.insert(id, start);
         // One that is not live yet gets it with its resume.
-        if self.live {
-            self.replay(id, start, head).await?;
-            self.channels.insert(id, head);
-        } else {
-            self.channels.insert(id, start);
+        match self.live {
+            true => self.replay(id, start, head).await,
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// How far the log was when the channel opened: the newest entry up to `head` that is older,
+    /// looked for backwards and no further than a replay may go.
+    async fn head_at(
+        &mut self,
+        channel: FriendshipId,
+        head: u64,
+        opened: Timestamp,
+    ) -> Result<u64, Close> {
+        let opened = opened.utc() - CLOCK_SLACK;
+        let floor = head.saturating_sub(self.gateway.settings.replay_events);
+        let mut end = head;
+        while end > floor {
+            let after_seq = end.saturating_sub(MAX_AFTER.into()).max(floor);
+            let call = GetAfter {
+                channel,
+                after_seq,
+                limit: MAX_AFTER,
+            };
+            let page = self.gateway.bus.call(&call).await;
+            let page = page.map_err(|_| Close::Overloaded)?;
+            let older = page.iter().rev().find(|event| event.time.utc() < opened);
+            if let Some(older) = older {
+                return Ok(older.seq.min(head));
+            }
+            end = after_seq;
+        }
+        Ok(floor)
     }
 
     async fn lose(&mut self, id: FriendshipId) {
-        if self.channels.remove(&id).is_some() {
+        if let Some(newest) = self.channels.remove(&id) {
+            self.left.insert(id, newest);
             self.own_marks.remove(&id);
             self.gateway.hub.leave(&self.peer, [id]).await;
         }

@@ -88,6 +88,7 @@ impl Connection {
         let send = Send {
             sender: self.peer.user,
             client_id,
+            doubted: !self.channels.contains_key(&channel),
             what,
         };
         self.sends.send(&self.gateway.bus, question, send);
@@ -120,24 +121,20 @@ impl Connection {
 
     pub(super) async fn on_answer(&mut self, answered: Answered) -> Result<(), Close> {
         match answered {
-            Answered::Send(question, reply) => {
-                self.sends
-                    .go_on(&self.gateway.bus, question.channel, &reply);
-                match reply {
-                    SendReply::Ack(stored) => {
-                        self.write(&ServerFrame::Ack {
-                            client_id: question.client_id,
-                            channel: question.channel,
-                            message: stored.message,
-                            seq: stored.seq,
-                            created_at: stored.created_at,
-                            duplicate: stored.duplicate,
-                        })
-                        .await
-                    }
-                    SendReply::Refused(refusal) => self.refuse_question(question, refusal).await,
+            Answered::Send(question, reply) => match reply {
+                SendReply::Ack(stored) => {
+                    self.write(&ServerFrame::Ack {
+                        client_id: question.client_id,
+                        channel: question.channel,
+                        message: stored.message,
+                        seq: stored.seq,
+                        created_at: stored.created_at,
+                        duplicate: stored.duplicate,
+                    })
+                    .await
                 }
-            }
+                SendReply::Refused(refusal) => self.refuse_question(question, refusal).await,
+            },
             Answered::Mark(_, MarkReply::Done) => Ok(()),
             Answered::Mark(question, MarkReply::Refused(refusal)) => {
                 self.own_marks.remove(&question.channel);

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::extract::ws::{Message, WebSocket};
-use natter_protocol::{call::ListOpen, frame::ServerFrame, subject};
+use natter_protocol::{Timestamp, call::ListOpen, frame::ServerFrame, subject};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -37,6 +37,7 @@ impl Connection {
             let sent = socket.send(Message::Text(encode(&token)));
             written(timeout(WRITE_TIMEOUT, sent).await).map_err(|_| None)?;
         }
+        let opened = Timestamp::now();
         // The notices first: a channel that opens after the list was made is noticed.
         let notices = gateway
             .bus
@@ -75,7 +76,11 @@ impl Connection {
             own_marks: HashMap::new(),
             sends: Sends::default(),
             heard: Instant::now(),
-            list_again_at: None,
+            left: HashMap::new(),
+            list_at: None,
+            listing: None,
+            listing_since: opened,
+            known_since: opened,
         };
         let ready = ServerFrame::Ready {
             user: connection.peer.user,

@@ -1,11 +1,11 @@
 //! `resume`: what the client missed, then live traffic, without a seam.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use axum::extract::ws::Message;
 use natter_protocol::{
     FriendshipId,
-    call::{GetAfter, GetFriendship, MAX_AFTER},
+    call::{GetAfter, GetFriendship, GetHeads, MAX_AFTER, MAX_HEADS},
     frame::{ErrorCode, ServerFrame},
 };
 
@@ -13,6 +13,10 @@ use super::Connection;
 use crate::{close::Close, hub::log_delivery};
 
 const ANSWERS: &str = "resume";
+/// How many channels a client may name.
+const MAX_NAMED: usize = 10_000;
+/// Of how many that are not the user's it is looked up why.
+const MAX_LOOKED_UP: usize = 20;
 
 impl Connection {
     pub(super) async fn resume(&mut self, named: HashMap<String, u64>) -> Result<(), Close> {
@@ -30,39 +34,90 @@ impl Connection {
                 )
                 .await;
         }
+        if named.len() > MAX_NAMED {
+            let detail = format!("resume names more than {MAX_NAMED} channels.");
+            return self
+                .refuse_frame(
+                    ErrorCode::InvalidFrame,
+                    detail,
+                    Some(ANSWERS.to_owned()),
+                    None,
+                )
+                .await;
+        }
+        let mut unknown = 0;
         let mut since = self.channels.clone();
         for (name, seq) in named {
             match name.parse().ok().filter(|id| since.contains_key(id)) {
                 Some(id) => {
                     since.insert(id, seq);
                 }
-                None => self.refuse_channel(&name).await?,
+                None => {
+                    unknown += 1;
+                    self.refuse_channel(&name, unknown <= MAX_LOOKED_UP).await?;
+                }
             }
         }
-        // From here on the hub queues what comes; what came before it is read from the log.
+        // First everything up to `ready`, while nothing is queued for this connection yet.
+        let mut too_far = self.too_far(&since).await?;
+        for (channel, since) in since {
+            let ready = self.channels.insert(channel, since).unwrap_or(since);
+            if !too_far.contains(&channel) {
+                self.replay(channel, since, ready).await?;
+            }
+        }
+        // From here on the hub queues what comes; the little before that is read from the log.
         let open: Vec<FriendshipId> = self.channels.keys().copied().collect();
         let heads = self.gateway.hub.activate(&self.peer, &open).await;
-        let heads = heads.map_err(|_| Close::Overloaded)?;
-        let mut too_far = HashMap::new();
-        for (channel, head) in &heads {
-            let since = since.get(channel).copied().unwrap_or(*head);
-            let behind = head.checked_sub(since);
-            if behind.is_none_or(|behind| behind > self.gateway.settings.replay_events) {
-                too_far.insert(*channel, *head);
+        for (channel, head) in heads.map_err(|_| Close::Overloaded)? {
+            if too_far.contains(&channel) {
+                self.channels.insert(channel, head);
             } else {
-                self.replay(*channel, since, *head).await?;
+                let written = self.channels.get(&channel).copied().unwrap_or(head);
+                self.replay(channel, written, head).await?;
             }
-            self.channels.insert(*channel, *head);
         }
+        too_far.retain(|channel| self.channels.contains_key(channel));
         if !too_far.is_empty() {
-            self.write(&ServerFrame::Resync { channels: too_far })
-                .await?;
+            let channels = too_far.iter().map(|id| (*id, self.channels[id])).collect();
+            self.write(&ServerFrame::Resync { channels }).await?;
         }
         self.live = true;
-        self.write(&ServerFrame::Resumed { channels: heads }).await
+        let channels = self.channels.clone();
+        self.write(&ServerFrame::Resumed { channels }).await
     }
 
-    /// Writes a channel's events after one seq up to another from the log.
+    /// The channels that cannot be replayed here: too far behind, or their logs end before what
+    /// the client has.
+    async fn too_far(
+        &mut self,
+        since: &HashMap<FriendshipId, u64>,
+    ) -> Result<HashSet<FriendshipId>, Close> {
+        let (mut too_far, mut ahead) = (HashSet::new(), Vec::new());
+        for (channel, since) in since {
+            let ready = self.channels.get(channel).copied().unwrap_or_default();
+            match ready.checked_sub(*since) {
+                Some(behind) if behind > self.gateway.settings.replay_events => {
+                    too_far.insert(*channel);
+                }
+                Some(_) => {}
+                // Another gateway may have been ahead of this one: the log itself decides.
+                None => ahead.push(*channel),
+            }
+        }
+        for channels in ahead.chunks(MAX_HEADS) {
+            let channels = channels.to_vec();
+            let heads = self.gateway.bus.call(&GetHeads { channels }).await;
+            let heads = heads.map_err(|_| Close::Overloaded)?;
+            too_far.extend(heads.into_iter().filter_map(|(id, head)| {
+                (since.get(&id).is_some_and(|since| *since > head)).then_some(id)
+            }));
+        }
+        Ok(too_far)
+    }
+
+    /// Writes a channel's events after one seq up to another from the log, and notes how far it
+    /// got.
     pub(super) async fn replay(
         &mut self,
         channel: FriendshipId,
@@ -87,6 +142,7 @@ impl Connection {
                 after_seq = event.seq;
                 let delivery = log_delivery(event);
                 self.send(Message::Text(delivery.frame.clone())).await?;
+                self.channels.insert(channel, after_seq);
                 self.confirm(&delivery);
             }
         }
@@ -94,9 +150,9 @@ impl Connection {
     }
 
     /// Answers for a named channel that is none of the user's open ones.
-    async fn refuse_channel(&mut self, name: &str) -> Result<(), Close> {
+    async fn refuse_channel(&mut self, name: &str, look_up: bool) -> Result<(), Close> {
         let code = match name.parse() {
-            Ok(friendship) => {
+            Ok(friendship) if look_up => {
                 let found = self.gateway.bus.call(&GetFriendship { friendship }).await;
                 let found = found.map_err(|_| Close::Overloaded)?;
                 let user = self.peer.user;
@@ -107,7 +163,7 @@ impl Connection {
                     _ => ErrorCode::NotAMember,
                 }
             }
-            Err(_) => ErrorCode::NotAMember,
+            _ => ErrorCode::NotAMember,
         };
         let shown: String = name.chars().take(64).collect();
         let detail = format!("The channel {shown} cannot be resumed.");

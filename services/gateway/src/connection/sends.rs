@@ -1,8 +1,8 @@
 //! A connection's sends and marks on their way to the messages service.
 //!
 //! Of each channel one send is on its way at a time, so the order in which a client sent is the
-//! order of the log, whichever replica stores what. When one has no answer, those behind it are
-//! given back too: stored without it they would be out of order.
+//! order of the log, whichever replica stores what. When one has no answer, those that wait behind it
+//! are given back too: stored without it they would be out of order.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -93,17 +93,23 @@ impl Sends {
     }
 
     /// The next answer; `None` only while nothing is asked.
-    pub async fn next(&mut self) -> Option<Answered> {
+    pub async fn next(&mut self, bus: &Bus) -> Option<Answered> {
         let answered = match self.given_back.pop_front() {
             Some(answered) => answered,
-            None => self.on_their_way.next().await?,
+            None => {
+                let answered = self.on_their_way.next().await?;
+                if let Answered::Send(question, reply) = &answered {
+                    self.go_on(bus, question.channel, reply);
+                }
+                answered
+            }
         };
         self.pending -= 1;
         Some(answered)
     }
 
-    /// Sends what waited behind an answered send, or gives it back.
-    pub fn go_on(&mut self, bus: &Bus, channel: FriendshipId, reply: &SendReply) {
+    /// Sends what waits behind a send that was answered, or gives all of it back.
+    fn go_on(&mut self, bus: &Bus, channel: FriendshipId, reply: &SendReply) {
         let Some(behind) = self.behind.get_mut(&channel) else {
             return;
         };

@@ -17,7 +17,6 @@ use natter_protocol::{
     call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS},
     event::{Event as BusEvent, LogEvent, MarkEvent},
     frame::{self, ServerFrame},
-    message::Kind,
     subject::{self, Chat},
 };
 use natter_service::Process;
@@ -80,6 +79,8 @@ struct Shard {
     stop: CancellationToken,
     own: mpsc::WeakSender<Command>,
     channels: HashMap<FriendshipId, Slot>,
+    /// Heads are being asked for.
+    comparing: bool,
     messages: SelectAll<Abortable<Subscriber>>,
 }
 
@@ -92,6 +93,7 @@ pub(super) fn start(bus: &Bus, process: &Process, queue: usize) -> mpsc::Sender<
         stop: process.shutdown.clone(),
         own: commands.downgrade(),
         channels: HashMap::new(),
+        comparing: false,
         messages: SelectAll::new(),
     };
     process.tasks.spawn(shard.run(received));
@@ -228,6 +230,7 @@ impl Shard {
             },
             Event::Fetched(id, events) => self.fetched(id, events),
             Event::Heads(heads) => {
+                self.comparing = false;
                 for (id, head) in heads {
                     if let Some(Slot::Open(channel)) = self.channels.get_mut(&id) {
                         channel.ordered.exists(head);
@@ -332,34 +335,36 @@ impl Shard {
     }
 
     /// Asks how far the logs of all open channels reach, and fetches what did not come.
-    fn compare_heads(&self) {
+    fn compare_heads(&mut self) {
+        if std::mem::replace(&mut self.comparing, true) {
+            return;
+        }
         let open: Vec<FriendshipId> = self
             .channels
             .iter()
             .filter(|(_, slot)| matches!(slot, Slot::Open(_)))
             .map(|(id, _)| *id)
             .collect();
-        for channels in open.chunks(MAX_HEADS) {
-            let (bus, stop) = (self.bus.clone(), self.stop.clone());
-            let channels = channels.to_vec();
-            self.report(async move {
-                loop {
-                    match bus
-                        .call(&GetHeads {
-                            channels: channels.clone(),
-                        })
-                        .await
-                    {
-                        Ok(heads) => return Event::Heads(heads),
+        let (bus, stop) = (self.bus.clone(), self.stop.clone());
+        self.report(async move {
+            let mut heads = HashMap::new();
+            for channels in open.chunks(MAX_HEADS) {
+                let call = GetHeads {
+                    channels: channels.to_vec(),
+                };
+                while !stop.is_cancelled() {
+                    match bus.call(&call).await {
+                        Ok(some) => {
+                            heads.extend(some);
+                            break;
+                        }
                         Err(error) => tracing::info!(%error, "heads cannot be compared yet"),
-                    }
-                    if stop.is_cancelled() {
-                        return Event::Heads(HashMap::new());
                     }
                     sleep(RETRY_PAUSE).await;
                 }
-            });
-        }
+            }
+            Event::Heads(heads)
+        });
     }
 
     /// Runs a task and gives its result to this shard.
@@ -437,38 +442,15 @@ async fn open(
 
 /// An event as a delivery, encoded for everyone who gets it.
 pub fn log_delivery(event: LogEvent) -> LogDelivery {
-    let LogEvent {
-        channel,
-        seq,
-        kind,
-        message,
-        ..
-    } = event;
-    let (id, sender) = (message.id, message.sender);
-    let frame = match kind {
-        Kind::Message => ServerFrame::FriendshipMessage {
-            channel,
-            seq,
-            message,
-        },
-        Kind::Edited => ServerFrame::FriendshipMessageEdited {
-            channel,
-            seq,
-            message,
-        },
-        Kind::Deleted => ServerFrame::FriendshipMessageDeleted {
-            channel,
-            seq,
-            message,
-        },
-    };
+    let (channel, seq, kind) = (event.channel, event.seq, event.kind);
+    let (message, sender) = (event.message.id, event.message.sender);
     LogDelivery {
         channel,
         seq,
         kind,
-        message: id,
+        message,
         sender,
-        frame: encode(&frame),
+        frame: encode(&event.into()),
     }
 }
 

@@ -19,6 +19,7 @@ fn conversation() -> Conversation {
         is_open: true,
         last_seq: 0,
         messages: 0,
+        from_messages: 0,
         last_at: now,
     };
     let facts = Facts {
@@ -38,6 +39,7 @@ impl Conversation {
         let send = Send {
             sender,
             client_id: client_id.map(str::to_owned),
+            doubted: false,
             what,
         };
         self.plan.decide(self.id, &send, true)
@@ -163,6 +165,7 @@ fn a_channel_that_is_closed_or_not_known_is_asked_for_once() {
     let send = Send {
         sender: chat.alice,
         client_id: None,
+        doubted: false,
         what: text("one"),
     };
     let unknown = FriendshipId(Uuid::new_v4());
@@ -171,6 +174,14 @@ fn a_channel_that_is_closed_or_not_known_is_asked_for_once() {
     assert_eq!(refused(still_unknown), Refusal::NotAMember);
     chat.channel().is_open = false;
     assert_eq!(chat.plan.decide(chat.id, &send, false), Outcome::Ask);
+    let doubted = Send {
+        doubted: true,
+        ..send.clone()
+    };
+    chat.channel().is_open = true;
+    assert_eq!(chat.plan.decide(chat.id, &doubted, false), Outcome::Ask);
+    assert_eq!(stored(chat.plan.decide(chat.id, &doubted, true)).seq, 1);
+    chat.channel().is_open = false;
     let closed = chat.plan.decide(chat.id, &send, true);
     assert_eq!(refused(closed), Refusal::ChannelClosed);
 }

@@ -30,7 +30,8 @@ pub async fn lock_and_read(
     ids.sort_unstable();
     ids.dedup();
     let rows: Vec<ChannelRow> = sqlx::query_as(
-        "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, last_at
+        "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, from_messages,
+                last_at
          FROM channels WHERE friendship_id = ANY($1)
          ORDER BY friendship_id FOR NO KEY UPDATE",
     )
@@ -154,81 +155,44 @@ pub async fn insert(
             changed
         });
     let heads: Vec<&Channel> = changed.keys().filter_map(|id| channels.get(id)).collect();
-    let column = |value: fn(&Entry) -> i64| -> Vec<i64> { entries.iter().map(value).collect() };
-    let optional = |value: fn(&Entry) -> Option<u64>| -> Vec<Option<i64>> {
-        entries
-            .iter()
-            .map(|entry| value(entry).map(as_i64))
-            .collect()
-    };
+    fn column_of<'a, T>(entries: &'a [Entry], value: impl Fn(&'a Entry) -> T) -> Vec<T> {
+        entries.iter().map(value).collect()
+    }
     let (outbox_id,): (i64,) = sqlx::query_as(
         "WITH entries AS (
-             INSERT INTO log (friendship_id, seq, id, kind, position, at, sender, client_id,
-                              digest, content, reply_to, target_seq, edit_seq)
+             INSERT INTO log (friendship_id, seq, id, kind, position, from_position, at, sender,
+                              client_id, digest, content, reply_to, target_seq, edit_seq)
              SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::smallint[],
-                 $5::bigint[], $6::timestamptz[], $7::uuid[], $8::text[], $9::bigint[],
-                 $10::text[], $11::uuid[], $12::bigint[], $13::bigint[])
+                 $5::bigint[], $6::bigint[], $7::timestamptz[], $8::uuid[], $9::text[],
+                 $10::bigint[], $11::text[], $12::uuid[], $13::bigint[], $14::bigint[])
          ), heads AS (
              UPDATE channels SET last_seq = head.last_seq, messages = head.messages,
-                                 last_at = head.last_at
-             FROM unnest($14::uuid[], $16::bigint[], $17::bigint[], $18::timestamptz[])
-                 AS head (friendship_id, last_seq, messages, last_at)
+                                 from_messages = head.from_messages, last_at = head.last_at
+             FROM unnest($15::uuid[], $17::bigint[], $18::bigint[], $19::bigint[],
+                         $20::timestamptz[])
+                 AS head (friendship_id, last_seq, messages, from_messages, last_at)
              WHERE channels.friendship_id = head.friendship_id
          )
-         INSERT INTO outbox (channels, first_seqs, last_seqs) VALUES ($14, $15, $16)
+         INSERT INTO outbox (channels, first_seqs, last_seqs) VALUES ($15, $16, $17)
          RETURNING id",
     )
-    .bind(
-        entries
-            .iter()
-            .map(|entry| entry.message.friendship.0)
-            .collect::<Vec<_>>(),
-    )
-    .bind(column(|entry| as_i64(entry.seq)))
-    .bind(entries.iter().map(|entry| entry.id.0).collect::<Vec<_>>())
-    .bind(
-        entries
-            .iter()
-            .map(|entry| kind_code(entry.kind))
-            .collect::<Vec<_>>(),
-    )
-    .bind(column(|entry| as_i64(entry.position)))
-    .bind(
-        entries
-            .iter()
-            .map(|entry| entry.at.utc())
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        entries
-            .iter()
-            .map(|entry| entry.message.sender.0)
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        entries
-            .iter()
-            .map(|entry| entry.client_id.as_deref())
-            .collect::<Vec<_>>(),
-    )
-    .bind(column(|entry| entry.digest))
-    .bind(
-        entries
-            .iter()
-            .map(|entry| entry.content.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        entries
-            .iter()
-            .map(|entry| match entry.kind {
-                Kind::Message => entry.message.reply_to.map(|id| id.0),
-                Kind::Edited | Kind::Deleted => None,
-            })
-            .collect::<Vec<_>>(),
-    )
-    .bind(optional(|entry| entry.target_seq))
-    .bind(optional(|entry| entry.edit_seq))
+    .bind(column_of(entries, |entry| entry.message.friendship.0))
+    .bind(column_of(entries, |entry| as_i64(entry.seq)))
+    .bind(column_of(entries, |entry| entry.id.0))
+    .bind(column_of(entries, |entry| kind_code(entry.kind)))
+    .bind(column_of(entries, |entry| as_i64(entry.position)))
+    .bind(column_of(entries, |entry| as_i64(entry.from_position)))
+    .bind(column_of(entries, |entry| entry.at.utc()))
+    .bind(column_of(entries, |entry| entry.message.sender.0))
+    .bind(column_of(entries, |entry| entry.client_id.as_deref()))
+    .bind(column_of(entries, |entry| entry.digest))
+    .bind(column_of(entries, |entry| entry.content.as_str()))
+    .bind(column_of(entries, |entry| match entry.kind {
+        Kind::Message => entry.message.reply_to.map(|id| id.0),
+        Kind::Edited | Kind::Deleted => None,
+    }))
+    .bind(column_of(entries, |entry| entry.target_seq.map(as_i64)))
+    .bind(column_of(entries, |entry| entry.edit_seq.map(as_i64)))
     .bind(changed.keys().map(|id| id.0).collect::<Vec<_>>())
     .bind(
         changed
@@ -246,6 +210,12 @@ pub async fn insert(
         heads
             .iter()
             .map(|head| as_i64(head.messages))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        heads
+            .iter()
+            .map(|head| as_i64(head.from_messages))
             .collect::<Vec<_>>(),
     )
     .bind(

@@ -45,7 +45,7 @@ impl Store {
         Ok(marks.unwrap_or_default())
     }
 
-    /// Which of the messages are there, and who is in their channels.
+    /// Which of the messages are there.
     pub async fn markable(
         &self,
         asked: &[(FriendshipId, MessageId)],

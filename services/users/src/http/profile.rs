@@ -68,7 +68,11 @@ pub async fn patch(
         change.image = Some(Some(name.clone()));
     }
     let changes_image = change.image.is_some();
-    let (account, previous) = users.store.change_profile(caller.user, change).await?;
+    let changed = users.store.change_profile(caller.user, change).await;
+    if let (Err(_), Some(name)) = (&changed, &stored) {
+        users.images.remove(name).await;
+    }
+    let (account, previous) = changed?;
     if let Some(previous) =
         previous.filter(|previous| changes_image && stored.as_ref() != Some(previous))
     {

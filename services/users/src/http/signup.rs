@@ -38,11 +38,11 @@ pub async fn signup(
     if users.store.credentials(&username.key()).await?.is_some() {
         return Err(Error::UsernameTaken);
     }
+    let password_hash = users.passwords.hash(password).await?;
     let image = match image {
         Some(file) => Some(users.images.put(UserId(Uuid::now_v7()), file).await?),
         None => None,
     };
-    let password_hash = users.passwords.hash(password).await?;
     let log_name = username.as_str().to_owned();
     let new = NewAccount {
         username,

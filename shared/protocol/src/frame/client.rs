@@ -8,7 +8,7 @@ use serde_json::error::Category;
 use crate::{
     FriendshipId, MessageId,
     frame::ErrorCode,
-    message::{MAX_CLIENT_ID_CHARS, MAX_PAYLOAD_BYTES},
+    message::{MAX_CLIENT_ID_CHARS, TextError, check_client_id, check_payload},
 };
 
 /// A frame that is well formed. Whether it is allowed is for others to say.
@@ -147,7 +147,7 @@ impl SendFrame {
                 "Media in frames is not supported by this server yet.".into(),
             ));
         }
-        check_payload(&self.payload)?;
+        check_payload(&self.payload, false)?;
         Ok(self)
     }
 }
@@ -155,7 +155,7 @@ impl SendFrame {
 impl EditFrame {
     fn checked(self) -> Result<Self, (ErrorCode, String)> {
         check_client_id(self.client_id.as_deref())?;
-        check_payload(&self.payload)?;
+        check_payload(&self.payload, false)?;
         Ok(self)
     }
 }
@@ -167,42 +167,14 @@ impl DeleteFrame {
     }
 }
 
-fn check_payload(payload: &str) -> Result<(), (ErrorCode, String)> {
-    if payload.len() > MAX_PAYLOAD_BYTES {
-        return Err((
-            ErrorCode::TooLarge,
-            format!("payload is longer than {MAX_PAYLOAD_BYTES} bytes."),
-        ));
+impl From<TextError> for (ErrorCode, String) {
+    fn from(error: TextError) -> Self {
+        let code = match error {
+            TextError::TooLarge => ErrorCode::TooLarge,
+            TextError::Invalid(_) => ErrorCode::InvalidFrame,
+        };
+        (code, error.to_string())
     }
-    if payload.is_empty() {
-        return invalid("payload is empty.");
-    }
-    check_text("payload", payload)
-}
-
-fn check_client_id(client_id: Option<&str>) -> Result<(), (ErrorCode, String)> {
-    let Some(client_id) = client_id else {
-        return Ok(());
-    };
-    let chars = client_id.chars().count();
-    if chars == 0 || chars > MAX_CLIENT_ID_CHARS {
-        return invalid(&format!(
-            "client_id has 1 to {MAX_CLIENT_ID_CHARS} characters."
-        ));
-    }
-    check_text("client_id", client_id)
-}
-
-/// Postgres cannot keep U+0000 in a text.
-fn check_text(field: &str, text: &str) -> Result<(), (ErrorCode, String)> {
-    if text.contains('\0') {
-        return invalid(&format!("{field} contains the character U+0000."));
-    }
-    Ok(())
-}
-
-fn invalid(detail: &str) -> Result<(), (ErrorCode, String)> {
-    Err((ErrorCode::InvalidFrame, detail.to_owned()))
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, (ErrorCode, String)> {
@@ -231,6 +203,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::message::MAX_PAYLOAD_BYTES;
 
     const ID: &str = "00000000-0000-7000-8000-000000000001";
 

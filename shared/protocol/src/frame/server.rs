@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     FriendshipId, MessageId, Timestamp, UserId,
     call::Refusal,
+    event::LogEvent,
     friendship::{Friendship, UserCard},
-    message::Message,
+    message::{Kind, Message},
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,36 @@ pub enum ServerFrame {
     },
     Pong,
     Error(ServerError),
+}
+
+/// The frame of a log entry's kind.
+impl From<LogEvent> for ServerFrame {
+    fn from(event: LogEvent) -> Self {
+        let LogEvent {
+            channel,
+            seq,
+            kind,
+            message,
+            ..
+        } = event;
+        match kind {
+            Kind::Message => Self::FriendshipMessage {
+                channel,
+                seq,
+                message,
+            },
+            Kind::Edited => Self::FriendshipMessageEdited {
+                channel,
+                seq,
+                message,
+            },
+            Kind::Deleted => Self::FriendshipMessageDeleted {
+                channel,
+                seq,
+                message,
+            },
+        }
+    }
 }
 
 /// `chat_friendship_notification`: how far `user` has received and seen.

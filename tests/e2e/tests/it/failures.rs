@@ -147,6 +147,10 @@ async fn kill_while_talking(world: &mut World, victim: Victim) {
         // In the midst of it: once something was stored, and long before everything was.
         natter_test_support::until("messages flow", || async {
             let stored = alice.history(&world.messages(), &channel).await.len();
+            assert!(
+                stored < 2 * MESSAGES,
+                "everything was said before {victim:?} was killed"
+            );
             (stored >= 10).then_some(())
         })
         .await;
