@@ -3,6 +3,7 @@
 use natter_e2e::{Log, Talker, Topology, World};
 use natter_test_support::{Friends, Person, Signal, Socket, befriend};
 use serde_json::json;
+use std::time::Instant;
 
 async fn friends(world: &World) -> Friends {
     let alice = Person::sign_up(&world.users(), "alice").await;
@@ -17,7 +18,10 @@ async fn friends(world: &World) -> Friends {
 
 /// A send while something is down is answered, and the sockets stay.
 async fn is_unavailable(alice: &mut Socket, bob: &mut Socket, channel: &str) {
+    let asked = Instant::now();
     let refused = alice.say(channel, "while-down", "Are you there?").await;
+    // Promised within 3 s; not asserted, since a busy machine is no failure.
+    eprintln!("unavailable after {:?}", asked.elapsed());
     assert_eq!(
         (&refused["type"], &refused["code"]),
         (&json!("error"), &json!("unavailable"))
