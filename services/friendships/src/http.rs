@@ -147,16 +147,7 @@ async fn cards(
     Ok(cards)
 }
 
-/// The friendship with its users as cards. Somebody who is gone is shown by id alone.
+/// The friendship with its users as cards.
 fn expand(friendship: Friendship, cards: &HashMap<UserId, UserCard>) -> Friendship<UserCard> {
-    friendship.map_users(|id| {
-        cards.get(&id).cloned().unwrap_or_else(|| UserCard {
-            id,
-            personal_image: None,
-            username: String::new(),
-            first_name: String::new(),
-            last_name: String::new(),
-            email: String::new(),
-        })
-    })
+    friendship.map_users(|id| UserCard::of(id, cards))
 }

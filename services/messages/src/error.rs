@@ -5,12 +5,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use natter_bus::CallError;
+use natter_protocol::call::Refusal;
 use natter_service::Problem;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the query parameters are not valid")]
     InvalidQuery,
+    #[error("{0}")]
+    Invalid(String),
+    #[error("the send was refused: {0}")]
+    Refused(Refusal),
     #[error("there is no such friendship for the caller")]
     FriendshipNotFound,
     #[error("the database did not answer in time")]
@@ -27,6 +32,8 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::InvalidQuery => Problem::invalid_query(),
+            Error::Invalid(sentence) => Problem::bad_request("invalid", sentence),
+            Error::Refused(refusal) => refused(refusal),
             Error::FriendshipNotFound => Problem::new(
                 StatusCode::NOT_FOUND,
                 "friendship_not_found",
@@ -48,6 +55,18 @@ impl From<Error> for Problem {
             }
         }
     }
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let (status, code) = match refusal {
+        Refusal::Unavailable => return Problem::unavailable(),
+        Refusal::ChannelClosed => (StatusCode::FORBIDDEN, "channel_closed"),
+        Refusal::ClientIdReused => (StatusCode::CONFLICT, "client_id_reused"),
+        Refusal::MessageNotFound => (StatusCode::BAD_REQUEST, "message_not_found"),
+        Refusal::NotYours => (StatusCode::FORBIDDEN, "not_yours"),
+        Refusal::NotAMember => (StatusCode::NOT_FOUND, "friendship_not_found"),
+    };
+    Problem::new(status, code, refusal.to_string())
 }
 
 impl IntoResponse for Error {

@@ -67,6 +67,26 @@ impl Marker {
     }
 }
 
+/// The newest messages that a batch marks for one user.
+#[derive(Clone, Copy, Default)]
+struct Newest {
+    received: Option<MessageId>,
+    seen: Option<MessageId>,
+}
+
+impl Newest {
+    fn add(&mut self, mark: &Mark) {
+        let later = |known: Option<MessageId>| match known {
+            Some(known) if known.seq() >= mark.message.seq() => Some(known),
+            _ => Some(mark.message),
+        };
+        self.received = later(self.received);
+        if mark.seen {
+            self.seen = later(self.seen);
+        }
+    }
+}
+
 struct Worker {
     store: Store,
     channels: Channels,
@@ -102,7 +122,7 @@ impl Worker {
         let channels = self.channels_of(batch).await?;
         let there = self.store.markable(&asked).await?;
         let mut moves: BTreeMap<(FriendshipId, UserId), NewMark> = BTreeMap::new();
-        let mut newest: HashMap<(FriendshipId, UserId), MessageId> = HashMap::new();
+        let mut newest: HashMap<(FriendshipId, UserId), Newest> = HashMap::new();
         let mut replies = Vec::with_capacity(batch.len());
         for (id, mark) in batch {
             let channel = channels.get(id).copied();
@@ -127,10 +147,7 @@ impl Worker {
             if mark.seen {
                 moved.seen_seq = moved.seen_seq.max(seq);
             }
-            let known = newest.entry(key).or_insert(mark.message);
-            if known.seq() < seq {
-                *known = mark.message;
-            }
+            newest.entry(key).or_default().add(mark);
             replies.push(MarkReply::Done);
         }
         if !moves.is_empty() {
@@ -142,23 +159,32 @@ impl Worker {
     async fn store_and_tell(
         &self,
         moves: &BTreeMap<(FriendshipId, UserId), NewMark>,
-        newest: &HashMap<(FriendshipId, UserId), MessageId>,
+        newest: &HashMap<(FriendshipId, UserId), Newest>,
     ) -> Result<(), Error> {
         for moved in self.store.move_marks(moves).await? {
             let (channel, user) = (FriendshipId(moved.friendship_id), UserId(moved.user_id));
-            let Some(message) = newest.get(&(channel, user)) else {
-                continue;
-            };
-            let event = Event::new(MarkEvent {
-                channel,
-                user,
-                received_seq: moved.received_seq.unsigned_abs(),
-                seen_seq: moved.seen_seq.unsigned_abs(),
-                message: *message,
-            });
-            if let Err(error) = self.bus.publish(subject::chat_mark(channel), &event).await {
-                // Not kept: Postgres has the mark, and the next one tells it.
-                tracing::debug!(%error, "a mark was not told");
+            let (received_seq, seen_seq) = (
+                moved.received_seq.unsigned_abs(),
+                moved.seen_seq.unsigned_abs(),
+            );
+            let Newest { received, seen } =
+                newest.get(&(channel, user)).copied().unwrap_or_default();
+            // One event for both where they are the same message, else one each.
+            let received = received.filter(|id| id.seq() == received_seq && received != seen);
+            let seen = seen.filter(|id| id.seq() == seen_seq);
+            for message in received.into_iter().chain(seen) {
+                let event = Event::new(MarkEvent {
+                    channel,
+                    user,
+                    received_seq,
+                    seen_seq,
+                    message,
+                });
+                let told = self.bus.publish(subject::chat_mark(channel), &event).await;
+                if let Err(error) = told {
+                    // Not kept: Postgres has the mark, and the next one tells it.
+                    tracing::debug!(%error, "a mark was not told");
+                }
             }
         }
         Ok(())

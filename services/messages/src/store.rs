@@ -1,6 +1,7 @@
 //! All SQL of the schema `messages`.
 
 mod append;
+mod conversations;
 mod log;
 mod marks;
 mod outbox;

@@ -1,5 +1,7 @@
 //! A friendship and the people in it, as events, calls and clients see them.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{FriendshipId, Timestamp, UserId};
@@ -71,6 +73,18 @@ pub struct UserCard {
 }
 
 impl UserCard {
+    /// The card of `id`; of somebody who is gone, one that has nothing but the id.
+    pub fn of(id: UserId, cards: &HashMap<UserId, Self>) -> Self {
+        cards.get(&id).cloned().unwrap_or_else(|| Self {
+            id,
+            personal_image: None,
+            username: String::new(),
+            first_name: String::new(),
+            last_name: String::new(),
+            email: String::new(),
+        })
+    }
+
     /// The card as clients get it: `personal_image` below `base_url`.
     pub fn at(mut self, base_url: &str) -> Self {
         self.personal_image = self.personal_image.map(|path| format!("{base_url}{path}"));

@@ -2,6 +2,7 @@ mod failures;
 mod friendships;
 mod history;
 mod launcher;
+mod messages;
 mod order;
 mod sessions;
 mod story;

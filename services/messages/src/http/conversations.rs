@@ -1,0 +1,114 @@
+//! `GET /api/messages/conversations/`: every open channel and every closed one with messages,
+//! newest activity first.
+
+use std::collections::HashMap;
+
+use axum::{Json, extract::State};
+use futures_util::future::try_join_all;
+use natter_auth::Caller;
+use natter_protocol::{
+    UserId,
+    call::{GetFriendship, GetUsers},
+    friendship::{Friendship, UserCard},
+};
+use natter_service::{BaseUrl, Page, Paged};
+use serde::Serialize;
+
+use super::item::{Item, items};
+use crate::{Messages, channel::Channel, error::Error};
+
+#[derive(Serialize)]
+pub struct Conversation {
+    friendship: Friendship<UserCard>,
+    last_message: Option<Item>,
+    unread: u64,
+    received_seq: u64,
+    seen_seq: u64,
+    friend_received_seq: u64,
+    friend_seen_seq: u64,
+}
+
+pub async fn conversations(
+    State(messages): State<Messages>,
+    caller: Caller,
+    base: BaseUrl,
+    page: Page,
+) -> Result<Json<Paged<Conversation>>, Error> {
+    let count = messages.store.count_conversations(caller.user).await?;
+    page.check(count)?;
+    let channels = messages
+        .store
+        .conversations(caller.user, page.limit(), page.offset())
+        .await?;
+    let friendships = friendships(&messages, &channels, &base).await?;
+    let mut results = Vec::with_capacity(channels.len());
+    for (channel, friendship) in channels.iter().zip(friendships) {
+        let Some(friendship) = friendship else {
+            continue;
+        };
+        results.push(conversation(&messages, caller.user, channel, friendship).await?);
+    }
+    Ok(Json(page.of(count, results)))
+}
+
+async fn conversation(
+    messages: &Messages,
+    user: UserId,
+    channel: &Channel,
+    friendship: Friendship<UserCard>,
+) -> Result<Conversation, Error> {
+    let store = &messages.store;
+    let own = store.marks(channel.id, user).await?;
+    let friend = store.marks(channel.id, channel.friend_of(user)).await?;
+    let last = match channel.messages {
+        0 => Vec::new(),
+        newest => {
+            let seq = store.seq_of_position(channel, newest).await?;
+            store.messages(channel.id, seq, seq).await?
+        }
+    };
+    let seen_seq = own.seen_seq.unsigned_abs();
+    Ok(Conversation {
+        friendship,
+        last_message: items(messages, channel, last).await?.pop(),
+        unread: store
+            .messages_of_friend_after(channel, user, seen_seq)
+            .await?,
+        received_seq: own.received_seq.unsigned_abs(),
+        seen_seq,
+        friend_received_seq: friend.received_seq.unsigned_abs(),
+        friend_seen_seq: friend.seen_seq.unsigned_abs(),
+    })
+}
+
+/// The friendships of the channels with their users' cards, in the same order.
+async fn friendships(
+    messages: &Messages,
+    channels: &[Channel],
+    base: &BaseUrl,
+) -> Result<Vec<Option<Friendship<UserCard>>>, Error> {
+    let calls = channels.iter().map(|channel| GetFriendship {
+        friendship: channel.id,
+    });
+    let calls = calls.map(|call| async move { messages.bus.call(&call).await });
+    let states = try_join_all(calls).await?;
+    let mut users: Vec<UserId> = channels
+        .iter()
+        .flat_map(|channel| channel.members)
+        .collect();
+    users.sort_unstable();
+    users.dedup();
+    let cards = match users.is_empty() {
+        true => Vec::new(),
+        // At most a page of friends and the caller: below the call's limit.
+        false => messages.bus.call(&GetUsers { users }).await?,
+    };
+    let cards: HashMap<UserId, UserCard> = cards
+        .into_iter()
+        .map(|card| (card.id, card.at(&base.0)))
+        .collect();
+    Ok(states
+        .into_iter()
+        .map(|state| Some(state?.friendship.map_users(|id| UserCard::of(id, &cards))))
+        .collect())
+}

@@ -1,0 +1,74 @@
+//! `GET /api/messages/status/friendship/<id>/messages/`
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use natter_auth::Caller;
+use natter_protocol::{
+    FriendshipId, UserId,
+    call::{Mark, MarkReply},
+};
+use natter_service::{Page, Paged, Params};
+
+use super::item::{Item, items};
+use crate::{
+    Messages,
+    channel::Channel,
+    error::Error,
+    history::{Filter, Order},
+    store::LogRow,
+};
+
+pub async fn history(
+    State(messages): State<Messages>,
+    caller: Caller,
+    Path(friendship): Path<String>,
+    params: Params,
+    page: Page,
+) -> Result<Json<Paged<Item>>, Error> {
+    let id: FriendshipId = friendship.parse().map_err(|_| Error::FriendshipNotFound)?;
+    let filter = Filter::parse(&params)?;
+    let channel = messages.channels.of_member(id, caller.user).await?;
+    let bounds = filter.bounds(&messages.store, &channel).await?;
+    let count = bounds.count();
+    page.check(count)?;
+    let mut rows = match bounds.page(&page, filter.order) {
+        Some((first, last)) => {
+            let first = messages.store.seq_of_position(&channel, first).await?;
+            let last = messages.store.seq_of_position(&channel, last).await?;
+            messages.store.messages(id, first, last).await?
+        }
+        None => Vec::new(),
+    };
+    mark_received(&messages, &channel, caller.user, &rows).await;
+    if filter.order == Order::NewestFirst {
+        rows.reverse();
+    }
+    let items = items(&messages, &channel, rows).await?;
+    Ok(Json(page.of(count, items)))
+}
+
+/// Reading is receiving: the other side's listed messages have reached the caller. That a mark
+/// cannot be moved right now keeps nobody from reading.
+async fn mark_received(messages: &Messages, channel: &Channel, reader: UserId, rows: &[LogRow]) {
+    let newest = rows
+        .iter()
+        .rev()
+        .map(|row| row.message(channel.id))
+        .find(|message| message.sender != reader);
+    let Some(newest) = newest else { return };
+    match messages.store.marks(channel.id, reader).await {
+        Ok(known) if known.received_seq.unsigned_abs() >= newest.id.seq() => return,
+        Ok(_) => {}
+        Err(error) => return tracing::warn!(%error, "marks cannot be read"),
+    }
+    let mark = Mark {
+        user: reader,
+        message: newest.id,
+        seen: false,
+    };
+    if let MarkReply::Refused(refusal) = messages.marker.mark(channel.id, mark).await {
+        tracing::warn!(%refusal, "reading was not marked");
+    }
+}

@@ -1,0 +1,93 @@
+//! A message as HTTP clients get it: with its receiver, and how far that one is.
+
+use natter_protocol::{
+    FriendshipId, MessageId, Timestamp, UserId,
+    message::{Media, Message},
+};
+use serde::Serialize;
+
+use crate::{
+    Messages,
+    channel::Channel,
+    error::Error,
+    store::{LogRow, Marks},
+};
+
+/// A message with how far its receiver is.
+#[derive(Serialize)]
+pub struct Item {
+    id: MessageId,
+    message: ItemMessage,
+    receiver: UserId,
+    is_received: bool,
+    is_seen: bool,
+    updated_at: Timestamp,
+}
+
+#[derive(Serialize)]
+pub struct ItemMessage {
+    id: MessageId,
+    friendship: FriendshipId,
+    sender: UserId,
+    content: String,
+    media: Vec<Media>,
+    created_at: Timestamp,
+    client_id: Option<String>,
+    reply_to: Option<MessageId>,
+    edited_at: Option<Timestamp>,
+    deleted: bool,
+    seq: u64,
+}
+
+/// Messages of one channel as items.
+pub async fn items(
+    messages: &Messages,
+    channel: &Channel,
+    rows: Vec<LogRow>,
+) -> Result<Vec<Item>, Error> {
+    let [first, second] = channel.members;
+    let marks = [
+        (first, messages.store.marks(channel.id, first).await?),
+        (second, messages.store.marks(channel.id, second).await?),
+    ];
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let message = row.message(channel.id);
+            let receiver = channel.friend_of(message.sender);
+            let marks = marks
+                .iter()
+                .find(|(user, _)| *user == receiver)
+                .map_or_else(Marks::default, |(_, marks)| *marks);
+            item(row.seq(), message, receiver, marks)
+        })
+        .collect())
+}
+
+fn item(seq: u64, message: Message, receiver: UserId, marks: Marks) -> Item {
+    let is_received = seq <= marks.received_seq.unsigned_abs();
+    let changed = message.edited_at.unwrap_or(message.created_at);
+    Item {
+        id: message.id,
+        receiver,
+        is_received,
+        is_seen: seq <= marks.seen_seq.unsigned_abs(),
+        updated_at: match is_received {
+            true => changed.max(marks.updated_at.into()),
+            false => changed,
+        },
+        message: ItemMessage {
+            id: message.id,
+            friendship: message.friendship,
+            sender: message.sender,
+            content: message.content,
+            media: message.media,
+            created_at: message.created_at,
+            client_id: message.client_id,
+            reply_to: message.reply_to,
+            edited_at: message.edited_at,
+            deleted: message.deleted,
+            seq,
+        },
+    }
+}

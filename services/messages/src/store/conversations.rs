@@ -1,0 +1,105 @@
+//! A user's conversations, and what was said in them.
+
+use natter_protocol::{FriendshipId, UserId};
+use uuid::Uuid;
+
+use super::{ChannelRow, Store, as_i64};
+use crate::channel::Channel;
+
+/// Those that are shown: open, or with messages.
+const SHOWN: &str = "(from_user = $1 OR to_user = $1) AND (is_open OR messages > 0)";
+
+impl Store {
+    pub async fn count_conversations(&self, user: UserId) -> sqlx::Result<u64> {
+        let statement = format!("SELECT count(*) FROM channels WHERE {SHOWN}");
+        let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
+            .bind(user.0)
+            .fetch_one(&self.0)
+            .await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Newest activity first; of one that nobody has written in, when it became known.
+    pub async fn conversations(
+        &self,
+        user: UserId,
+        limit: u64,
+        offset: u64,
+    ) -> sqlx::Result<Vec<Channel>> {
+        let statement = format!(
+            "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, from_messages,
+                    last_at
+             FROM channels WHERE {SHOWN}
+             ORDER BY greatest(last_at, known_since) DESC, friendship_id LIMIT $2 OFFSET $3"
+        );
+        let rows: Vec<ChannelRow> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+            .bind(user.0)
+            .bind(as_i64(limit))
+            .bind(as_i64(offset))
+            .fetch_all(&self.0)
+            .await?;
+        Ok(rows.into_iter().map(Channel::from).collect())
+    }
+
+    /// How many messages the other side has sent after a seq.
+    pub async fn messages_of_friend_after(
+        &self,
+        channel: &Channel,
+        user: UserId,
+        seq: u64,
+    ) -> sqlx::Result<u64> {
+        let of_friend = |all: u64, from: u64| match channel.members[0] == user {
+            true => all - from,
+            false => from,
+        };
+        let before: Option<(i64, i64)> = sqlx::query_as(
+            "SELECT position, from_position FROM log WHERE friendship_id = $1 AND seq = $2",
+        )
+        .bind(channel.id.0)
+        .bind(as_i64(seq))
+        .fetch_optional(&self.0)
+        .await?;
+        let (all, from) = before.unwrap_or_default();
+        let total = of_friend(channel.messages, channel.from_messages);
+        Ok(total.saturating_sub(of_friend(all.unsigned_abs(), from.unsigned_abs())))
+    }
+
+    /// How many messages match, and where those of a page are, best first.
+    pub async fn search(
+        &self,
+        user: UserId,
+        query: &str,
+        limit: u64,
+        offset: u64,
+    ) -> sqlx::Result<(u64, Vec<(FriendshipId, u64)>)> {
+        // In its present wording: that of its newest edit.
+        let rows: Vec<(Uuid, i64, i64)> = sqlx::query_as(
+            "WITH found AS (
+                 SELECT message.friendship_id, message.seq,
+                        to_tsvector('simple', coalesce(edit.content, message.content)) AS words
+                 FROM channels JOIN log message USING (friendship_id)
+                 LEFT JOIN log edit ON edit.friendship_id = message.friendship_id
+                                   AND edit.seq = message.edit_seq
+                 WHERE (from_user = $1 OR to_user = $1) AND message.kind = 0
+                   AND NOT message.deleted
+             )
+             SELECT friendship_id, seq, count(*) OVER ()
+             FROM found, websearch_to_tsquery('simple', $2) query
+             WHERE words @@ query
+             ORDER BY ts_rank(words, query) DESC, friendship_id, seq DESC
+             LIMIT $3 OFFSET $4",
+        )
+        .bind(user.0)
+        .bind(query)
+        .bind(as_i64(limit))
+        .bind(as_i64(offset))
+        .fetch_all(&self.0)
+        .await?;
+        let count = rows.first().map_or(0, |(_, _, count)| count.unsigned_abs());
+        let found = rows
+            .into_iter()
+            .map(|(channel, seq, _)| (FriendshipId(channel), seq.unsigned_abs()))
+            .collect();
+        Ok((count, found))
+    }
+}
