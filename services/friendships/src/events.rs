@@ -1,11 +1,22 @@
 //! The door to the broker: the calls that this service answers, and the relay of its outbox.
 
-use natter_bus::Calls;
+use natter_bus::{Calls, Consumer, Failure, Stream, consume};
 use natter_pg::outbox;
-use natter_protocol::call::{GetFriendship, ListOpen};
+use natter_protocol::{
+    UserId,
+    call::{GetFriendship, ListOpen},
+    event::{Event, UserEvent},
+    friendship::Status,
+    subject,
+};
 use natter_service::Process;
 
-use crate::Friendships;
+use crate::{
+    Friendships,
+    error::Error,
+    friendship::side_of,
+    http::{cards, set_side},
+};
 
 pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Result<()> {
     let Friendships { store, bus, .. } = friendships;
@@ -35,6 +46,31 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
         })
         .await?;
 
+    let state = friendships.clone();
+    process.tasks.spawn(consume(
+        bus.clone(),
+        Consumer {
+            stream: Stream::Users,
+            durable: "friendships",
+            filter: subject::DELETED_USERS,
+        },
+        process.shutdown.clone(),
+        move |event: Event<UserEvent>| {
+            let state = state.clone();
+            async move {
+                let UserEvent::Deleted { user } = event.body else {
+                    return Ok(());
+                };
+                close_all(&state, user).await.map_err(|error| match &error {
+                    Error::Database(cause) if !natter_pg::is_unavailable(cause) => {
+                        Failure::Final(cause.to_string())
+                    }
+                    _ => Failure::Passing(error.to_string()),
+                })
+            }
+        },
+    ));
+
     let bus = bus.clone();
     process.tasks.spawn(outbox::relay(
         store.pool(),
@@ -48,5 +84,20 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
             }
         },
     ));
+    Ok(())
+}
+
+/// Rejects every friendship on the side of somebody who is gone. Each is a transaction of its own
+/// and done once: a repeat goes on where a crash left off.
+async fn close_all(friendships: &Friendships, user: UserId) -> Result<(), Error> {
+    let all = friendships.store.of_user(user).await?;
+    let users = all.iter().flat_map(|one| [one.from_user, one.to_user]);
+    let cards = cards(&friendships.bus, users).await?;
+    for one in all {
+        let Some(side) = side_of(user, one.from_user, one.to_user) else {
+            continue;
+        };
+        set_side(&friendships.store, one.id, side, Status::Rejected, &cards).await?;
+    }
     Ok(())
 }

@@ -22,8 +22,8 @@ use natter_service::{BaseUrl, ErrorKey, Fields, Params, Problem, ProcessSettings
 use crate::{
     Friendships,
     error::Error,
-    friendship::{Statuses, change_event, side_of},
-    store::{announce, insert, lock, set_statuses},
+    friendship::{Side, Statuses, change_event, side_of},
+    store::{Store, announce, insert, lock, set_statuses},
 };
 
 pub fn router(friendships: Friendships, settings: &ProcessSettings) -> Router {
@@ -107,7 +107,19 @@ async fn change(
     // Asked for before the row is locked: nobody waits for another service with a lock in hand.
     let cards = cards(&friendships.bus, [from, to]).await?;
 
-    let mut tx = friendships.store.begin().await?;
+    let shown = set_side(&friendships.store, id, side, status, &cards).await?;
+    Ok(Json(shown.map_users(|card| card.at(&base.0))))
+}
+
+/// Sets one side's status and announces it.
+pub async fn set_side(
+    store: &Store,
+    id: FriendshipId,
+    side: Side,
+    status: Status,
+    cards: &HashMap<UserId, UserCard>,
+) -> Result<Friendship<UserCard>, Error> {
+    let mut tx = store.begin().await?;
     let before = lock(&mut tx, id)
         .await?
         .ok_or(Error::FriendshipNotFound)?
@@ -117,10 +129,10 @@ async fn change(
         to: before.status_to_user,
     };
     let state = set_statuses(&mut tx, id, statuses.with(side, status)).await?;
-    let shown = expand(state.friendship.clone(), &cards);
+    let shown = expand(state.friendship.clone(), cards);
     announce(&mut tx, change_event(before.is_open, state), &shown).await?;
     tx.commit().await?;
-    Ok(Json(shown.map_users(|card| card.at(&base.0))))
+    Ok(shown)
 }
 
 fn status(fields: &Fields) -> Result<Status, Error> {
@@ -131,7 +143,7 @@ fn status(fields: &Fields) -> Result<Status, Error> {
 }
 
 /// The cards of those users that exist.
-async fn cards(
+pub async fn cards(
     bus: &Bus,
     users: impl IntoIterator<Item = UserId>,
 ) -> Result<HashMap<UserId, UserCard>, Error> {

@@ -29,6 +29,10 @@ pub enum Error {
     AccountGone,
     #[error("there is no such image")]
     ImageNotFound,
+    #[error("too many failures")]
+    RateLimited(u32),
+    #[error("there is no such session")]
+    SessionNotFound,
     #[error("too many passwords are being checked")]
     Busy,
     #[error(transparent)]
@@ -74,6 +78,10 @@ impl From<Error> for Problem {
             Error::ImageNotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found."),
             Error::Token(error) => error.into(),
             Error::Http(problem) => problem,
+            Error::SessionNotFound => {
+                Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found.")
+            }
+            Error::RateLimited(seconds) => Problem::rate_limited(seconds),
             Error::Busy => Problem::unavailable(),
             Error::Database(error) if natter_pg::is_unavailable(&error) => {
                 tracing::warn!(%error, "the database is unavailable");

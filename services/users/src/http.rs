@@ -3,8 +3,10 @@
 mod list;
 mod login;
 mod logout;
+mod password;
 mod profile;
 pub mod refresh;
+mod sessions;
 mod signup;
 
 use axum::{
@@ -12,7 +14,7 @@ use axum::{
     extract::{DefaultBodyLimit, Path, State},
     http::{HeaderMap, HeaderValue, header},
     response::IntoResponse,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use natter_service::{BaseUrl, ErrorKey, ProcessSettings, wrap};
 
@@ -38,8 +40,14 @@ pub fn router(users: Users, settings: &ProcessSettings) -> Router {
         .route("/api/users/signup/", post(signup::signup).layer(upload))
         .route(
             "/api/users/profile/",
-            get(profile::get).patch(profile::patch).layer(upload),
+            get(profile::get)
+                .patch(profile::patch)
+                .delete(profile::delete)
+                .layer(upload),
         )
+        .route("/api/users/password/", post(password::change))
+        .route("/api/users/sessions/", get(sessions::list))
+        .route("/api/users/sessions/{sid}/", delete(sessions::end))
         .route("/api/users/", get(list::list))
         .route("/api/users/images/{name}", get(stored_image))
         .route("/.well-known/jwks.json", get(jwks))

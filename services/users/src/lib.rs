@@ -14,6 +14,7 @@ mod image;
 mod password;
 mod session;
 mod store;
+mod throttle;
 mod token;
 
 use anyhow::Context;
@@ -24,7 +25,7 @@ use natter_service::Process;
 
 pub use config::Settings;
 
-use crate::{image::Images, password::Passwords, store::Store, token::Signer};
+use crate::{image::Images, password::Passwords, store::Store, throttle::Throttle, token::Signer};
 
 const SCHEMA: &str = "users";
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -36,6 +37,7 @@ struct Users {
     verifier: Verifier,
     passwords: Passwords,
     images: Images,
+    throttle: Throttle,
     policy: session::Policy,
 }
 
@@ -73,6 +75,7 @@ pub async fn start(
         verifier,
         passwords: Passwords::new()?,
         images,
+        throttle: Throttle::new(process.settings.rate_limits),
         policy: settings.policy(),
     };
     events::start(&users, &bus, process).await?;

@@ -79,6 +79,14 @@ impl LiveSession {
 }
 
 #[derive(Debug, sqlx::FromRow)]
+pub struct SessionRow {
+    pub sid: Uuid,
+    pub created_at: DateTime<Utc>,
+    pub last_used_at: DateTime<Utc>,
+    pub user_agent: String,
+}
+
+#[derive(Debug, sqlx::FromRow)]
 pub struct SigningKey {
     pub kid: String,
     pub pkcs8: Vec<u8>,
@@ -222,6 +230,35 @@ impl Store {
         Ok((account, previous))
     }
 
+    /// The live sessions of a user, newest first.
+    pub async fn sessions(&self, user: UserId) -> sqlx::Result<Vec<SessionRow>> {
+        sqlx::query_as(
+            "SELECT sid, created_at, last_used_at, user_agent FROM sessions
+             WHERE user_id = $1 AND ended_at IS NULL ORDER BY last_used_at DESC, sid",
+        )
+        .bind(user.0)
+        .fetch_all(&self.0)
+        .await
+    }
+
+    /// Deletes an account with its sessions; the name of its image. The other services learn it
+    /// from the event that commits with it.
+    pub async fn delete_account(&self, user: UserId) -> Result<Option<String>, Error> {
+        let mut tx = self.0.begin().await?;
+        for subject in sessions_of(&mut tx, user).await? {
+            end_session(&mut tx, subject).await?;
+        }
+        let image: Option<Option<String>> =
+            sqlx::query_scalar("DELETE FROM accounts WHERE id = $1 RETURNING image")
+                .bind(user.0)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let image = image.ok_or(Error::AccountGone)?;
+        push(&mut tx, user, UserEvent::Deleted { user }).await?;
+        tx.commit().await?;
+        Ok(image)
+    }
+
     pub async fn count(&self, username_key: &str) -> sqlx::Result<u64> {
         let count: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM accounts WHERE position($1 IN username_key) > 0 OR $1 = ''",
@@ -310,6 +347,40 @@ pub async fn rotate(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+pub async fn set_password(tx: &mut PgConnection, user: UserId, hash: &str) -> sqlx::Result<()> {
+    sqlx::query("UPDATE accounts SET password_hash = $2 WHERE id = $1")
+        .bind(user.0)
+        .bind(hash)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn sessions_of(tx: &mut PgConnection, user: UserId) -> sqlx::Result<Vec<Subject>> {
+    let sids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT sid FROM sessions WHERE user_id = $1 AND ended_at IS NULL ORDER BY sid FOR UPDATE",
+    )
+    .bind(user.0)
+    .fetch_all(tx)
+    .await?;
+    let subject = |sid| Subject {
+        user,
+        sid: SessionId(sid),
+    };
+    Ok(sids.into_iter().map(subject).collect())
+}
+
+/// The live sessions of a user but one.
+pub async fn other_sessions(
+    tx: &mut PgConnection,
+    user: UserId,
+    but: SessionId,
+) -> sqlx::Result<Vec<Subject>> {
+    let mut sessions = sessions_of(tx, user).await?;
+    sessions.retain(|subject| subject.sid != but);
+    Ok(sessions)
 }
 
 /// Ends a live session: its events, its entry in the bucket and its notice go out with the commit.

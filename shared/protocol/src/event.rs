@@ -39,9 +39,20 @@ impl<T> Event<T> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum UserEvent {
-    Registered { user: UserProfile },
-    ProfileChanged { user: UserProfile },
-    SessionRevoked { user: UserId, sid: SessionId },
+    Registered {
+        user: UserProfile,
+    },
+    ProfileChanged {
+        user: UserProfile,
+    },
+    SessionRevoked {
+        user: UserId,
+        sid: SessionId,
+    },
+    /// Friendships close; messages stay for the friend.
+    Deleted {
+        user: UserId,
+    },
 }
 
 impl UserEvent {
@@ -50,6 +61,7 @@ impl UserEvent {
             Self::Registered { .. } => "registered",
             Self::ProfileChanged { .. } => "profile_changed",
             Self::SessionRevoked { .. } => "session_revoked",
+            Self::Deleted { .. } => "deleted",
         }
     }
 }

@@ -10,6 +10,8 @@ pub const ALL_MARKS: &str = "mark.friendship.*";
 pub const ALL_LOGS: &str = "chat.friendship.*.log";
 /// What the stream `USERS` keeps.
 pub const ALL_USER_EVENTS: &str = "events.users.*.*";
+/// Accounts that were deleted.
+pub const DELETED_USERS: &str = "events.users.*.deleted";
 /// What the stream `FRIENDSHIPS` keeps.
 pub const ALL_FRIENDSHIP_EVENTS: &str = "events.friendships.*.*";
 

@@ -348,6 +348,10 @@ fn user_events() {
         event_json(json!({"type": "session_revoked", "user": ALICE, "sid": OTHER})),
     );
     frozen(
+        event(UserEvent::Deleted { user: alice() }),
+        event_json(json!({"type": "deleted", "user": ALICE})),
+    );
+    frozen(
         RevokedSession {
             user: alice(),
             revoked_at: time(),

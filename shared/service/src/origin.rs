@@ -21,6 +21,35 @@ pub(crate) struct Origins {
     pub trusted_proxies: Arc<[IpAddr]>,
 }
 
+/// Who sent the request: the peer, or whom a trusted proxy names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientAddress(pub IpAddr);
+
+impl<S: Sync> FromRequestParts<S> for ClientAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let mut address = peer.map_or(IpAddr::from([0; 4]), |peer| peer.0.ip());
+        let trusted = parts
+            .extensions
+            .get::<Origins>()
+            .map(|origins| &origins.trusted_proxies);
+        let hops = parts.headers.get("x-forwarded-for");
+        let hops = hops.and_then(|hops| hops.to_str().ok()).unwrap_or_default();
+        // From the nearest hop back to the first that is no proxy of ours: what stands before it
+        // anybody can have written.
+        let mut hops = hops.rsplit(',').map(|hop| hop.trim().parse());
+        while trusted.is_some_and(|trusted| trusted.contains(&address)) {
+            match hops.next() {
+                Some(Ok(hop)) => address = hop,
+                _ => break,
+            }
+        }
+        Ok(Self(address))
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for BaseUrl {
     type Rejection = Infallible;
 

@@ -65,6 +65,18 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, code, text).under_detail()
     }
 
+    /// Too often; to be tried again after that many seconds.
+    pub fn rate_limited(seconds: u32) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "Too many attempts; try again later.",
+            )
+        }
+    }
+
     /// A dependency is down.
     pub fn unavailable() -> Self {
         Self {

@@ -29,7 +29,7 @@ pub struct ProcessSettings {
     #[arg(long, env = "NATTER_PUBLIC_URL", value_name = "NATTER_PUBLIC_URL", value_parser = parse_public_url)]
     pub public_url: Option<String>,
 
-    /// Comma-separated addresses of proxies whose X-Forwarded-Host and X-Forwarded-Proto are believed
+    /// Comma-separated addresses of proxies whose X-Forwarded-For, -Host and -Proto are believed
     #[arg(
         long,
         env = "NATTER_TRUSTED_PROXIES",
@@ -37,6 +37,15 @@ pub struct ProcessSettings {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<std::net::IpAddr>,
+
+    /// Rate limits; off leaves only that on the failed logins of one account
+    #[arg(
+        long,
+        env = "NATTER_RATE_LIMITS",
+        value_name = "NATTER_RATE_LIMITS",
+        default_value = "on"
+    )]
+    pub rate_limits: RateLimits,
 
     /// How long a stopping process may take to finish what it has begun, in seconds
     #[arg(
@@ -82,6 +91,12 @@ pub struct ProcessSettings {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RateLimits {
+    On,
+    Off,
 }
 
 impl ProcessSettings {

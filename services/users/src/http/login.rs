@@ -2,13 +2,14 @@
 
 use axum::{Json, extract::State, http::HeaderMap};
 use natter_protocol::{UserId, call::TokenPair};
-use natter_service::Fields;
+use natter_service::{ClientAddress, Fields};
 
 use super::user_agent;
 use crate::{Users, account::username_key, error::Error};
 
 pub async fn login(
     State(users): State<Users>,
+    address: ClientAddress,
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Json<TokenPair>, Error> {
@@ -17,15 +18,19 @@ pub async fn login(
         tracing::warn!("login without a username or a password");
         return Err(Error::CredentialsRequired);
     };
-    let credentials = users.store.credentials(&username_key(username)).await?;
+    let key = username_key(username);
+    users.throttle.check(&key, address)?;
+    let credentials = users.store.credentials(&key).await?;
     let hash = credentials
         .as_ref()
         .map(|known| known.password_hash.as_str());
     let matches = users.passwords.verify(password, hash).await?;
     let Some(known) = credentials.filter(|_| matches) else {
         tracing::warn!(username, "login refused");
+        users.throttle.failed(key, address);
         return Err(Error::InvalidCredentials);
     };
+    users.throttle.succeeded(&key);
     let session = users
         .store
         .log_in(UserId(known.id), &user_agent(&headers))

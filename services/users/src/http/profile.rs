@@ -1,12 +1,15 @@
 //! `GET` and `PATCH /api/users/profile/`
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use natter_auth::Caller;
 use natter_protocol::UserId;
-use natter_service::{BaseUrl, Fields};
+use natter_service::{BaseUrl, ClientAddress, Fields};
 use serde::Serialize;
 
-use super::signup::{image, name};
+use super::{
+    password::confirm,
+    signup::{image, name},
+};
 use crate::{
     Users,
     error::Error,
@@ -79,4 +82,21 @@ pub async fn patch(
         users.images.remove(&previous).await;
     }
     Ok(Profile::of(account, &base))
+}
+
+/// Deletes the account: every session ends, and the other services follow the event.
+pub async fn delete(
+    State(users): State<Users>,
+    caller: Caller,
+    address: ClientAddress,
+    fields: Fields,
+) -> Result<StatusCode, Error> {
+    let password = fields.text("password").ok_or(Error::InvalidCredentials)?;
+    confirm(&users, caller, address, password).await?;
+    let image = users.store.delete_account(caller.user).await?;
+    if let Some(name) = image {
+        users.images.remove(&name).await;
+    }
+    tracing::info!(user = %caller.user, "account deleted");
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -1,0 +1,145 @@
+//! How often a login may fail before it is not tried any more: per account, and per address.
+//!
+//! Counted by this process alone; with several replicas an account has that many tries more.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use natter_service::{ClientAddress, RateLimits};
+
+use crate::error::Error;
+
+/// Failures that are forgotten together, this long after the first.
+const WINDOW: Duration = Duration::from_secs(300);
+const ACCOUNT_FAILURES: u32 = 10;
+const ADDRESS_FAILURES: u32 = 100;
+/// Keys that are remembered; past it those that are over are forgotten first.
+const MAX_KEYS: usize = 100_000;
+
+#[derive(Clone)]
+pub struct Throttle {
+    accounts: Arc<Failures<String>>,
+    addresses: Option<Arc<Failures<IpAddr>>>,
+}
+
+impl Throttle {
+    pub fn new(limits: RateLimits) -> Self {
+        let addresses = || Arc::new(Failures::allowing(ADDRESS_FAILURES));
+        Self {
+            accounts: Arc::new(Failures::allowing(ACCOUNT_FAILURES)),
+            addresses: (limits == RateLimits::On).then(addresses),
+        }
+    }
+
+    /// Refuses a login that has failed too often.
+    pub fn check(&self, username_key: &str, address: ClientAddress) -> Result<(), Error> {
+        self.accounts.check(username_key)?;
+        match &self.addresses {
+            Some(addresses) => addresses.check(&address.0),
+            None => Ok(()),
+        }
+    }
+
+    pub fn failed(&self, username_key: String, address: ClientAddress) {
+        self.accounts.add(username_key);
+        if let Some(addresses) = &self.addresses {
+            addresses.add(address.0);
+        }
+    }
+
+    pub fn succeeded(&self, username_key: &str) {
+        self.accounts.forget(username_key);
+    }
+}
+
+struct Failures<K> {
+    allowed: u32,
+    by_key: Mutex<HashMap<K, (u32, Instant)>>,
+}
+
+impl<K: Hash + Eq> Failures<K> {
+    fn allowing(allowed: u32) -> Self {
+        Self {
+            allowed,
+            by_key: Mutex::default(),
+        }
+    }
+
+    fn check<Q>(&self, key: &Q) -> Result<(), Error>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        match by_key.get(key) {
+            Some((failures, first)) if *failures >= self.allowed && first.elapsed() < WINDOW => {
+                let left = WINDOW.saturating_sub(first.elapsed()).as_secs() + 1;
+                Err(Error::RateLimited(u32::try_from(left).unwrap_or(u32::MAX)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add(&self, key: K) {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_key.len() >= MAX_KEYS {
+            by_key.retain(|_, (_, first)| first.elapsed() < WINDOW);
+        }
+        if by_key.len() >= MAX_KEYS {
+            return;
+        }
+        let (failures, first) = by_key.entry(key).or_insert((0, Instant::now()));
+        if first.elapsed() >= WINDOW {
+            (*failures, *first) = (0, Instant::now());
+        }
+        *failures += 1;
+    }
+
+    fn forget<Q>(&self, key: &Q)
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        by_key.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_refused_after_repeated_failures_whoever_asks() {
+        let throttle = Throttle::new(RateLimits::Off);
+        let address = |last| ClientAddress(IpAddr::from([10, 0, 0, last]));
+        for number in 0..10 {
+            assert!(throttle.check("ALICE", address(number)).is_ok());
+            throttle.failed("ALICE".to_owned(), address(number));
+        }
+        assert!(matches!(
+            throttle.check("ALICE", address(99)),
+            Err(Error::RateLimited(1..=300))
+        ));
+        assert!(throttle.check("BOB", address(0)).is_ok());
+        throttle.succeeded("ALICE");
+        assert!(throttle.check("ALICE", address(99)).is_ok());
+    }
+
+    #[test]
+    fn an_address_is_refused_unless_limits_are_off() {
+        for (limits, refused) in [(RateLimits::On, true), (RateLimits::Off, false)] {
+            let throttle = Throttle::new(limits);
+            let address = ClientAddress(IpAddr::from([10, 0, 0, 1]));
+            for number in 0..ADDRESS_FAILURES {
+                throttle.failed(number.to_string(), address);
+            }
+            assert_eq!(throttle.check("SOMEBODY", address).is_err(), refused);
+        }
+    }
+}
