@@ -10,6 +10,7 @@ pub enum Close {
     /// The client closed, or is gone.
     Done,
     ResumeExpected,
+    Flood,
     FrameTooBig,
     Restart,
     Overloaded,
@@ -23,6 +24,7 @@ impl Close {
         let (code, reason) = match self {
             Self::Done => (1000, "Done"),
             Self::ResumeExpected => (1008, "The resume frame did not come in time"),
+            Self::Flood => (1008, "Too many frames that are none"),
             Self::FrameTooBig => (1009, "Frame too big"),
             Self::Restart => (1012, "The server restarts: reconnect and resume"),
             Self::Overloaded => (1013, "Try again later"),

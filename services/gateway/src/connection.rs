@@ -17,7 +17,7 @@ use futures_util::{SinkExt, StreamExt};
 use natter_bus::Subscriber;
 use natter_protocol::{
     FriendshipId, Timestamp,
-    frame::{ErrorCode, ServerError, ServerFrame},
+    frame::{ErrorCode, FrameError, ServerError, ServerFrame},
     message::Kind,
 };
 use tokio::{
@@ -41,6 +41,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a client that speaks the full protocol has to answer `ready`.
 const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long before its token runs out a browser is told.
+const EXPIRY_WARNING: Duration = Duration::from_secs(60);
+/// So many frames that are none within that time are a flood.
+const MAX_GARBAGE: u32 = 100;
+const GARBAGE_WINDOW: Duration = Duration::from_secs(10);
 /// How many deliveries are written before the socket is flushed.
 const WRITE_BATCH: usize = 64;
 /// The pace at which a stopping gateway closes its connections.
@@ -61,6 +66,12 @@ struct Connection {
     channels: HashMap<FriendshipId, u64>,
     /// How far this connection's own marks are: it is not told of them.
     own_marks: HashMap<FriendshipId, (u64, u64)>,
+    /// When a browser's token runs out, and when it is told.
+    expires_at: Option<Instant>,
+    warn_at: Option<Instant>,
+    /// Frames that were none, lately.
+    garbage: u32,
+    garbage_since: Instant,
     sends: Sends,
     /// When the last bytes came from the client.
     heard: Instant,
@@ -80,7 +91,7 @@ pub async fn run(gateway: Arc<Gateway>, socket: WebSocket, admission: Admission,
     gateway
         .registry
         .add(&peer, gateway.settings.user_connections);
-    if gateway.verifier.is_revoked(peer.sid) {
+    if gateway.verifier.is_revoked(peer.sid()) {
         peer.closer.close(Close::SessionEnded);
     }
     let expires = admission.expires;
@@ -96,7 +107,8 @@ pub async fn run(gateway: Arc<Gateway>, socket: WebSocket, admission: Admission,
     .await;
     match opened {
         Ok(mut connection) => {
-            let reason = connection.serve(expires).await;
+            connection.expire(expires);
+            let reason = connection.serve().await;
             connection.end(reason).await;
         }
         Err(Some((socket, reason))) => refuse(socket, reason).await,
@@ -118,22 +130,18 @@ pub async fn refuse(mut socket: WebSocket, reason: Close) {
 
 impl Connection {
     /// Serves the client until one side ends it.
-    async fn serve(&mut self, expires: Option<u64>) -> Close {
+    async fn serve(&mut self) -> Close {
         let closer = self.peer.closer.clone();
         tokio::select! {
             reason = closer.closed() => reason,
-            reason = self.work(expires) => reason,
+            reason = self.work() => reason,
         }
     }
 
-    async fn work(&mut self, expires: Option<u64>) -> Close {
+    async fn work(&mut self) -> Close {
         let heartbeat = self.gateway.settings.heartbeat();
         let mut beat = interval_at(Instant::now() + heartbeat, heartbeat);
         let resume_by = Instant::now() + RESUME_TIMEOUT;
-        let expires_at = expires.map(|expires| {
-            let left = expires.saturating_sub(Timestamp::now().unix_seconds());
-            Instant::now() + Duration::from_secs(left)
-        });
         let mut missed = self.gateway.bus.missed();
         let shutdown = self.gateway.process.shutdown.clone();
         let mut closing_at = None;
@@ -156,7 +164,8 @@ impl Connection {
                 open = listed(&mut self.listing) => self.on_list(open).await,
                 _ = beat.tick() => self.beat(heartbeat).await,
                 () = sleep_until(resume_by), if !self.live => Err(Close::ResumeExpected),
-                () = at(expires_at) => Err(Close::SessionEnded),
+                () = at(self.expires_at) => Err(Close::SessionEnded),
+                () = at(self.warn_at) => self.warn().await,
                 () = shutdown.cancelled(), if closing_at.is_none() => {
                     let delay = self.drain_delay();
                     closing_at = Some(Instant::now() + delay);
@@ -169,6 +178,25 @@ impl Connection {
                 return reason;
             }
         }
+    }
+
+    /// Until when a browser's token holds, in seconds since 1970, and when to say so before.
+    fn expire(&mut self, expires: Option<u64>) {
+        let left = expires.map(|expires| {
+            Duration::from_secs(expires.saturating_sub(Timestamp::now().unix_seconds()))
+        });
+        self.expires_at = left.map(|left| Instant::now() + left);
+        self.warn_at = left.map(|left| Instant::now() + left.saturating_sub(EXPIRY_WARNING));
+    }
+
+    async fn warn(&mut self) -> Result<(), Close> {
+        self.warn_at = None;
+        let left = self
+            .expires_at
+            .map(|expires| expires.saturating_duration_since(Instant::now()));
+        // Rounded up: what was said to be a minute is one.
+        let seconds = left.unwrap_or_default().as_secs_f64().ceil() as u64;
+        self.write(&ServerFrame::TokenExpiring { seconds }).await
     }
 
     /// When to close while draining: spread, so that clients do not all return at once.
@@ -184,12 +212,12 @@ impl Connection {
         match frame {
             Some(Ok(Message::Text(text))) => self.on_text(&text).await,
             Some(Ok(Message::Binary(_))) => {
-                self.refuse_frame(
-                    ErrorCode::Unsupported,
-                    "Binary frames are not supported.",
-                    None,
-                    None,
-                )
+                self.refuse_garbage(FrameError {
+                    code: ErrorCode::Unsupported,
+                    detail: "Binary frames are not supported.".to_owned(),
+                    answers: None,
+                    client_id: None,
+                })
                 .await
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
@@ -214,6 +242,24 @@ impl Connection {
 
     async fn send(&mut self, message: Message) -> Result<(), Close> {
         written(timeout(WRITE_TIMEOUT, self.socket.send(message)).await)
+    }
+
+    /// Answers what is no frame; a flood of it ends the connection.
+    async fn refuse_garbage(&mut self, error: FrameError) -> Result<(), Close> {
+        if self.garbage_since.elapsed() > GARBAGE_WINDOW {
+            (self.garbage, self.garbage_since) = (0, Instant::now());
+        }
+        self.garbage += 1;
+        if self.garbage > MAX_GARBAGE {
+            return Err(Close::Flood);
+        }
+        let FrameError {
+            code,
+            detail,
+            answers,
+            client_id,
+        } = error;
+        self.refuse_frame(code, detail, answers, client_id).await
     }
 
     async fn refuse_frame(
@@ -265,6 +311,10 @@ impl Connection {
                 }
                 *newest = log.seq;
                 Some(log.frame.clone())
+            }
+            Delivery::Typing(typing) => {
+                self.channels.get(&typing.channel)?;
+                Some(typing.frame.clone())
             }
             Delivery::Mark(mark) => {
                 self.channels.get(&mark.channel)?;

@@ -1,7 +1,7 @@
 //! A connection as the hub and the registry see it.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -18,7 +18,8 @@ const QUEUE: usize = 256;
 pub struct Peer {
     pub id: u64,
     pub user: UserId,
-    pub sid: SessionId,
+    /// Changes when a browser renews its connection with another session's token.
+    sid: Mutex<SessionId>,
     pub closer: Closer,
     queue: mpsc::Sender<Delivery>,
 }
@@ -28,6 +29,7 @@ pub struct Peer {
 pub enum Delivery {
     Log(Arc<LogDelivery>),
     Mark(Arc<MarkDelivery>),
+    Typing(Arc<TypingDelivery>),
 }
 
 pub struct LogDelivery {
@@ -47,6 +49,11 @@ pub struct MarkDelivery {
     pub frame: Utf8Bytes,
 }
 
+pub struct TypingDelivery {
+    pub channel: FriendshipId,
+    pub frame: Utf8Bytes,
+}
+
 impl Peer {
     /// A new connection's address, and where its deliveries come out.
     pub fn new(user: UserId, sid: SessionId) -> (Arc<Self>, mpsc::Receiver<Delivery>) {
@@ -55,11 +62,19 @@ impl Peer {
         let peer = Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             user,
-            sid,
+            sid: Mutex::new(sid),
             closer: Closer::default(),
             queue,
         };
         (Arc::new(peer), deliveries)
+    }
+
+    pub fn sid(&self) -> SessionId {
+        *self.sid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_sid(&self, sid: SessionId) {
+        *self.sid.lock().unwrap_or_else(PoisonError::into_inner) = sid;
     }
 
     /// Queues a delivery. Where there is no room, the connection is told to come back and resume.

@@ -51,7 +51,7 @@ impl Registry {
     fn close_session(&self, user: UserId, sid: SessionId) {
         let users = self.users();
         let peers = users.get(&user).into_iter().flatten();
-        for peer in peers.filter(|peer| peer.sid == sid) {
+        for peer in peers.filter(|peer| peer.sid() == sid) {
             peer.closer.close(Close::SessionEnded);
         }
     }
@@ -76,7 +76,7 @@ pub async fn close_ended(gateway: Arc<Gateway>) {
             session = ended.recv() => match session {
                 Ok((user, sid)) => registry.close_session(user, sid),
                 Err(RecvError::Lagged(_)) => {
-                    registry.close_where(Close::SessionEnded, |peer| verifier.is_revoked(peer.sid));
+                    registry.close_where(Close::SessionEnded, |peer| verifier.is_revoked(peer.sid()));
                 }
                 Err(RecvError::Closed) => return,
             },

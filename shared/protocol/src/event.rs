@@ -156,6 +156,15 @@ pub struct MarkEvent {
     pub message: MessageId,
 }
 
+/// `chat.friendship.<id>.typing`: somebody writes, or stopped. Never stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "typing")]
+pub struct TypingEvent {
+    pub channel: FriendshipId,
+    pub user: UserId,
+    pub active: bool,
+}
+
 /// `notify.user.<user>`: what acts on that user's live connections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

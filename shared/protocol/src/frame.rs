@@ -3,7 +3,9 @@
 mod client;
 mod server;
 
-pub use client::{ClientFrame, DeleteFrame, EditFrame, FrameError, MarkFrame, SendFrame};
+pub use client::{
+    AuthFrame, ClientFrame, DeleteFrame, EditFrame, FrameError, MarkFrame, SendFrame, TypingFrame,
+};
 pub use server::{ErrorCode, Marks, ServerError, ServerFrame};
 
 /// The largest frame, in bytes: 8 MiB.

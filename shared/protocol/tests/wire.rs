@@ -11,7 +11,7 @@ use natter_protocol::{
     },
     event::{
         Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, RevokedSession,
-        UserEvent, UserNotice, UserProfile,
+        TypingEvent, UserEvent, UserNotice, UserProfile,
     },
     frame::{ErrorCode, Marks, ServerError, ServerFrame},
     friendship::{Friendship, Status, UserCard},
@@ -244,6 +244,18 @@ fn server_frames() {
         }),
     );
     frozen(
+        ServerFrame::Typing {
+            channel: channel(),
+            user: bob(),
+            active: true,
+        },
+        json!({"type": "typing", "channel": CHANNEL, "user": BOB, "active": true}),
+    );
+    frozen(
+        ServerFrame::TokenExpiring { seconds: 60 },
+        json!({"type": "token_expiring", "seconds": 60}),
+    );
+    frozen(
         ServerFrame::Goaway {
             reconnect_after_ms: 250,
         },
@@ -316,6 +328,18 @@ fn log_and_mark_events() {
             "type": "mark", "channel": CHANNEL, "user": BOB, "received_seq": 7, "seen_seq": 3,
             "message": MESSAGE,
         })),
+    );
+}
+
+#[test]
+fn typing_events() {
+    frozen(
+        event(TypingEvent {
+            channel: channel(),
+            user: bob(),
+            active: false,
+        }),
+        event_json(json!({"type": "typing", "channel": CHANNEL, "user": BOB, "active": false})),
     );
 }
 

@@ -119,6 +119,21 @@ impl Socket {
         }
     }
 
+    /// Whether the server answers the close frame that was sent, and ends the connection.
+    pub async fn ended_cleanly(&mut self) -> bool {
+        let end = async {
+            loop {
+                match self.stream.next().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => return false,
+                    // Without an error: the close handshake was completed.
+                    None => return true,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, end).await.unwrap_or(false)
+    }
+
     /// Sends a message and waits for its `ack` or `error`.
     pub async fn say(&mut self, channel: &str, client_id: &str, payload: &str) -> Value {
         self.send(json!({

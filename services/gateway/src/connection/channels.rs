@@ -42,7 +42,7 @@ impl Connection {
             }
         };
         match notice.body {
-            UserNotice::SessionEnded { sid } if sid == self.peer.sid => Err(Close::SessionEnded),
+            UserNotice::SessionEnded { sid } if sid == self.peer.sid() => Err(Close::SessionEnded),
             UserNotice::SessionEnded { .. } => Ok(()),
             UserNotice::FriendshipUpdate { friendship } => {
                 let (id, is_open) = (friendship.id, friendship.is_open);

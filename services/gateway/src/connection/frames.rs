@@ -3,7 +3,9 @@
 use natter_protocol::{
     FriendshipId, MessageId,
     call::{Mark, MarkReply, Refusal, Send, SendReply, SendWhat},
-    frame::{ClientFrame, ErrorCode, FrameError, ServerFrame},
+    event::{Event, TypingEvent},
+    frame::{AuthFrame, ClientFrame, ErrorCode, ServerFrame, TypingFrame},
+    subject,
 };
 
 use super::{
@@ -17,14 +19,7 @@ impl Connection {
         metrics::counter!("gateway_frames_received_total").increment(1);
         let frame = match ClientFrame::parse(text) {
             Ok(frame) => frame,
-            Err(FrameError {
-                code,
-                detail,
-                answers,
-                client_id,
-            }) => {
-                return self.refuse_frame(code, detail, answers, client_id).await;
-            }
+            Err(error) => return self.refuse_garbage(error).await,
         };
         match frame {
             ClientFrame::Friendship(frame) => {
@@ -69,8 +64,60 @@ impl Connection {
                 Ok(())
             }
             ClientFrame::Resume(channels) => self.resume(channels).await,
+            ClientFrame::Typing(frame) => self.typing(&frame).await,
+            ClientFrame::Auth(frame) => self.renew(&frame).await,
             ClientFrame::Ping => self.write(&ServerFrame::Pong).await,
         }
+    }
+
+    /// Tells the other side. Lost is lost: the next one comes soon.
+    async fn typing(&mut self, frame: &TypingFrame) -> Result<(), Close> {
+        let TypingFrame { channel, active } = *frame;
+        if !self.channels.contains_key(&channel) {
+            let refusal = match self.left.contains_key(&channel) {
+                true => Refusal::ChannelClosed,
+                false => Refusal::NotAMember,
+            };
+            return self
+                .refuse_frame(
+                    refusal.into(),
+                    refusal.to_string(),
+                    Some("typing".to_owned()),
+                    None,
+                )
+                .await;
+        }
+        let event = Event::new(TypingEvent {
+            channel,
+            user: self.peer.user,
+            active,
+        });
+        let bus = &self.gateway.bus;
+        if let Err(error) = bus.publish(subject::chat_typing(channel), &event).await {
+            tracing::debug!(%error, "typing was not told");
+        }
+        Ok(())
+    }
+
+    /// Goes on with another token of the same user.
+    async fn renew(&mut self, frame: &AuthFrame) -> Result<(), Close> {
+        let detail = match self.gateway.verifier.access(&frame.access) {
+            _ if self.expires_at.is_none() => "This connection does not end with a token.",
+            Ok(claims) if claims.user_id == self.peer.user => {
+                self.peer.set_sid(claims.sid);
+                self.expire(Some(claims.exp));
+                // It may have ended between the two lines above.
+                return match self.gateway.verifier.is_revoked(claims.sid) {
+                    true => Err(Close::SessionEnded),
+                    false => Ok(()),
+                };
+            }
+            Ok(_) => "The token is another user's.",
+            Err(_) => "The token is not valid.",
+        };
+        let answers = Some("auth".to_owned());
+        self.refuse_frame(ErrorCode::InvalidFrame, detail, answers, None)
+            .await
     }
 
     fn ask(

@@ -15,7 +15,7 @@ use natter_bus::{Bus, Message, Subscriber};
 use natter_protocol::{
     FriendshipId,
     call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS},
-    event::{Event as BusEvent, LogEvent, MarkEvent},
+    event::{Event as BusEvent, LogEvent, MarkEvent, TypingEvent},
     frame::{self, ServerFrame},
     subject::{self, Chat},
 };
@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Command, ordered::Ordered};
-use crate::peer::{Delivery, LogDelivery, MarkDelivery, Peer};
+use crate::peer::{Delivery, LogDelivery, MarkDelivery, Peer, TypingDelivery};
 
 /// How long an early event waits for its predecessor before that is fetched.
 const GAP_PATIENCE: Duration = Duration::from_millis(20);
@@ -281,7 +281,12 @@ impl Shard {
                 Ok(event) => channel.tell_mark(&event.body),
                 Err(error) => tracing::warn!(channel = %id, %error, "not a mark"),
             },
-            Chat::Typing => {}
+            Chat::Typing => {
+                match serde_json::from_slice::<BusEvent<TypingEvent>>(&message.payload) {
+                    Ok(event) => channel.tell_typing(&event.body),
+                    Err(error) => tracing::warn!(channel = %id, %error, "not a typing event"),
+                }
+            }
         }
     }
 
@@ -415,6 +420,27 @@ impl Channel {
             frame: encode(&frame),
         }));
         for member in self.members.iter().filter(|member| member.live) {
+            member.peer.deliver(delivery.clone());
+        }
+    }
+}
+
+impl Channel {
+    /// To the other side alone.
+    fn tell_typing(&self, event: &TypingEvent) {
+        let TypingEvent {
+            channel,
+            user,
+            active,
+        } = *event;
+        let frame = encode(&ServerFrame::Typing {
+            channel,
+            user,
+            active,
+        });
+        let delivery = Delivery::Typing(Arc::new(TypingDelivery { channel, frame }));
+        let others = |member: &&Member| member.live && member.peer.user != user;
+        for member in self.members.iter().filter(others) {
             member.peer.deliver(delivery.clone());
         }
     }

@@ -19,6 +19,9 @@ pub enum ClientFrame {
     Delete(DeleteFrame),
     Seen(MarkFrame),
     Received(MarkFrame),
+    Typing(TypingFrame),
+    /// Another access token, for a connection that ends with its own.
+    Auth(AuthFrame),
     /// The newest `seq` the client has of each channel. The keys are as the client wrote them.
     Resume(HashMap<String, u64>),
     Ping,
@@ -62,6 +65,19 @@ pub struct MarkFrame {
     pub channel: FriendshipId,
     #[serde(alias = "message_id")]
     pub message: MessageId,
+}
+
+/// `typing`
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct TypingFrame {
+    pub channel: FriendshipId,
+    pub active: bool,
+}
+
+/// `auth`
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct AuthFrame {
+    pub access: String,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +142,8 @@ impl ClientFrame {
             "friendship_delete" => Self::Delete(read::<DeleteFrame>(text)?.checked()?),
             "friendship_notification_seen" => Self::Seen(read(text)?),
             "friendship_notification_received" => Self::Received(read(text)?),
+            "typing" => Self::Typing(read(text)?),
+            "auth" => Self::Auth(read(text)?),
             "resume" => Self::Resume(read::<ResumeFrame>(text)?.channels),
             "ping" => Self::Ping,
             _ => {

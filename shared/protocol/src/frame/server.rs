@@ -58,6 +58,14 @@ pub enum ServerFrame {
     FriendshipUpdate {
         friendship: Friendship<UserCard>,
     },
+    Typing {
+        channel: FriendshipId,
+        user: UserId,
+        active: bool,
+    },
+    TokenExpiring {
+        seconds: u64,
+    },
     Goaway {
         reconnect_after_ms: u64,
     },

@@ -1,4 +1,5 @@
 mod failures;
+mod frames;
 mod friendships;
 mod history;
 mod launcher;

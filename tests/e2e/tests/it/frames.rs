@@ -1,0 +1,142 @@
+//! Frames of the WebSocket contract, one by one.
+
+use natter_e2e::{Topology, World};
+use natter_test_support::{Person, Socket, befriend};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+async fn browser(gateway: &str, access: &str) -> Socket {
+    let offer = [(
+        "sec-websocket-protocol",
+        format!("natter.v1, bearer.{access}"),
+    )];
+    let mut socket = Socket::connect(gateway, &offer).await.expect("connected");
+    socket.frame("ready").await;
+    socket.send(json!({"type": "resume", "channels": {}})).await;
+    socket.frame("resumed").await;
+    socket
+}
+
+#[tokio::test]
+async fn typing_reaches_the_other_side_only() {
+    let world = World::start(Topology::Apart).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let bob = Person::sign_up(&world.users(), "bob").await;
+    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut alice_laptop = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    for active in [true, false] {
+        let frame = json!({"type": "typing", "channel": channel, "active": active});
+        alice_socket.send(frame).await;
+        let told = bob_socket.frame("typing").await;
+        assert_eq!(
+            (&told["user"], &told["active"]),
+            (&json!(alice.id), &json!(active))
+        );
+    }
+    alice_socket.say(&channel, "a-1", "Hi").await;
+    alice_laptop.frame("friendship_message").await;
+    let of_typing = |frame: &&Value| frame["type"] == "typing";
+    assert_eq!(alice_socket.seen().iter().filter(of_typing).count(), 0);
+    assert_eq!(alice_laptop.seen().iter().filter(of_typing).count(), 0);
+    let eve = Person::sign_up(&world.users(), "eve").await;
+    let mut eve_socket = eve.connect(&world.gateway()).await;
+    eve_socket
+        .send(json!({"type": "typing", "channel": channel, "active": true}))
+        .await;
+    let refused = eve_socket.frame("error").await;
+    assert_eq!(
+        (&refused["code"], &refused["answers"]),
+        (&json!("not_a_member"), &json!("typing"))
+    );
+}
+
+#[tokio::test]
+async fn a_browser_is_warned_and_renews_its_token() {
+    let settings = [("NATTER_ACCESS_TOKEN_SECONDS", "4")];
+    let world = World::start_with(Topology::Standalone, &settings).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let mut renewed = browser(&world.gateway(), &alice.access).await;
+    let mut left = browser(&world.gateway(), &alice.access).await;
+    let warning = renewed.frame("token_expiring").await;
+    assert!(
+        warning["seconds"]
+            .as_u64()
+            .is_some_and(|seconds| seconds <= 4),
+        "{warning}"
+    );
+
+    let bob = Person::sign_up(&world.users(), "bob").await;
+    for access in [bob.access.as_str(), "x"] {
+        renewed
+            .send(json!({"type": "auth", "access": access}))
+            .await;
+        let refused = renewed.frame("error").await;
+        assert_eq!(
+            (&refused["answers"], &refused["code"]),
+            (&json!("auth"), &json!("invalid_frame"))
+        );
+    }
+    let url = format!("{}/api/users/refresh-token/", world.users());
+    let (_, tokens) = alice.post(&url, json!({"refresh": alice.refresh})).await;
+    renewed
+        .send(json!({"type": "auth", "access": tokens["access"]}))
+        .await;
+    // The one that was not renewed ends with its token; the other one lives on.
+    assert_eq!(left.closed().await, Some(4001));
+    renewed.send(json!({"type": "ping"})).await;
+    renewed.frame("pong").await;
+}
+
+#[tokio::test]
+async fn what_is_no_frame_is_answered_and_a_flood_of_it_ends_the_connection() {
+    let world = World::start(Topology::Standalone).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    for (text, code) in [
+        ("{", "invalid_json"),
+        ("[]", "invalid_frame"),
+        ("{\"type\": \"dance\"}", "unknown_type"),
+        ("{\"type\": \"friendship\"}", "invalid_frame"),
+        ("{\"type\": \"resume\", \"channels\": {}}", "invalid_frame"),
+    ] {
+        socket.send_text(text).await;
+        assert_eq!(socket.frame("error").await["code"], code, "{text}");
+    }
+    socket.send_message(Message::binary(vec![1, 2, 3])).await;
+    assert_eq!(socket.frame("error").await["code"], "unsupported");
+    let mut flood = 0;
+    while socket.try_send(&json!("garbage")).await && flood < 1_000 {
+        flood += 1;
+    }
+    assert_eq!(socket.closed().await, Some(1008));
+}
+
+#[tokio::test]
+async fn a_frame_that_is_too_big_is_refused_with_its_code() {
+    let world = World::start(Topology::Standalone).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let bob = Person::sign_up(&world.users(), "bob").await;
+    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    let refused = socket.say(&channel, "a-1", &"x".repeat(8_193)).await;
+    assert_eq!(refused["code"], "too_large");
+    assert_eq!(
+        socket.say(&channel, "a-2", &"x".repeat(8_192)).await["type"],
+        "ack"
+    );
+    socket
+        .try_send(&json!({"type": "ping", "more": "x".repeat(9 << 20)}))
+        .await;
+    assert_eq!(socket.closed().await, Some(1009));
+}
+
+#[tokio::test]
+async fn a_client_that_closes_is_answered() {
+    let world = World::start(Topology::Standalone).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    socket.send_message(Message::Close(None)).await;
+    assert!(socket.ended_cleanly().await);
+}
