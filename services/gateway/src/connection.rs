@@ -5,6 +5,7 @@
 //! (an ended session, a full queue, a stopping process) reaches it in the midst of a write.
 
 mod channels;
+mod files;
 mod frames;
 mod open;
 mod resume;
@@ -310,7 +311,7 @@ impl Connection {
                     return None;
                 }
                 *newest = log.seq;
-                Some(log.frame.clone())
+                Some(log.frame.text(&self.base_url))
             }
             Delivery::Typing(typing) => {
                 self.channels.get(&typing.channel)?;

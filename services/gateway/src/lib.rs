@@ -21,6 +21,7 @@ use std::sync::Arc;
 use axum::Router;
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
 use natter_bus::{Bus, BusSettings};
+use natter_media::MediaStore;
 use natter_service::Process;
 
 pub use config::Settings;
@@ -34,6 +35,7 @@ struct Gateway {
     verifier: Verifier,
     hub: Hub,
     marks: Marks,
+    media: MediaStore,
     registry: Registry,
     process: Process,
 }
@@ -43,6 +45,7 @@ pub async fn start(
     settings: Settings,
     bus: &BusSettings,
     auth: &AuthSettings,
+    media: MediaStore,
     process: &Process,
 ) -> anyhow::Result<Router> {
     let bus = Bus::connect(bus, "natter-gateway").await?;
@@ -52,6 +55,7 @@ pub async fn start(
     let gateway = Arc::new(Gateway {
         hub: Hub::start(&bus, process),
         marks: Marks::start(&bus, process),
+        media,
         registry: Registry::default(),
         process: process.clone(),
         settings,

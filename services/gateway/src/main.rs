@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use clap::Args;
 use natter_auth::AuthSettings;
 use natter_bus::BusSettings;
+use natter_media::{MediaSettings, MediaStore};
 
 #[derive(Args)]
 #[group(skip)]
@@ -12,6 +13,8 @@ struct Settings {
     #[command(flatten)]
     auth: AuthSettings,
     #[command(flatten)]
+    media: MediaSettings,
+    #[command(flatten)]
     gateway: natter_gateway::Settings,
 }
 
@@ -20,7 +23,15 @@ fn main() -> ExitCode {
         "natter-gateway",
         "Natter's gateway: WebSocket connections of users.",
         |settings: Settings, process| async move {
-            natter_gateway::start(settings.gateway, &settings.bus, &settings.auth, &process).await
+            let media = MediaStore::open(&settings.media)?;
+            natter_gateway::start(
+                settings.gateway,
+                &settings.bus,
+                &settings.auth,
+                media,
+                &process,
+            )
+            .await
         },
     )
 }

@@ -6,10 +6,15 @@ use std::sync::{
 };
 
 use axum::extract::ws::Utf8Bytes;
-use natter_protocol::{FriendshipId, MessageId, SessionId, UserId, message::Kind};
+use natter_protocol::{
+    FriendshipId, MessageId, SessionId, UserId, event::LogEvent, frame::ServerFrame, message::Kind,
+};
 use tokio::sync::mpsc;
 
-use crate::close::{Close, Closer};
+use crate::{
+    close::{Close, Closer},
+    hub::encode,
+};
 
 /// How many deliveries may wait for a connection; one more and it is too slow.
 const QUEUE: usize = 256;
@@ -38,7 +43,24 @@ pub struct LogDelivery {
     pub kind: Kind,
     pub message: MessageId,
     pub sender: UserId,
-    pub frame: Utf8Bytes,
+    pub frame: Frame,
+}
+
+/// A log entry's frame.
+pub enum Frame {
+    /// The same for everyone.
+    Shared(Utf8Bytes),
+    /// With files, whose URLs depend on how a connection reached this server.
+    WithFiles(Box<LogEvent>),
+}
+
+impl Frame {
+    pub fn text(&self, base_url: &str) -> Utf8Bytes {
+        match self {
+            Self::Shared(text) => text.clone(),
+            Self::WithFiles(event) => encode(&ServerFrame::of((**event).clone(), base_url)),
+        }
+    }
 }
 
 pub struct MarkDelivery {

@@ -43,6 +43,8 @@ CREATE TABLE log (
     digest        bigint NOT NULL,
     content       text NOT NULL,
     reply_to      uuid,
+    -- Of a message: its files, as they are shown; null where there are none.
+    media         jsonb,
     -- Of an edit or deletion: the message's seq.
     target_seq    bigint,
     -- Of a message: its newest edit. Of an edit: the one before.
@@ -63,6 +65,24 @@ CREATE TABLE marks (
     updated_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (friendship_id, user_id)
 );
+
+-- Files, uploaded or sent. Their content is in the media store.
+CREATE TABLE media (
+    id            uuid PRIMARY KEY,
+    owner         uuid NOT NULL,
+    filename      text NOT NULL,
+    content_type  text NOT NULL,
+    size          bigint NOT NULL,
+    sha256        text NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    -- The message that it was sent in.
+    friendship_id uuid,
+    seq           bigint,
+    -- From when on nothing needs it: a day after an upload that was not sent, or at once when its
+    -- message was deleted.
+    expires_at    timestamptz DEFAULT now() + interval '1 day'
+);
+CREATE INDEX media_expired ON media (expires_at) WHERE expires_at IS NOT NULL;
 
 -- One row for each batch that was committed: which entries the stream CHAT must get.
 CREATE TABLE outbox (

@@ -14,6 +14,12 @@ pub enum Error {
     InvalidQuery,
     #[error("{0}")]
     Invalid(String),
+    #[error("the file is too large")]
+    TooLarge,
+    #[error("there is no such file for the caller")]
+    MediaNotFound,
+    #[error("the media store failed")]
+    MediaStore(#[from] natter_media::MediaError),
     #[error("the send was refused: {0}")]
     Refused(Refusal),
     #[error("there is no such friendship for the caller")]
@@ -33,6 +39,16 @@ impl From<Error> for Problem {
         match error {
             Error::InvalidQuery => Problem::invalid_query(),
             Error::Invalid(sentence) => Problem::bad_request("invalid", sentence),
+            Error::TooLarge => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "The file is larger than 25 MiB.",
+            ),
+            Error::MediaNotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found."),
+            Error::MediaStore(error) => {
+                tracing::error!(%error, "the media store failed");
+                Problem::unavailable()
+            }
             Error::Refused(refusal) => refused(refusal),
             Error::FriendshipNotFound => Problem::new(
                 StatusCode::NOT_FOUND,
@@ -63,6 +79,7 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::ChannelClosed => (StatusCode::FORBIDDEN, "channel_closed"),
         Refusal::ClientIdReused => (StatusCode::CONFLICT, "client_id_reused"),
         Refusal::MessageNotFound => (StatusCode::BAD_REQUEST, "message_not_found"),
+        Refusal::MediaNotFound => (StatusCode::BAD_REQUEST, "media_not_found"),
         Refusal::NotYours => (StatusCode::FORBIDDEN, "not_yours"),
         Refusal::NotAMember => (StatusCode::NOT_FOUND, "friendship_not_found"),
     };

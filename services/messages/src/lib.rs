@@ -13,6 +13,7 @@ mod config;
 mod error;
 mod events;
 mod feed;
+mod files;
 mod history;
 mod http;
 mod marks;
@@ -22,6 +23,7 @@ mod store;
 use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream, ensure_stream};
+use natter_media::MediaStore;
 use natter_service::Process;
 
 pub use config::Settings;
@@ -39,6 +41,7 @@ struct Messages {
     marker: Marker,
     verifier: Verifier,
     bus: Bus,
+    media: MediaStore,
 }
 
 /// Sets the service up and returns its routes.
@@ -46,6 +49,7 @@ pub async fn start(
     settings: Settings,
     bus: &BusSettings,
     auth: &AuthSettings,
+    media: MediaStore,
     process: &Process,
 ) -> anyhow::Result<Router> {
     let pool = natter_pg::connect(
@@ -72,7 +76,9 @@ pub async fn start(
         channels,
         verifier,
         bus: bus.clone(),
+        media,
     };
+    files::sweep(&messages.store, &messages.media, process);
     events::start(&messages, process).await?;
     process
         .health

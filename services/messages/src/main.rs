@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use clap::Args;
 use natter_auth::AuthSettings;
 use natter_bus::BusSettings;
+use natter_media::{MediaSettings, MediaStore};
 
 #[derive(Args)]
 #[group(skip)]
@@ -12,6 +13,8 @@ struct Settings {
     #[command(flatten)]
     auth: AuthSettings,
     #[command(flatten)]
+    media: MediaSettings,
+    #[command(flatten)]
     messages: natter_messages::Settings,
 }
 
@@ -20,7 +23,15 @@ fn main() -> ExitCode {
         "natter-messages",
         "Natter's message-history service: the log of every channel.",
         |settings: Settings, process| async move {
-            natter_messages::start(settings.messages, &settings.bus, &settings.auth, &process).await
+            let media = MediaStore::open(&settings.media)?;
+            natter_messages::start(
+                settings.messages,
+                &settings.bus,
+                &settings.auth,
+                media,
+                &process,
+            )
+            .await
         },
     )
 }

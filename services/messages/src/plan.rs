@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use aws_lc_rs::digest;
 use natter_protocol::{
-    FriendshipId, MessageId, Timestamp, UserId,
+    FriendshipId, MediaId, MessageId, Timestamp, UserId,
     call::{Refusal, Send, SendReply, SendWhat, Stored},
-    message::{Kind, Message},
+    message::{Kind, Media, Message},
 };
 
 use crate::channel::Channel;
@@ -29,16 +29,28 @@ pub struct Target {
     pub message: Message,
 }
 
+/// A file that a batch sends.
+#[derive(Clone, Debug)]
+pub struct KnownMedia {
+    pub owner: UserId,
+    /// It was sent in an earlier message.
+    pub is_sent: bool,
+    pub sha256: String,
+    pub media: Media,
+}
+
 /// What the database knows of everything that a batch touches, with its channels locked.
 #[derive(Debug, Default)]
 pub struct Facts {
     pub channels: HashMap<FriendshipId, Channel>,
     pub known: HashMap<ClientKey, Known>,
     pub targets: HashMap<(FriendshipId, MessageId), Target>,
+    /// Those that were uploaded before.
+    pub media: HashMap<MediaId, KnownMedia>,
 }
 
 /// An entry to insert.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     pub id: MessageId,
     pub seq: u64,
@@ -53,12 +65,14 @@ pub struct Entry {
     /// Of an edit: the one before.
     pub edit_seq: Option<u64>,
     pub members: [UserId; 2],
+    /// Of a message: its files, in their order.
+    pub files: Vec<KnownMedia>,
     /// The message as it is from this entry on.
     pub message: Message,
 }
 
 /// What one send becomes.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Outcome {
     /// To be stored; the answer holds once it is.
     Store(Box<Entry>, Stored),
@@ -107,7 +121,8 @@ impl Plan {
         if !channel.has(send.sender) {
             return Err(Refusal::NotAMember);
         }
-        let digest = digest_of(&send.what);
+        let files = self.files(send)?;
+        let digest = digest_of(&send.what, &files);
         let key = send
             .client_id
             .clone()
@@ -128,7 +143,10 @@ impl Plan {
             (false, false) => return Ok(Outcome::Ask),
             (false, true) => return Err(Refusal::ChannelClosed),
         }
-        let entry = self.entry(&channel, send, digest)?;
+        if files.iter().any(|file| file.is_sent) {
+            return Err(Refusal::MediaNotFound);
+        }
+        let entry = self.entry(&channel, send, digest, files)?;
         let stored = Stored {
             message: entry.message.id,
             seq: entry.seq,
@@ -143,7 +161,40 @@ impl Plan {
         Ok(Outcome::Store(Box::new(entry), stored))
     }
 
-    fn entry(&self, channel: &Channel, send: &Send, digest: i64) -> Result<Entry, Refusal> {
+    /// The files of a message that are its sender's.
+    fn files(&self, send: &Send) -> Result<Vec<KnownMedia>, Refusal> {
+        let SendWhat::Message { media, .. } = &send.what else {
+            return Ok(Vec::new());
+        };
+        let files = media.iter().map(|item| match &item.new {
+            Some(new) => Ok(KnownMedia {
+                owner: send.sender,
+                is_sent: false,
+                sha256: new.sha256.clone(),
+                media: Media {
+                    id: item.id,
+                    filename: new.filename.clone(),
+                    content_type: new.content_type.clone(),
+                    size: new.size,
+                    file: None,
+                },
+            }),
+            None => {
+                let known = self.facts.media.get(&item.id);
+                let own = known.filter(|known| known.owner == send.sender);
+                own.cloned().ok_or(Refusal::MediaNotFound)
+            }
+        });
+        files.collect()
+    }
+
+    fn entry(
+        &self,
+        channel: &Channel,
+        send: &Send,
+        digest: i64,
+        files: Vec<KnownMedia>,
+    ) -> Result<Entry, Refusal> {
         let seq = channel.last_seq + 1;
         // Never earlier than the entry before: dates are found by halving.
         let at = self.now.max(channel.last_at);
@@ -162,10 +213,13 @@ impl Plan {
             target_seq: target.map(|target| target.seq),
             edit_seq: target.and_then(|target| target.edit_seq),
             members: channel.members,
+            files: Vec::new(),
             message,
         };
         match &send.what {
-            SendWhat::Message { payload, reply_to } => {
+            SendWhat::Message {
+                payload, reply_to, ..
+            } => {
                 if let Some(reply_to) = reply_to {
                     self.target(channel.id, *reply_to)?;
                 }
@@ -174,14 +228,17 @@ impl Plan {
                     friendship: channel.id,
                     sender: send.sender,
                     content: payload.clone(),
-                    media: Vec::new(),
+                    media: files.iter().map(|file| file.media.clone()).collect(),
                     created_at: at,
                     client_id: send.client_id.clone(),
                     reply_to: *reply_to,
                     edited_at: None,
                     deleted: false,
                 };
-                Ok(entry(Kind::Message, message, None))
+                Ok(Entry {
+                    files,
+                    ..entry(Kind::Message, message, None)
+                })
             }
             SendWhat::Edit { message, payload } => {
                 let target = self.own_target(channel.id, *message, send.sender)?;
@@ -235,6 +292,11 @@ impl Plan {
             channel.from_messages = entry.from_position;
             channel.last_at = entry.at;
         }
+        for file in &entry.files {
+            if let Some(known) = self.facts.media.get_mut(&file.media.id) {
+                known.is_sent = true;
+            }
+        }
         if let Some(target) = self.facts.targets.get_mut(&(id, entry.message.id)) {
             target.message = entry.message.clone();
             target.edit_seq = Some(entry.seq);
@@ -243,16 +305,25 @@ impl Plan {
 }
 
 /// Tells a repeat from another use of the same client key.
-fn digest_of(what: &SendWhat) -> i64 {
+fn digest_of(what: &SendWhat, files: &[KnownMedia]) -> i64 {
     let mut context = digest::Context::new(&digest::SHA256);
     match what {
-        SendWhat::Message { payload, reply_to } => {
+        SendWhat::Message {
+            payload, reply_to, ..
+        } => {
             context.update(b"m");
             if let Some(reply_to) = reply_to {
                 context.update(reply_to.0.as_bytes());
             }
             context.update(b"\0");
             context.update(payload.as_bytes());
+            for file in files {
+                // Neither a text nor a file's name has one.
+                context.update(b"\0");
+                context.update(file.media.filename.as_bytes());
+                context.update(b"\0");
+                context.update(file.sha256.as_bytes());
+            }
         }
         SendWhat::Edit { message, payload } => {
             context.update(b"e");

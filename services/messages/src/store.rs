@@ -4,6 +4,7 @@ mod append;
 mod conversations;
 mod log;
 mod marks;
+mod media;
 mod outbox;
 
 use std::collections::HashMap;

@@ -8,6 +8,7 @@ use axum::{Router, body::Body, extract::Request, response::Html, routing::get};
 use clap::Args;
 use natter_auth::AuthSettings;
 use natter_bus::BusSettings;
+use natter_media::{MediaSettings, MediaStore};
 use natter_service::{ErrorKey, Process};
 use tower::{ServiceExt, service_fn};
 
@@ -18,6 +19,8 @@ struct Settings {
     bus: BusSettings,
     #[command(flatten)]
     auth: AuthSettings,
+    #[command(flatten)]
+    media: MediaSettings,
     #[command(flatten)]
     users: natter_users::Settings,
     #[command(flatten)]
@@ -38,11 +41,12 @@ fn main() -> ExitCode {
 
 async fn start(settings: Settings, process: Process) -> anyhow::Result<Router> {
     let (bus, auth) = (&settings.bus, &settings.auth);
+    let media = MediaStore::open(&settings.media)?;
     let (users, friendships, messages, gateway) = tokio::try_join!(
-        natter_users::start(settings.users, bus, auth, &process),
+        natter_users::start(settings.users, bus, auth, media.clone(), &process),
         natter_friendships::start(settings.friendships, bus, auth, &process),
-        natter_messages::start(settings.messages, bus, auth, &process),
-        natter_gateway::start(settings.gateway, bus, auth, &process),
+        natter_messages::start(settings.messages, bus, auth, media.clone(), &process),
+        natter_gateway::start(settings.gateway, bus, auth, media.clone(), &process),
     )
     .context("not every service could start")?;
     let welcome = Router::new().route("/", get(async || Html(include_str!("index.html"))));

@@ -25,10 +25,6 @@ pub struct Settings {
     #[arg(long, env = "NATTER_USERS_DATABASE_CONNECTIONS", value_name = "NATTER_USERS_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = value_parser!(u32).range(2..))]
     pub users_database_connections: u32,
 
-    /// Folder of the media store
-    #[arg(long, env = "NATTER_MEDIA_DIR", value_name = "NATTER_MEDIA_DIR")]
-    pub media_dir: PathBuf,
-
     /// File with the Ed25519 key that signs tokens (PKCS#8 v1, PEM); without it one is made and kept in the schema
     #[arg(
         long,

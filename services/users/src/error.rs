@@ -42,7 +42,7 @@ pub enum Error {
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     #[error("the media store failed")]
-    MediaStore(#[from] object_store::Error),
+    MediaStore(#[from] natter_media::MediaError),
     #[error(transparent)]
     Internal(anyhow::Error),
 }

@@ -1,20 +1,19 @@
 //! Profile images: decoded, scaled down, encoded anew (which drops what cameras write into them),
 //! and kept in the media store under a name that changes with the content.
 
-use std::{fs, io::Cursor, sync::Arc};
+use std::{io::Cursor, sync::Arc};
 
-use anyhow::Context;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use image::{
     DynamicImage, ImageDecoder, ImageFormat, ImageReader, codecs::jpeg::JpegEncoder,
     imageops::FilterType,
 };
+use natter_media::{MediaStore, Place};
 use natter_protocol::UserId;
-use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
 use tokio::sync::Semaphore;
 
-use crate::{Settings, error::Error};
+use crate::error::Error;
 
 /// The largest file that is accepted, in bytes.
 pub const MAX_FILE_BYTES: usize = 5 << 20;
@@ -31,26 +30,17 @@ pub fn path(name: &str) -> String {
 
 #[derive(Clone)]
 pub struct Images {
-    store: Arc<dyn ObjectStore>,
+    store: MediaStore,
     decoding: Arc<Semaphore>,
 }
 
 impl Images {
-    pub fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let folder = &settings.media_dir;
-        let fail = || format!("NATTER_MEDIA_DIR={} cannot be written to", folder.display());
-        fs::create_dir_all(folder).with_context(fail)?;
-        let probe = folder.join(".writable");
-        fs::write(&probe, b"").with_context(fail)?;
-        fs::remove_file(&probe).with_context(fail)?;
-        let store = LocalFileSystem::new_with_prefix(folder)
-            .with_context(fail)?
-            .with_fsync(true);
+    pub fn new(store: MediaStore) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
-            store: Arc::new(store),
+        Self {
+            store,
             decoding: Arc::new(Semaphore::new(workers)),
-        })
+        }
     }
 
     /// Stores a user's image; its name.
@@ -77,7 +67,7 @@ impl Images {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         let name = format!("{user}-{hash}.{extension}");
-        self.store.put(&object(&name), encoded.into()).await?;
+        self.store.put(object(&name), encoded.into()).await?;
         Ok(name)
     }
 
@@ -88,23 +78,20 @@ impl Images {
             Some((stem, "png")) if is_stem(stem) => "image/png",
             _ => return Err(Error::ImageNotFound),
         };
-        let stored = match self.store.get(&object(name)).await {
-            Err(object_store::Error::NotFound { .. }) => return Err(Error::ImageNotFound),
-            stored => stored?,
-        };
-        Ok((stored.bytes().await?, content_type))
+        let stored = self.store.get(object(name)).await?;
+        Ok((stored.ok_or(Error::ImageNotFound)?, content_type))
     }
 
     /// Removes an image that nothing names any more. That it stays is no harm.
     pub async fn remove(&self, name: &str) {
-        if let Err(error) = self.store.delete(&object(name)).await {
+        if let Err(error) = self.store.delete(object(name)).await {
             tracing::warn!(%error, "an old image could not be removed");
         }
     }
 }
 
-fn object(name: &str) -> Path {
-    Path::from_iter([FOLDER, name])
+fn object(name: &str) -> Place<'_> {
+    Place(FOLDER, name)
 }
 
 fn is_stem(stem: &str) -> bool {

@@ -21,6 +21,7 @@ use anyhow::Context;
 use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream, ensure_revoked_sessions, ensure_stream};
+use natter_media::MediaStore;
 use natter_service::Process;
 
 pub use config::Settings;
@@ -46,9 +47,10 @@ pub async fn start(
     settings: Settings,
     bus: &BusSettings,
     auth: &AuthSettings,
+    media: MediaStore,
     process: &Process,
 ) -> anyhow::Result<Router> {
-    let images = Images::open(&settings)?;
+    let images = Images::new(media);
     let pool = natter_pg::connect(
         &settings.users_database_url,
         SCHEMA,

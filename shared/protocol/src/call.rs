@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    FriendshipId, MessageId, SessionId, Timestamp, UserId,
+    FriendshipId, MediaId, MessageId, SessionId, Timestamp, UserId,
     event::{FriendshipState, LogEvent},
     friendship::UserCard,
 };
@@ -118,6 +118,8 @@ pub struct Send {
 pub enum SendWhat {
     Message {
         payload: String,
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        media: Vec<SendMedia>,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reply_to: Option<MessageId>,
     },
@@ -128,6 +130,25 @@ pub enum SendWhat {
     Delete {
         message: MessageId,
     },
+}
+
+/// A file of a message: one that its sender uploaded before, or a new one that is in the media
+/// store already.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SendMedia {
+    pub id: MediaId,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub new: Option<NewMedia>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewMedia {
+    pub filename: String,
+    pub content_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// Of the content, in hexadecimal: tells a repeat from something else.
+    pub sha256: String,
 }
 
 /// The answer to a [`Send`]: given only once the entry is committed.
@@ -157,6 +178,8 @@ pub enum Refusal {
     ChannelClosed,
     #[error("There is no such message in this channel.")]
     MessageNotFound,
+    #[error("There is no such file of yours that was not sent yet.")]
+    MediaNotFound,
     #[error("Only the sender of a message may change it.")]
     NotYours,
     #[error("This client_id was used for something else.")]

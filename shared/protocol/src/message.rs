@@ -6,6 +6,10 @@ use crate::{FriendshipId, MediaId, MessageId, Timestamp, UserId};
 
 /// The longest text of a message, in bytes of UTF-8.
 pub const MAX_PAYLOAD_BYTES: usize = 8_192;
+/// The most files in one message.
+pub const MAX_MEDIA: usize = 10;
+/// The longest name of a file, in characters.
+pub const MAX_FILENAME_CHARS: usize = 255;
 /// The longest `client_id`, in characters.
 pub const MAX_CLIENT_ID_CHARS: usize = 64;
 
@@ -42,6 +46,16 @@ pub fn check_client_id(client_id: Option<&str>) -> Result<(), TextError> {
     check_storable("client_id", client_id)
 }
 
+/// The rules of a file's name.
+pub fn check_filename(filename: &str) -> Result<(), TextError> {
+    let chars = filename.chars().count();
+    if chars == 0 || chars > MAX_FILENAME_CHARS || filename.chars().any(char::is_control) {
+        let sentence = format!("A file's name has 1 to {MAX_FILENAME_CHARS} characters.");
+        return Err(TextError::Invalid(sentence));
+    }
+    Ok(())
+}
+
 /// Postgres cannot keep U+0000 in a text.
 fn check_storable(field: &str, text: &str) -> Result<(), TextError> {
     match text.contains('\0') {
@@ -69,6 +83,23 @@ pub struct Message {
     pub edited_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub deleted: bool,
+}
+
+impl Message {
+    /// The message as clients get it: its files below `base_url`.
+    pub fn at(mut self, base_url: &str) -> Self {
+        for media in &mut self.media {
+            media.file = Some(format!("{base_url}{}", media.path()));
+        }
+        self
+    }
+}
+
+impl Media {
+    /// Where it is served, below the public URL.
+    pub fn path(&self) -> String {
+        format!("/api/messages/media/{}/", self.id)
+    }
 }
 
 /// A file that belongs to a message.

@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use natter_protocol::{
     FriendshipId, MessageId, SessionId, Timestamp, UserId,
     call::{
-        GetAfter, GetFriendship, GetHeads, GetJwks, GetUsers, ListOpen, Mark, MarkReply,
-        RefreshSession, Refusal, Send, SendReply, SendWhat, Stored, TokenPair,
+        GetAfter, GetFriendship, GetHeads, GetJwks, GetUsers, ListOpen, Mark, MarkReply, NewMedia,
+        RefreshSession, Refusal, Send, SendMedia, SendReply, SendWhat, Stored, TokenPair,
     },
     event::{
         Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, RevokedSession,
@@ -15,7 +15,7 @@ use natter_protocol::{
     },
     frame::{ErrorCode, Marks, ServerError, ServerFrame},
     friendship::{Friendship, Status, UserCard},
-    message::{Kind, Message},
+    message::{Kind, Media, Message},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -431,6 +431,7 @@ fn sends_and_marks() {
             Some("a-1"),
             SendWhat::Message {
                 payload: "Hello".into(),
+                media: Vec::new(),
                 reply_to: None,
             },
         ),
@@ -454,6 +455,31 @@ fn sends_and_marks() {
             },
         ),
         json!({"sender": ALICE, "doubted": true, "kind": "delete", "message": MESSAGE}),
+    );
+    frozen(
+        SendMedia {
+            id: OTHER.parse().expect("it is well formed"),
+            new: Some(NewMedia {
+                filename: "a.txt".into(),
+                content_type: "text/plain".into(),
+                size: 1,
+                sha256: "00".into(),
+            }),
+        },
+        json!({
+            "id": OTHER,
+            "new": {"filename": "a.txt", "content_type": "text/plain", "size": 1, "sha256": "00"},
+        }),
+    );
+    frozen(
+        Media {
+            id: OTHER.parse().expect("it is well formed"),
+            filename: "a.txt".into(),
+            content_type: "text/plain".into(),
+            size: 1,
+            file: None,
+        },
+        json!({"id": OTHER, "filename": "a.txt", "content_type": "text/plain", "size": 1}),
     );
     let stored = Stored {
         message: message_id(),

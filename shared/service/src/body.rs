@@ -1,7 +1,5 @@
 //! Request bodies: JSON, form or multipart, read into one shape.
 
-use std::collections::HashMap;
-
 use axum::{
     extract::{FromRequest, Multipart, Request, rejection::BytesRejection},
     http::{StatusCode, header},
@@ -12,7 +10,7 @@ use crate::Problem;
 
 /// The top-level fields of a body, however it was encoded. A request without a body has none.
 #[derive(Debug, Default)]
-pub struct Fields(HashMap<String, Value>);
+pub struct Fields(Vec<(String, Value)>);
 
 #[derive(Debug)]
 pub enum Value {
@@ -32,14 +30,37 @@ pub struct Upload {
 impl Fields {
     /// The field, if it is a text that is not empty.
     pub fn text(&self, name: &str) -> Option<&str> {
-        match self.0.get(name) {
+        match self.get(name) {
             Some(Value::Text(text)) if !text.is_empty() => Some(text),
             _ => None,
         }
     }
 
+    /// The last value of `name`.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
+        let found = self.0.iter().rev().find(|(key, _)| key == name);
+        found.map(|(_, value)| value)
+    }
+
+    /// The last value of `name`, out of the fields.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        let found = self.0.iter().rposition(|(key, _)| key == name)?;
+        Some(self.0.swap_remove(found).1)
+    }
+
+    /// Every file, whatever its field's name, in their order.
+    pub fn take_files(&mut self) -> Vec<Upload> {
+        let values = std::mem::take(&mut self.0);
+        let (files, others) = values
+            .into_iter()
+            .partition(|(_, value)| matches!(value, Value::File(_)));
+        self.0 = others;
+        let files: Vec<(String, Value)> = files;
+        let files = files.into_iter().filter_map(|(_, value)| match value {
+            Value::File(file) => Some(file),
+            _ => None,
+        });
+        files.collect()
     }
 
     fn of_json(bytes: &[u8]) -> Result<Self, Problem> {
@@ -81,7 +102,7 @@ impl Fields {
         let mut multipart = Multipart::from_request(request, &())
             .await
             .map_err(|rejection| refuse(rejection.status()))?;
-        let mut fields = HashMap::new();
+        let mut fields = Vec::new();
         while let Some(field) = multipart
             .next_field()
             .await
@@ -99,7 +120,7 @@ impl Fields {
                     Problem::bad_request("malformed_body", "A text field is not UTF-8.")
                 })?),
             };
-            fields.insert(name, value);
+            fields.push((name, value));
         }
         Ok(Self(fields))
     }
@@ -107,7 +128,7 @@ impl Fields {
     /// No stored text holds U+0000: Postgres cannot keep it.
     fn checked(self) -> Result<Self, Problem> {
         let bad = |value: &Value| matches!(value, Value::Text(text) if text.contains('\0'));
-        match self.0.values().any(bad) {
+        match self.0.iter().any(|(_, value)| bad(value)) {
             true => Err(Problem::bad_request(
                 "malformed_body",
                 "A text contains the character U+0000.",

@@ -7,12 +7,24 @@ use serde_json::Value;
 /// What each crate of the workspace may import of the others.
 fn allowed(package: &str) -> &'static [&'static str] {
     match package {
-        "natter-protocol" | "natter-pg" | "natter-service" | "natter-test-support" => &[],
+        "natter-protocol"
+        | "natter-media"
+        | "natter-pg"
+        | "natter-service"
+        | "natter-test-support" => &[],
         "natter-bus" => &["natter-protocol"],
         // Keys and ended sessions come over the bus; a refused caller is answered with the error
         // body that all services share, and the feeds run as tasks of the process.
         "natter-auth" => &["natter-protocol", "natter-bus", "natter-service"],
-        "natter-users" | "natter-friendships" | "natter-messages" => &[
+        "natter-users" | "natter-messages" => &[
+            "natter-protocol",
+            "natter-auth",
+            "natter-bus",
+            "natter-media",
+            "natter-pg",
+            "natter-service",
+        ],
+        "natter-friendships" => &[
             "natter-protocol",
             "natter-auth",
             "natter-bus",
@@ -24,11 +36,13 @@ fn allowed(package: &str) -> &'static [&'static str] {
             "natter-protocol",
             "natter-auth",
             "natter-bus",
+            "natter-media",
             "natter-service",
         ],
         "natter-standalone" => &[
             "natter-auth",
             "natter-bus",
+            "natter-media",
             "natter-service",
             "natter-users",
             "natter-friendships",

@@ -9,7 +9,7 @@ use natter_protocol::{
 };
 
 use super::{
-    Connection,
+    Connection, files,
     sends::{Answered, Question},
 };
 use crate::close::Close;
@@ -23,8 +23,18 @@ impl Connection {
         };
         match frame {
             ClientFrame::Friendship(frame) => {
+                let media = match files::store(&self.gateway.media, frame.media).await {
+                    Ok(media) => media,
+                    Err((code, detail)) => {
+                        let answers = Some("friendship".to_owned());
+                        return self
+                            .refuse_frame(code, detail, answers, frame.client_id)
+                            .await;
+                    }
+                };
                 let what = SendWhat::Message {
                     payload: frame.payload,
+                    media,
                     reply_to: frame.reply_to,
                 };
                 self.ask("friendship", frame.channel, frame.client_id, what);
@@ -131,6 +141,10 @@ impl Connection {
             channel,
             answers,
             client_id: client_id.clone(),
+            media: match &what {
+                SendWhat::Message { media, .. } => media.clone(),
+                SendWhat::Edit { .. } | SendWhat::Delete { .. } => Vec::new(),
+            },
         };
         let send = Send {
             sender: self.peer.user,
@@ -152,6 +166,7 @@ impl Connection {
             channel,
             answers,
             client_id: None,
+            media: Vec::new(),
         };
         let mark = Mark {
             user: self.peer.user,
@@ -168,20 +183,23 @@ impl Connection {
 
     pub(super) async fn on_answer(&mut self, answered: Answered) -> Result<(), Close> {
         match answered {
-            Answered::Send(question, reply) => match reply {
-                SendReply::Ack(stored) => {
-                    self.write(&ServerFrame::Ack {
-                        client_id: question.client_id,
-                        channel: question.channel,
-                        message: stored.message,
-                        seq: stored.seq,
-                        created_at: stored.created_at,
-                        duplicate: stored.duplicate,
-                    })
-                    .await
+            Answered::Send(question, reply) => {
+                files::settle(&self.gateway.media, &question.media, &reply).await;
+                match reply {
+                    SendReply::Ack(stored) => {
+                        self.write(&ServerFrame::Ack {
+                            client_id: question.client_id,
+                            channel: question.channel,
+                            message: stored.message,
+                            seq: stored.seq,
+                            created_at: stored.created_at,
+                            duplicate: stored.duplicate,
+                        })
+                        .await
+                    }
+                    SendReply::Refused(refusal) => self.refuse_question(question, refusal).await,
                 }
-                SendReply::Refused(refusal) => self.refuse_question(question, refusal).await,
-            },
+            }
             Answered::Mark(_, MarkReply::Done) => Ok(()),
             Answered::Mark(question, MarkReply::Refused(refusal)) => {
                 self.own_marks.remove(&question.channel);

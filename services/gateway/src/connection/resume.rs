@@ -141,7 +141,8 @@ impl Connection {
             for event in events.into_iter().filter(|event| event.seq <= up_to) {
                 after_seq = event.seq;
                 let delivery = log_delivery(event);
-                self.send(Message::Text(delivery.frame.clone())).await?;
+                let frame = delivery.frame.text(&self.base_url);
+                self.send(Message::Text(frame)).await?;
                 self.channels.insert(channel, after_seq);
                 self.confirm(&delivery);
             }

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use natter_bus::Bus;
 use natter_protocol::{
     FriendshipId,
-    call::{Mark, MarkReply, Refusal, Send, SendReply},
+    call::{Mark, MarkReply, Refusal, Send, SendMedia, SendReply},
     subject,
 };
 use tokio::time::Instant;
@@ -31,6 +31,8 @@ pub struct Question {
     /// The frame's type.
     pub answers: &'static str,
     pub client_id: Option<String>,
+    /// The files that go with it.
+    pub media: Vec<SendMedia>,
 }
 
 pub enum Answered {

@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Command, ordered::Ordered};
-use crate::peer::{Delivery, LogDelivery, MarkDelivery, Peer, TypingDelivery};
+use crate::peer::{Delivery, Frame, LogDelivery, MarkDelivery, Peer, TypingDelivery};
 
 /// How long an early event waits for its predecessor before that is fetched.
 const GAP_PATIENCE: Duration = Duration::from_millis(20);
@@ -476,7 +476,10 @@ pub fn log_delivery(event: LogEvent) -> LogDelivery {
         kind,
         message,
         sender,
-        frame: encode(&event.into()),
+        frame: match event.message.media.is_empty() {
+            true => Frame::Shared(encode(&event.into())),
+            false => Frame::WithFiles(Box::new(event)),
+        },
     }
 }
 

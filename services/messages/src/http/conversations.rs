@@ -46,7 +46,7 @@ pub async fn conversations(
         let Some(friendship) = friendship else {
             continue;
         };
-        results.push(conversation(&messages, caller.user, channel, friendship).await?);
+        results.push(conversation(&messages, caller.user, channel, friendship, &base).await?);
     }
     Ok(Json(page.of(count, results)))
 }
@@ -56,6 +56,7 @@ async fn conversation(
     user: UserId,
     channel: &Channel,
     friendship: Friendship<UserCard>,
+    base: &BaseUrl,
 ) -> Result<Conversation, Error> {
     let store = &messages.store;
     let own = store.marks(channel.id, user).await?;
@@ -70,7 +71,7 @@ async fn conversation(
     let seen_seq = own.seen_seq.unsigned_abs();
     Ok(Conversation {
         friendship,
-        last_message: items(messages, channel, last).await?.pop(),
+        last_message: items(messages, channel, last, base).await?.pop(),
         unread: store
             .messages_of_friend_after(channel, user, seen_seq)
             .await?,

@@ -6,7 +6,7 @@ use axum::{
 };
 use natter_auth::Caller;
 use natter_protocol::{FriendshipId, frame::ServerFrame};
-use natter_service::Params;
+use natter_service::{BaseUrl, Params};
 use serde::Serialize;
 
 use crate::{Messages, error::Error};
@@ -23,6 +23,7 @@ pub struct Events {
 pub async fn events(
     State(messages): State<Messages>,
     caller: Caller,
+    base: BaseUrl,
     Path(friendship): Path<String>,
     params: Params,
 ) -> Result<Json<Events>, Error> {
@@ -40,7 +41,10 @@ pub async fn events(
         .last()
         .map_or(channel.last_seq, |event| event.seq.max(channel.last_seq));
     Ok(Json(Events {
-        results: events.into_iter().map(ServerFrame::from).collect(),
+        results: events
+            .into_iter()
+            .map(|event| ServerFrame::of(event, &base.0))
+            .collect(),
         newest,
     }))
 }

@@ -9,7 +9,7 @@ use natter_protocol::{
     FriendshipId, UserId,
     call::{Mark, MarkReply},
 };
-use natter_service::{Page, Paged, Params};
+use natter_service::{BaseUrl, Page, Paged, Params};
 
 use super::item::{Item, items};
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
 pub async fn history(
     State(messages): State<Messages>,
     caller: Caller,
+    base: BaseUrl,
     Path(friendship): Path<String>,
     params: Params,
     page: Page,
@@ -45,7 +46,7 @@ pub async fn history(
     if filter.order == Order::NewestFirst {
         rows.reverse();
     }
-    let items = items(&messages, &channel, rows).await?;
+    let items = items(&messages, &channel, rows, &base).await?;
     Ok(Json(page.of(count, items)))
 }
 

@@ -4,6 +4,7 @@ use natter_protocol::{
     FriendshipId, MessageId, Timestamp, UserId,
     message::{Media, Message},
 };
+use natter_service::BaseUrl;
 use serde::Serialize;
 
 use crate::{
@@ -44,6 +45,7 @@ pub async fn items(
     messages: &Messages,
     channel: &Channel,
     rows: Vec<LogRow>,
+    base: &BaseUrl,
 ) -> Result<Vec<Item>, Error> {
     let [first, second] = channel.members;
     let marks = [
@@ -53,7 +55,7 @@ pub async fn items(
     Ok(rows
         .iter()
         .map(|row| {
-            let message = row.message(channel.id);
+            let message = row.message(channel.id).at(&base.0);
             let receiver = channel.friend_of(message.sender);
             let marks = marks
                 .iter()

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::{Json, extract::State};
 use natter_auth::Caller;
-use natter_service::{Page, Paged, Params};
+use natter_service::{BaseUrl, Page, Paged, Params};
 
 use super::item::{Item, items};
 use crate::{Messages, error::Error};
@@ -15,6 +15,7 @@ const MAX_QUERY_CHARS: usize = 200;
 pub async fn search(
     State(messages): State<Messages>,
     caller: Caller,
+    base: BaseUrl,
     params: Params,
     page: Page,
 ) -> Result<Json<Paged<Item>>, Error> {
@@ -35,7 +36,7 @@ pub async fn search(
             continue;
         };
         let rows = messages.store.messages(channel.id, seq, seq).await?;
-        results.extend(items(&messages, channel, rows).await?);
+        results.extend(items(&messages, channel, rows, &base).await?);
     }
     Ok(Json(page.of(count, results)))
 }

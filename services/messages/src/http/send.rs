@@ -5,56 +5,86 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use natter_auth::Caller;
 use natter_protocol::{
-    FriendshipId, MessageId,
-    call::{Refusal, Send, SendReply, SendWhat},
-    message::{check_client_id, check_payload},
+    FriendshipId, MessageId, UserId,
+    call::{Refusal, Send, SendMedia, SendReply, SendWhat},
+    frame::MediaItem,
+    message::{MAX_MEDIA, check_client_id, check_payload},
 };
-use natter_service::{Fields, Value};
+use natter_service::{BaseUrl, Fields, Value};
 
 use super::item::{Item, items};
-use crate::{Messages, error::Error};
+use crate::{Messages, error::Error, files};
 
 pub async fn send(
     State(messages): State<Messages>,
     caller: Caller,
+    base: BaseUrl,
     Path(friendship): Path<String>,
-    fields: Fields,
+    mut fields: Fields,
 ) -> Result<(StatusCode, Json<Item>), Error> {
     let id: FriendshipId = friendship.parse().map_err(|_| Error::FriendshipNotFound)?;
+    // Before anything is stored for somebody who may not send here.
+    messages.channels.of_member(id, caller.user).await?;
+    let invalid = |error: &dyn std::fmt::Display| Error::Invalid(error.to_string());
+    let uploads = fields.take_files();
+    let named = named_media(&fields)?;
+    let count = uploads.len() + named.len();
+    if count > MAX_MEDIA {
+        return Err(Error::Invalid(format!(
+            "A message has at most {MAX_MEDIA} files."
+        )));
+    }
+    let client_id = text(&fields, "client_id")?.map(str::to_owned);
+    check_client_id(client_id.as_deref()).map_err(|error| invalid(&error))?;
+    let payload = text(&fields, "payload")?.unwrap_or_default().to_owned();
+    check_payload(&payload, count > 0).map_err(|error| invalid(&error))?;
+    let reply_to = reply_to(&fields)?;
+    let mut media = stored_media(&messages, caller.user, named).await?;
+    for upload in uploads {
+        let file =
+            files::store(&messages.media, caller.user, &upload.filename, upload.bytes).await?;
+        media.push(files::as_sent(file));
+    }
     let send = Send {
         sender: caller.user,
-        client_id: text(&fields, "client_id")?.map(str::to_owned),
+        client_id,
         // It is known to no gateway: the friendship service has the last word.
         doubted: true,
         what: SendWhat::Message {
-            payload: text(&fields, "payload")?.unwrap_or_default().to_owned(),
-            reply_to: reply_to(&fields)?,
+            payload,
+            media: media.clone(),
+            reply_to,
         },
     };
-    check_client_id(send.client_id.as_deref())
-        .map_err(|error| Error::Invalid(error.to_string()))?;
-    if let SendWhat::Message { payload, .. } = &send.what {
-        check_payload(payload, false).map_err(|error| Error::Invalid(error.to_string()))?;
-    }
-    let stored = match messages.committer.store(id, send).await {
+    let reply = messages.committer.store(id, send).await;
+    let stored = match reply {
         SendReply::Ack(stored) => stored,
-        // Strangers are told no more than that there is nothing for them.
-        SendReply::Refused(Refusal::NotAMember) => return Err(Error::FriendshipNotFound),
-        SendReply::Refused(refusal) => return Err(Error::Refused(refusal)),
+        SendReply::Refused(refusal) => {
+            // Of an unavailable one it is not known: it may be stored all the same.
+            if refusal != Refusal::Unavailable {
+                files::discard(&messages.media, &media).await;
+            }
+            return Err(match refusal {
+                // Strangers are told no more than that there is nothing for them.
+                Refusal::NotAMember => Error::FriendshipNotFound,
+                refusal => Error::Refused(refusal),
+            });
+        }
     };
+    if stored.duplicate {
+        files::discard(&messages.media, &media).await;
+    }
     let channel = messages.channels.of_member(id, caller.user).await?;
     let rows = messages.store.messages(id, stored.seq, stored.seq).await?;
-    let item = items(&messages, &channel, rows)
-        .await?
-        .pop()
-        .ok_or(Error::Busy)?;
+    let item = items(&messages, &channel, rows, &base).await?.pop();
     let status = match stored.duplicate {
         true => StatusCode::OK,
         false => StatusCode::CREATED,
     };
-    Ok((status, Json(item)))
+    Ok((status, Json(item.ok_or(Error::Busy)?)))
 }
 
 fn text<'a>(fields: &'a Fields, name: &str) -> Result<Option<&'a str>, Error> {
@@ -69,4 +99,35 @@ fn reply_to(fields: &Fields) -> Result<Option<MessageId>, Error> {
     let id = text(fields, "reply_to")?.map(str::parse);
     id.transpose()
         .map_err(|_| Error::Invalid("reply_to must be a message's id.".to_owned()))
+}
+
+/// `media` as in the frame.
+fn named_media(fields: &Fields) -> Result<Vec<MediaItem>, Error> {
+    match fields.get("media") {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Json(items)) => serde_json::from_value(items.clone())
+            .map_err(|error| Error::Invalid(format!("media is not as documented: {error}."))),
+        Some(_) => Err(Error::Invalid("media must be a list.".to_owned())),
+    }
+}
+
+async fn stored_media(
+    messages: &Messages,
+    owner: UserId,
+    items: Vec<MediaItem>,
+) -> Result<Vec<SendMedia>, Error> {
+    let mut media = Vec::with_capacity(items.len());
+    for item in items {
+        media.push(match item {
+            MediaItem::Uploaded(id) => SendMedia { id, new: None },
+            MediaItem::File { filename, base64 } => {
+                let bytes = BASE64_STANDARD.decode(base64).map_err(|_| {
+                    Error::Invalid("The content of a file is not base64.".to_owned())
+                })?;
+                let file = files::store(&messages.media, owner, &filename, bytes.into()).await?;
+                files::as_sent(file)
+            }
+        });
+    }
+    Ok(media)
 }

@@ -1,5 +1,7 @@
 use uuid::Uuid;
 
+use natter_protocol::call::{NewMedia, SendMedia};
+
 use super::*;
 
 struct Conversation {
@@ -67,6 +69,7 @@ impl Conversation {
 fn text(payload: &str) -> SendWhat {
     SendWhat::Message {
         payload: payload.to_owned(),
+        media: Vec::new(),
         reply_to: None,
     }
 }
@@ -169,17 +172,26 @@ fn a_channel_that_is_closed_or_not_known_is_asked_for_once() {
         what: text("one"),
     };
     let unknown = FriendshipId(Uuid::new_v4());
-    assert_eq!(chat.plan.decide(unknown, &send, false), Outcome::Ask);
+    assert!(matches!(
+        chat.plan.decide(unknown, &send, false),
+        Outcome::Ask
+    ));
     let still_unknown = chat.plan.decide(unknown, &send, true);
     assert_eq!(refused(still_unknown), Refusal::NotAMember);
     chat.channel().is_open = false;
-    assert_eq!(chat.plan.decide(chat.id, &send, false), Outcome::Ask);
+    assert!(matches!(
+        chat.plan.decide(chat.id, &send, false),
+        Outcome::Ask
+    ));
     let doubted = Send {
         doubted: true,
         ..send.clone()
     };
     chat.channel().is_open = true;
-    assert_eq!(chat.plan.decide(chat.id, &doubted, false), Outcome::Ask);
+    assert!(matches!(
+        chat.plan.decide(chat.id, &doubted, false),
+        Outcome::Ask
+    ));
     assert_eq!(stored(chat.plan.decide(chat.id, &doubted, true)).seq, 1);
     chat.channel().is_open = false;
     let closed = chat.plan.decide(chat.id, &send, true);
@@ -193,4 +205,57 @@ fn time_never_goes_back_within_a_channel() {
     let future: Timestamp = "2100-01-01T00:00:00Z".parse().expect("a time");
     chat.channel().last_at = future;
     assert_eq!(stored(chat.say(alice, None, text("one"))).at, future);
+}
+
+#[test]
+fn a_file_is_its_owners_to_send_once() {
+    let mut chat = conversation();
+    let (alice, bob) = (chat.alice, chat.bob);
+    let id = MediaId(Uuid::new_v4());
+    let media = Media {
+        id,
+        filename: "a.txt".to_owned(),
+        content_type: "text/plain".to_owned(),
+        size: 1,
+        file: None,
+    };
+    let known = KnownMedia {
+        owner: alice,
+        is_sent: false,
+        sha256: "00".to_owned(),
+        media: media.clone(),
+    };
+    chat.plan.facts.media.insert(id, known);
+    let with_file = || SendWhat::Message {
+        payload: String::new(),
+        media: vec![SendMedia { id, new: None }],
+        reply_to: None,
+    };
+    assert_eq!(
+        refused(chat.say(bob, None, with_file())),
+        Refusal::MediaNotFound
+    );
+    let entry = stored(chat.say(alice, Some("a"), with_file()));
+    assert_eq!(entry.message.media, [media]);
+    assert_eq!(
+        refused(chat.say(alice, None, with_file())),
+        Refusal::MediaNotFound
+    );
+    // The same content under another id is a repeat all the same.
+    let new = NewMedia {
+        filename: "a.txt".to_owned(),
+        content_type: "text/plain".to_owned(),
+        size: 1,
+        sha256: "00".to_owned(),
+    };
+    let again = SendWhat::Message {
+        payload: String::new(),
+        media: vec![SendMedia {
+            id: MediaId(Uuid::new_v4()),
+            new: Some(new),
+        }],
+        reply_to: None,
+    };
+    let again = chat.say(alice, Some("a"), again);
+    assert!(matches!(again, Outcome::Answer(SendReply::Ack(ack)) if ack.duplicate));
 }

@@ -4,20 +4,21 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use natter_protocol::{
-    FriendshipId, MessageId, UserId,
+    FriendshipId, MediaId, MessageId, UserId,
     call::{Send, SendWhat, Stored},
     message::Kind,
 };
-use sqlx::{Postgres, Transaction};
+use sqlx::{Postgres, Transaction, types::Json};
 use uuid::Uuid;
 
 use super::{
     ChannelRow, as_i64, by_id,
     log::{LOG_ROW, LogRow, kind_code},
+    media::MediaRow,
 };
 use crate::{
     channel::Channel,
-    plan::{ClientKey, Entry, Facts, Known, Target},
+    plan::{ClientKey, Entry, Facts, Known, KnownMedia, Target},
 };
 
 /// Locks the channels that a batch touches, in the order of their ids (so that two batches cannot
@@ -43,6 +44,7 @@ pub async fn lock_and_read(
         // Statements of their own, after the locks: they see what earlier holders committed.
         known: known(tx, sends).await?,
         targets: targets(tx, sends).await?,
+        media: uploaded(tx, sends).await?,
     })
 }
 
@@ -161,10 +163,11 @@ pub async fn insert(
     let (outbox_id,): (i64,) = sqlx::query_as(
         "WITH entries AS (
              INSERT INTO log (friendship_id, seq, id, kind, position, from_position, at, sender,
-                              client_id, digest, content, reply_to, target_seq, edit_seq)
+                              client_id, digest, content, reply_to, media, target_seq,
+                              edit_seq)
              SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::smallint[],
                  $5::bigint[], $6::bigint[], $7::timestamptz[], $8::uuid[], $9::text[],
-                 $10::bigint[], $11::text[], $12::uuid[], $13::bigint[], $14::bigint[])
+                 $10::bigint[], $11::text[], $12::uuid[], $21::jsonb[], $13::bigint[], $14::bigint[])
          ), heads AS (
              UPDATE channels SET last_seq = head.last_seq, messages = head.messages,
                                  from_messages = head.from_messages, last_at = head.last_at
@@ -224,12 +227,81 @@ pub async fn insert(
             .map(|head| head.last_at.utc())
             .collect::<Vec<_>>(),
     )
+    .bind(column_of(entries, |entry| match entry.files.is_empty() {
+        true => None,
+        false => Some(Json(&entry.message.media)),
+    }))
     .fetch_one(&mut **tx)
     .await?;
     for entry in entries {
         change_target(tx, entry).await?;
+        attach(tx, entry).await?;
     }
     Ok(outbox_id)
+}
+
+/// The files that were uploaded before and are sent now; locked, so that none is sent twice.
+async fn uploaded(
+    tx: &mut Transaction<'_, Postgres>,
+    sends: &[(FriendshipId, &Send)],
+) -> sqlx::Result<HashMap<MediaId, KnownMedia>> {
+    let mut ids: Vec<Uuid> = Vec::new();
+    for (_, send) in sends {
+        if let SendWhat::Message { media, .. } = &send.what {
+            let before = media.iter().filter(|item| item.new.is_none());
+            ids.extend(before.map(|item| item.id.0));
+        }
+    }
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<MediaRow> = sqlx::query_as(
+        "SELECT id, owner, filename, content_type, size, sha256, friendship_id FROM media
+         WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+    )
+    .bind(&ids)
+    .fetch_all(&mut **tx)
+    .await?;
+    let known = rows.into_iter().map(|row| (MediaId(row.id), row.known()));
+    Ok(known.collect())
+}
+
+/// Makes the files the message's.
+async fn attach(tx: &mut Transaction<'_, Postgres>, entry: &Entry) -> sqlx::Result<()> {
+    for file in &entry.files {
+        sqlx::query(
+            "INSERT INTO media (id, owner, filename, content_type, size, sha256, friendship_id,
+                                seq, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL)
+             ON CONFLICT (id) DO UPDATE SET friendship_id = excluded.friendship_id,
+                                            seq = excluded.seq, expires_at = NULL",
+        )
+        .bind(file.media.id.0)
+        .bind(file.owner.0)
+        .bind(&file.media.filename)
+        .bind(&file.media.content_type)
+        .bind(as_i64(file.media.size))
+        .bind(&file.sha256)
+        .bind(entry.message.friendship.0)
+        .bind(as_i64(entry.seq))
+        .execute(&mut **tx)
+        .await?;
+    }
+    if entry.kind == Kind::Deleted {
+        let expire =
+            "UPDATE media SET expires_at = now() WHERE id = ANY(SELECT (item ->> 'id')::uuid
+             FROM log, jsonb_array_elements(log.media) AS item
+             WHERE log.friendship_id = $1 AND log.seq = $2)";
+        let clear = "UPDATE log SET media = NULL WHERE friendship_id = $1 AND seq = $2";
+        for statement in [expire, clear] {
+            sqlx::query(statement)
+                .bind(entry.message.friendship.0)
+                .bind(entry.target_seq.map(as_i64))
+                .execute(&mut **tx)
+                .await?;
+        }
+    }
+    Ok(())
 }
 
 /// Points an edited message to its edit; takes the content of a deleted one and of its edits away.

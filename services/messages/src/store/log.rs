@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 use natter_protocol::{
     FriendshipId, MessageId, Timestamp, UserId,
     event::{LogEvent, LogTag, VERSION},
-    message::{Kind, Message},
+    message::{Kind, Media, Message},
 };
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{Store, as_i64};
@@ -27,6 +28,7 @@ pub struct LogRow {
     sender: Uuid,
     client_id: Option<String>,
     reply_to: Option<Uuid>,
+    media: Option<Json<Vec<Media>>>,
     deleted: bool,
     edited_content: Option<String>,
     edited_at: Option<DateTime<Utc>>,
@@ -38,7 +40,7 @@ pub(super) const LOG_ROW: &str = "
     SELECT entry.seq, entry.id, entry.kind, entry.at, entry.content,
            message.id AS message_id, message.seq AS message_seq, message.at AS message_at,
            message.edit_seq AS message_edit_seq, message.sender, message.client_id,
-           message.reply_to, message.deleted,
+           message.reply_to, message.media, message.deleted,
            edit.content AS edited_content, edit.at AS edited_at
     FROM log entry
     JOIN log message ON message.friendship_id = entry.friendship_id
@@ -70,7 +72,11 @@ impl LogRow {
                 Some(edited) => edited.clone(),
                 None => self.content.clone(),
             },
-            media: Vec::new(),
+            media: self
+                .media
+                .as_ref()
+                .map(|media| media.0.clone())
+                .unwrap_or_default(),
             created_at: self.message_at.into(),
             client_id: self.client_id.clone(),
             reply_to: self.reply_to.map(MessageId),

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use serde_json::error::Category;
 
 use crate::{
-    FriendshipId, MessageId,
+    FriendshipId, MediaId, MessageId,
     frame::ErrorCode,
-    message::{MAX_CLIENT_ID_CHARS, TextError, check_client_id, check_payload},
+    message::{
+        MAX_CLIENT_ID_CHARS, MAX_MEDIA, TextError, check_client_id, check_filename, check_payload,
+    },
 };
 
 /// A frame that is well formed. Whether it is allowed is for others to say.
@@ -32,12 +34,40 @@ pub enum ClientFrame {
 pub struct SendFrame {
     pub channel: FriendshipId,
     pub payload: String,
-    #[serde(default)]
-    pub media: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "null_as_none")]
+    pub media: Vec<MediaItem>,
     #[serde(default)]
     pub client_id: Option<String>,
     #[serde(default)]
     pub reply_to: Option<MessageId>,
+}
+
+/// A file in a frame: an object with one key.
+#[derive(Debug, PartialEq)]
+pub enum MediaItem {
+    /// `{"id": "<media id>"}`: one that was uploaded before.
+    Uploaded(MediaId),
+    /// `{"<filename>": "<base64>"}`
+    File { filename: String, base64: String },
+}
+
+impl<'de> Deserialize<'de> for MediaItem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let item = HashMap::<String, String>::deserialize(deserializer)?;
+        let mut entries = item.into_iter();
+        match (entries.next(), entries.next()) {
+            (Some((key, id)), None) if key == "id" => match id.parse() {
+                Ok(id) => Ok(Self::Uploaded(id)),
+                Err(_) => Err(de::Error::custom("id is not the id of a file")),
+            },
+            (Some((filename, base64)), None) => Ok(Self::File { filename, base64 }),
+            _ => Err(de::Error::custom("an item of media has exactly one key")),
+        }
+    }
+}
+
+fn null_as_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MediaItem>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// `friendship_edit`
@@ -159,13 +189,16 @@ impl ClientFrame {
 impl SendFrame {
     fn checked(self) -> Result<Self, (ErrorCode, String)> {
         check_client_id(self.client_id.as_deref())?;
-        if self.media.as_ref().is_some_and(|media| !media.is_null()) {
-            return Err((
-                ErrorCode::Unsupported,
-                "Media in frames is not supported by this server yet.".into(),
-            ));
+        if self.media.len() > MAX_MEDIA {
+            let detail = format!("media has at most {MAX_MEDIA} items.");
+            return Err((ErrorCode::InvalidFrame, detail));
         }
-        check_payload(&self.payload, false)?;
+        for item in &self.media {
+            if let MediaItem::File { filename, .. } = item {
+                check_filename(filename)?;
+            }
+        }
+        check_payload(&self.payload, !self.media.is_empty())?;
         Ok(self)
     }
 }
@@ -268,6 +301,32 @@ mod tests {
             (&with("client_id", json!("é".repeat(64))), Ok(())),
             (&with("client_id", json!(null)), Ok(())),
             (&with("media", json!(null)), Ok(())),
+            (&with("media", json!([])), Ok(())),
+            (
+                &with("media", json!([{"a.txt": "eA=="}, {"id": ID}])),
+                Ok(()),
+            ),
+            (
+                &with("media", json!([{"id": "x"}])),
+                Err(ErrorCode::InvalidFrame),
+            ),
+            (&with("media", json!([{}])), Err(ErrorCode::InvalidFrame)),
+            (
+                &with("media", json!([{"a": "", "b": ""}])),
+                Err(ErrorCode::InvalidFrame),
+            ),
+            (
+                &with("media", json!([{"a": 1}])),
+                Err(ErrorCode::InvalidFrame),
+            ),
+            (
+                &with("media", json!([{"": "eA=="}])),
+                Err(ErrorCode::InvalidFrame),
+            ),
+            (
+                &with("media", json!(vec![json!({"a": ""}); 11])),
+                Err(ErrorCode::InvalidFrame),
+            ),
             (&with("reply_to", json!("x")), Err(ErrorCode::InvalidFrame)),
         ] {
             assert_eq!(code(text), expected, "{text:.80}");

@@ -103,6 +103,14 @@ impl From<LogEvent> for ServerFrame {
     }
 }
 
+impl ServerFrame {
+    /// A log entry's frame as clients get it: files below `base_url`.
+    pub fn of(mut event: LogEvent, base_url: &str) -> Self {
+        event.message = event.message.at(base_url);
+        event.into()
+    }
+}
+
 /// `chat_friendship_notification`: how far `user` has received and seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Marks {
@@ -148,6 +156,7 @@ impl From<Refusal> for ErrorCode {
             Refusal::NotAMember => Self::NotAMember,
             Refusal::ChannelClosed => Self::ChannelClosed,
             Refusal::MessageNotFound => Self::MessageNotFound,
+            Refusal::MediaNotFound => Self::InvalidFrame,
             Refusal::NotYours => Self::NotYours,
             Refusal::ClientIdReused => Self::ClientIdReused,
             Refusal::Unavailable => Self::Unavailable,

@@ -3,6 +3,7 @@ mod frames;
 mod friendships;
 mod history;
 mod launcher;
+mod media;
 mod messages;
 mod order;
 mod sessions;

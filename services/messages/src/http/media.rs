@@ -1,0 +1,163 @@
+//! `POST /api/messages/media/` and `GET /api/messages/media/<id>/`
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use http_range_header::parse_range_header;
+use natter_auth::Caller;
+use natter_media::{MESSAGES, Place};
+use natter_protocol::{MediaId, message::Media};
+use natter_service::{BaseUrl, Fields, Problem, Value};
+
+use crate::{Messages, error::Error, files};
+
+pub async fn upload(
+    State(messages): State<Messages>,
+    caller: Caller,
+    base: BaseUrl,
+    mut fields: Fields,
+) -> Result<(StatusCode, Json<Media>), Error> {
+    let Some(Value::File(file)) = fields.take("file") else {
+        return Err(Error::Invalid(
+            "A file is required, in the field file.".to_owned(),
+        ));
+    };
+    let known = files::store(&messages.media, caller.user, &file.filename, file.bytes).await?;
+    messages.store.add_upload(&known).await?;
+    let mut media = known.media;
+    media.file = Some(format!("{}{}", base.0, media.path()));
+    Ok((StatusCode::CREATED, Json(media)))
+}
+
+pub async fn download(
+    State(messages): State<Messages>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let id: MediaId = id.parse().map_err(|_| Error::MediaNotFound)?;
+    let row = messages
+        .store
+        .media(id)
+        .await?
+        .ok_or(Error::MediaNotFound)?;
+    let channel = row.channel();
+    let known = row.known();
+    if known.owner != caller.user {
+        // Once it was sent, the channel's members; to anyone else there is nothing.
+        let channel = channel.ok_or(Error::MediaNotFound)?;
+        let member = messages.channels.of_member(channel, caller.user).await;
+        member.map_err(|error| match error {
+            Error::FriendshipNotFound => Error::MediaNotFound,
+            error => error,
+        })?;
+    }
+    let media = known.media;
+    let part = match range(&headers, media.size) {
+        Ok(part) => part,
+        Err(()) => return Ok(unsatisfiable(media.size)),
+    };
+    let (first, last) = part.unwrap_or((0, media.size.saturating_sub(1)));
+    let bytes = if media.size == 0 {
+        0..0
+    } else {
+        first..last + 1
+    };
+    let length = bytes.end - bytes.start;
+    let stream = messages
+        .media
+        .read(Place(MESSAGES, &id.to_string()), bytes)
+        .await?;
+    let stream = stream.ok_or(Error::MediaNotFound)?;
+    let mut response = Response::new(Body::from_stream(stream));
+    if part.is_some() {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let range = format!("bytes {first}-{last}/{}", media.size);
+        set(&mut response, header::CONTENT_RANGE, &range);
+    }
+    set(&mut response, header::CONTENT_LENGTH, &length.to_string());
+    set(&mut response, header::CONTENT_TYPE, &media.content_type);
+    set(&mut response, header::ACCEPT_RANGES, "bytes");
+    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(
+        &mut response,
+        header::CACHE_CONTROL,
+        "private, max-age=31536000, immutable",
+    );
+    set(
+        &mut response,
+        header::CONTENT_DISPOSITION,
+        &disposition(&media),
+    );
+    Ok(response)
+}
+
+/// The one range that is asked for, as its first and last byte; none for the whole file.
+fn range(headers: &HeaderMap, size: u64) -> Result<Option<(u64, u64)>, ()> {
+    let Some(value) = headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return Ok(None);
+    };
+    // What is no range of bytes is ignored, as HTTP has it; so are several.
+    let Ok(parsed) = parse_range_header(value) else {
+        return Ok(None);
+    };
+    match parsed.validate(size).map_err(drop)?.as_slice() {
+        [one] => Ok(Some((*one.start(), *one.end()))),
+        _ => Ok(None),
+    }
+}
+
+fn unsatisfiable(size: u64) -> Response {
+    let problem = Problem::new(
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        "range_not_satisfiable",
+        "The file has no such range.",
+    );
+    let mut response = problem.into_response();
+    set(
+        &mut response,
+        header::CONTENT_RANGE,
+        &format!("bytes */{size}"),
+    );
+    response
+}
+
+/// Shown in the page are raster images, audio and video alone: nothing that could run.
+fn disposition(media: &Media) -> String {
+    let kind = media.content_type.as_str();
+    let is_raster = [
+        "image/png",
+        "image/jpeg",
+        "image/gif",
+        "image/webp",
+        "image/avif",
+        "image/bmp",
+    ]
+    .contains(&kind);
+    let shown = is_raster || kind.starts_with("audio/") || kind.starts_with("video/");
+    let how = if shown { "inline" } else { "attachment" };
+    let encoded: String = media
+        .filename
+        .bytes()
+        .map(
+            |byte| match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                true => char::from(byte).to_string(),
+                false => format!("%{byte:02X}"),
+            },
+        )
+        .collect();
+    format!("{how}; filename*=UTF-8''{encoded}")
+}
+
+fn set(response: &mut Response, name: header::HeaderName, value: &str) {
+    if let Ok(value) = value.parse() {
+        response.headers_mut().insert(name, value);
+    }
+}

@@ -1,0 +1,88 @@
+//! Which files there are, and whose.
+
+use natter_protocol::{FriendshipId, MediaId, UserId, message::Media};
+use uuid::Uuid;
+
+use super::{Store, as_i64};
+use crate::plan::KnownMedia;
+
+#[derive(Debug, sqlx::FromRow)]
+pub struct MediaRow {
+    pub id: Uuid,
+    owner: Uuid,
+    filename: String,
+    content_type: String,
+    size: i64,
+    sha256: String,
+    friendship_id: Option<Uuid>,
+}
+
+impl MediaRow {
+    pub fn channel(&self) -> Option<FriendshipId> {
+        self.friendship_id.map(FriendshipId)
+    }
+
+    pub fn known(self) -> KnownMedia {
+        KnownMedia {
+            owner: UserId(self.owner),
+            is_sent: self.friendship_id.is_some(),
+            sha256: self.sha256,
+            media: Media {
+                id: MediaId(self.id),
+                filename: self.filename,
+                content_type: self.content_type,
+                size: self.size.unsigned_abs(),
+                file: None,
+            },
+        }
+    }
+}
+
+impl Store {
+    /// An upload that is in the media store. It is swept after a day, unless it is sent.
+    pub async fn add_upload(&self, upload: &KnownMedia) -> sqlx::Result<()> {
+        sqlx::query(
+            "INSERT INTO media (id, owner, filename, content_type, size, sha256)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(upload.media.id.0)
+        .bind(upload.owner.0)
+        .bind(&upload.media.filename)
+        .bind(&upload.media.content_type)
+        .bind(as_i64(upload.media.size))
+        .bind(&upload.sha256)
+        .execute(&self.0)
+        .await?;
+        Ok(())
+    }
+
+    /// A file that was not taken away.
+    pub async fn media(&self, id: MediaId) -> sqlx::Result<Option<MediaRow>> {
+        sqlx::query_as(
+            "SELECT id, owner, filename, content_type, size, sha256, friendship_id FROM media
+             WHERE id = $1 AND (expires_at IS NULL OR expires_at > now())",
+        )
+        .bind(id.0)
+        .fetch_optional(&self.0)
+        .await
+    }
+
+    /// Files that nothing needs any more.
+    pub async fn expired_media(&self, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+        sqlx::query_scalar(
+            "SELECT id FROM media WHERE expires_at < now() ORDER BY expires_at LIMIT $1",
+        )
+        .bind(limit)
+        .fetch_all(&self.0)
+        .await
+    }
+
+    /// Forgets a file, if nothing needs it still.
+    pub async fn forget_media(&self, id: Uuid) -> sqlx::Result<()> {
+        sqlx::query("DELETE FROM media WHERE id = $1 AND expires_at < now()")
+            .bind(id)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Files: in frames, over HTTP, and who may have them.
+
+use natter_e2e::{Topology, World};
+use natter_test_support::{Friends, Person, befriend};
+use reqwest::{
+    StatusCode,
+    multipart::{Form, Part},
+};
+use serde_json::{Value, json};
+
+async fn friends(world: &World) -> Friends {
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let bob = Person::sign_up(&world.users(), "bob").await;
+    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    Friends {
+        alice,
+        bob,
+        channel,
+    }
+}
+
+async fn upload(person: &Person, url: &str, field: &str, name: &str, bytes: &[u8]) -> (u16, Value) {
+    let file = Part::bytes(bytes.to_vec()).file_name(name.to_owned());
+    let form = Form::new()
+        .part(field.to_owned(), file)
+        .text("payload", "with a file");
+    let request = person
+        .http
+        .post(url)
+        .bearer_auth(&person.access)
+        .multipart(form);
+    let answer = request.send().await.expect("an answer");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+async fn download(person: &Person, url: &str, range: Option<&str>) -> reqwest::Response {
+    let mut request = person.http.get(url).bearer_auth(&person.access);
+    if let Some(range) = range {
+        request = request.header("range", range);
+    }
+    request.send().await.expect("an answer")
+}
+
+#[tokio::test]
+async fn a_file_in_a_frame_reaches_the_other_side() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = friends(&world).await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    let frame = json!({
+        "type": "friendship", "channel": channel, "payload": "", "client_id": "a-1",
+        "media": [{"note.txt": "aGVsbG8="}],
+    });
+    alice_socket.send(frame.clone()).await;
+    let ack = alice_socket.answer("a-1").await;
+    assert_eq!(ack["type"], "ack", "{ack}");
+    let came = bob_socket.frame("friendship_message").await;
+    let media = &came["message"]["media"][0];
+    assert_eq!(media["filename"], "note.txt");
+    assert_eq!(
+        (&media["content_type"], &media["size"]),
+        (&json!("text/plain"), &json!(5))
+    );
+    let url = media["file"].as_str().expect("a URL");
+    assert!(url.starts_with(&world.gateway_2()), "{url}");
+    // Behind the ingress it is one host; here the messages service has its own.
+    let url = url.replace(&world.gateway_2(), &world.messages());
+    let file = download(&bob, &url, None).await;
+    assert_eq!(
+        file.headers()["content-disposition"],
+        "attachment; filename*=UTF-8''note.txt"
+    );
+    assert_eq!(file.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(file.text().await.expect("a body"), "hello");
+
+    // A repeat is the same message, whatever ids its files would have had.
+    alice_socket.send(frame).await;
+    let again = alice_socket.answer("a-1").await;
+    assert_eq!(
+        (&again["message"], &again["duplicate"]),
+        (&ack["message"], &json!(true))
+    );
+    for (media, code) in [
+        (json!([{"note.txt": "?"}]), "invalid_frame"),
+        (json!([{"id": media["id"]}]), "invalid_frame"),
+        (json!("x"), "invalid_frame"),
+    ] {
+        let frame = json!({
+            "type": "friendship", "channel": channel, "payload": "x", "client_id": "a-2",
+            "media": media,
+        });
+        alice_socket.send(frame).await;
+        assert_eq!(alice_socket.answer("a-2").await["code"], code, "{media}");
+    }
+
+    // In history, in the log, and gone with its message.
+    let history = bob.history(&world.messages(), &channel).await;
+    assert_eq!(history[0]["message"]["media"][0]["id"], media["id"]);
+    alice_socket
+        .send(json!({
+            "type": "friendship_delete", "channel": channel, "message": ack["message"],
+            "client_id": "a-3",
+        }))
+        .await;
+    assert_eq!(alice_socket.answer("a-3").await["type"], "ack");
+    let deleted = bob_socket.frame("friendship_message_deleted").await;
+    assert_eq!(deleted["message"]["media"], json!([]));
+    assert_eq!(
+        bob.history(&world.messages(), &channel).await[0]["message"]["media"],
+        json!([])
+    );
+    assert_eq!(
+        download(&bob, &url, None).await.status(),
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn an_upload_is_its_owners_until_it_is_sent() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = friends(&world).await;
+    let eve = Person::sign_up(&world.users(), "eve").await;
+    let media = format!("{}/api/messages/media/", world.messages());
+    let (status, file) = upload(&alice, &media, "file", "päper.png", b"0123456789").await;
+    assert_eq!(status, 201, "{file}");
+    assert_eq!(
+        (&file["filename"], &file["size"]),
+        (&json!("päper.png"), &json!(10))
+    );
+    let url = file["file"].as_str().expect("a URL");
+    assert_eq!(download(&alice, url, None).await.status(), StatusCode::OK);
+    assert_eq!(
+        download(&bob, url, None).await.status(),
+        StatusCode::NOT_FOUND
+    );
+    let (status, missing) = upload(&alice, &media, "other", "a.txt", b"x").await;
+    assert_eq!((status, &missing["code"]), (400, &json!("invalid")));
+
+    let messages = format!(
+        "{}/api/messages/status/friendship/{channel}/messages/",
+        world.messages()
+    );
+    let body = json!({"media": [{"id": file["id"]}], "client_id": "a-1"});
+    let (status, refused) = bob.post(&messages, body.clone()).await;
+    assert_eq!(
+        (status.as_u16(), &refused["code"]),
+        (400, &json!("media_not_found"))
+    );
+    let (status, item) = alice.post(&messages, body).await;
+    assert_eq!(status.as_u16(), 201, "{item}");
+    assert_eq!(item["message"]["media"][0]["file"], file["file"]);
+    assert_eq!(
+        download(&eve, url, None).await.status(),
+        StatusCode::NOT_FOUND
+    );
+
+    let whole = download(&bob, url, None).await;
+    assert_eq!(whole.headers()["content-type"], "image/png");
+    let disposition = whole.headers()["content-disposition"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    assert_eq!(disposition, "inline; filename*=UTF-8''p%C3%A4per.png");
+    for (range, status, content_range, body) in [
+        ("bytes=2-4", 206, "bytes 2-4/10", "234"),
+        ("bytes=-3", 206, "bytes 7-9/10", "789"),
+        ("bytes=8-", 206, "bytes 8-9/10", "89"),
+    ] {
+        let part = download(&bob, url, Some(range)).await;
+        assert_eq!(part.status().as_u16(), status, "{range}");
+        assert_eq!(part.headers()["content-range"], content_range);
+        assert_eq!(part.text().await.expect("a body"), body);
+    }
+    assert_eq!(
+        download(&bob, url, Some("bytes=99-"))
+            .await
+            .status()
+            .as_u16(),
+        416
+    );
+    assert_eq!(
+        download(&bob, url, Some("lines=1-2"))
+            .await
+            .status()
+            .as_u16(),
+        200
+    );
+
+    // Files go with a message over HTTP too.
+    let (status, item) = upload(&alice, &messages, "files", "b.txt", b"two").await;
+    assert_eq!(status, 201, "{item}");
+    assert_eq!(item["message"]["content"], "with a file");
+    assert_eq!(item["message"]["media"][0]["filename"], "b.txt");
+}
