@@ -12,6 +12,19 @@ from .say import Refused
 START_SECONDS = 30
 STOP_SECONDS = 15
 USER = "natter"
+SUBSCRIBER = "subscriber"
+FEEDS = ("USERS", "FRIENDSHIPS", "CHAT")
+# What other services may: listen, and read the feeds with consumers of their own.
+READ_ONLY = {
+    "subscribe": ["events.>", "chat.friendship.>", "_INBOX.>"],
+    "publish": [
+        *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"),
+        *(f"$JS.API.STREAM.INFO.{feed}" for feed in FEEDS),
+        *(f"$JS.API.CONSUMER.{what}.{feed}" for feed in FEEDS for what in ("NAMES", "LIST")),
+        *(f"$JS.API.CONSUMER.{what}.{feed}.>" for feed in FEEDS for what in ("CREATE", "DURABLE.CREATE", "INFO", "MSG.NEXT")),
+        *(f"$JS.ACK.{feed}.>" for feed in FEEDS),
+    ],
+}
 
 
 class Nats:
@@ -24,6 +37,7 @@ class Nats:
     def start(self):
         self.folder.mkdir(exist_ok=True)
         self.password = secrets.token_hex(24)
+        self.subscriber_password = secrets.token_hex(24)
         for _ in range(3):
             self.port = free_port()
             if self._serve():
@@ -43,7 +57,12 @@ class Nats:
             "listen": f"127.0.0.1:{self.port}",
             "server_name": "natter",
             "jetstream": {"store_dir": str(self.folder / "jetstream"), "max_file_store": 8 << 30},
-            "authorization": {"users": [{"user": USER, "password": self.password}]},
+            "authorization": {
+                "users": [
+                    {"user": USER, "password": self.password},
+                    {"user": SUBSCRIBER, "password": self.subscriber_password, "permissions": READ_ONLY},
+                ]
+            },
         }
         path = self.folder / "nats.json"
         path.touch(mode=0o600)

@@ -8,6 +8,7 @@ mod channels;
 mod files;
 mod frames;
 mod open;
+mod pace;
 mod resume;
 mod sends;
 
@@ -34,6 +35,7 @@ use crate::{
     peer::{Delivery, LogDelivery, Peer},
 };
 use channels::{Listing, listed};
+use pace::Pace;
 use sends::Sends;
 
 /// The longest one write may take before the client counts as too slow.
@@ -70,6 +72,8 @@ struct Connection {
     /// When a browser's token runs out, and when it is told.
     expires_at: Option<Instant>,
     warn_at: Option<Instant>,
+    /// How fast frames may come; none where limits are off.
+    pace: Option<Pace>,
     /// Frames that were none, lately.
     garbage: u32,
     garbage_since: Instant,
@@ -276,6 +280,7 @@ impl Connection {
             detail,
             answers,
             client_id,
+            retry_after_ms: None,
         }))
         .await
     }

@@ -268,10 +268,11 @@ fn server_frames() {
             detail: "d".into(),
             answers: Some("friendship".into()),
             client_id: Some("a-1".into()),
+            retry_after_ms: Some(5),
         }),
         json!({
             "type": "error", "code": "unavailable", "detail": "d", "answers": "friendship",
-            "client_id": "a-1",
+            "client_id": "a-1", "retry_after_ms": 5,
         }),
     );
 }
@@ -289,6 +290,7 @@ fn error_codes() {
         (ErrorCode::NotYours, "not_yours"),
         (ErrorCode::ClientIdReused, "client_id_reused"),
         (ErrorCode::TooLarge, "too_large"),
+        (ErrorCode::RateLimited, "rate_limited"),
         (ErrorCode::Unavailable, "unavailable"),
     ] {
         frozen(code, json!(name));

@@ -1,15 +1,17 @@
 //! What the client says, and what it is answered.
 
+use std::time::Duration;
+
 use natter_protocol::{
     FriendshipId, MessageId,
     call::{Mark, MarkReply, Refusal, Send, SendReply, SendWhat},
     event::{Event, TypingEvent},
-    frame::{AuthFrame, ClientFrame, ErrorCode, ServerFrame, TypingFrame},
+    frame::{AuthFrame, ClientFrame, ErrorCode, ServerError, ServerFrame, TypingFrame},
     subject,
 };
 
 use super::{
-    Connection, files,
+    Connection, Pace, files,
     sends::{Answered, Question},
 };
 use crate::close::Close;
@@ -21,6 +23,9 @@ impl Connection {
             Ok(frame) => frame,
             Err(error) => return self.refuse_garbage(error).await,
         };
+        if let Some(Err(wait)) = self.pace.as_mut().map(Pace::take) {
+            return self.slow_down(&frame, wait).await;
+        }
         match frame {
             ClientFrame::Friendship(frame) => {
                 let media = match files::store(&self.gateway.media, frame.media).await {
@@ -78,6 +83,21 @@ impl Connection {
             ClientFrame::Auth(frame) => self.renew(&frame).await,
             ClientFrame::Ping => self.write(&ServerFrame::Pong).await,
         }
+    }
+
+    /// Answers a frame that came too fast; it was not looked at.
+    async fn slow_down(&mut self, frame: &ClientFrame, wait: Duration) -> Result<(), Close> {
+        let (answers, client_id) = frame.answered_by();
+        // Rounded up: by then there is room.
+        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) + 1;
+        self.write(&ServerFrame::Error(ServerError {
+            code: ErrorCode::RateLimited,
+            detail: "Too many frames; send this one again later.".to_owned(),
+            answers: Some(answers.to_owned()),
+            client_id: client_id.map(str::to_owned),
+            retry_after_ms: Some(retry_after_ms),
+        }))
+        .await
     }
 
     /// Tells the other side. Lost is lost: the next one comes soon.

@@ -4,12 +4,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use axum::extract::ws::{Message, WebSocket};
 use natter_protocol::{Timestamp, call::ListOpen, frame::ServerFrame, subject};
+use natter_service::RateLimits;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
 };
 
-use super::{Connection, Sends, WRITE_TIMEOUT, written};
+use super::{Connection, Pace, Sends, WRITE_TIMEOUT, written};
 use crate::{
     Gateway,
     close::Close,
@@ -76,6 +77,7 @@ impl Connection {
             own_marks: HashMap::new(),
             expires_at: None,
             warn_at: None,
+            pace: (gateway.process.settings.rate_limits == RateLimits::On).then(Pace::new),
             garbage: 0,
             garbage_since: Instant::now(),
             sends: Sends::default(),

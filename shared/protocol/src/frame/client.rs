@@ -165,6 +165,21 @@ impl ClientFrame {
         })
     }
 
+    /// The frame's type and its `client_id`: what an answer to it names.
+    pub fn answered_by(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::Friendship(frame) => ("friendship", frame.client_id.as_deref()),
+            Self::Edit(frame) => ("friendship_edit", frame.client_id.as_deref()),
+            Self::Delete(frame) => ("friendship_delete", frame.client_id.as_deref()),
+            Self::Seen(_) => ("friendship_notification_seen", None),
+            Self::Received(_) => ("friendship_notification_received", None),
+            Self::Typing(_) => ("typing", None),
+            Self::Auth(_) => ("auth", None),
+            Self::Resume(_) => ("resume", None),
+            Self::Ping => ("ping", None),
+        }
+    }
+
     fn parse_typed(tag: &str, text: &str) -> Result<Self, (ErrorCode, String)> {
         Ok(match tag {
             "friendship" => Self::Friendship(read::<SendFrame>(text)?.checked()?),

@@ -132,6 +132,9 @@ pub struct ServerError {
     pub answers: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_id: Option<String>,
+    /// Of `rate_limited`: milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_after_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +150,7 @@ pub enum ErrorCode {
     NotYours,
     ClientIdReused,
     TooLarge,
+    RateLimited,
     Unavailable,
 }
 

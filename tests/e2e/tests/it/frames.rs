@@ -140,3 +140,25 @@ async fn a_client_that_closes_is_answered() {
     socket.send_message(Message::Close(None)).await;
     assert!(socket.ended_cleanly().await);
 }
+
+#[tokio::test]
+async fn a_client_that_is_too_fast_is_told_when_to_go_on() {
+    let settings = [("NATTER_RATE_LIMITS", "on")];
+    let world = World::start_with(Topology::Standalone, &settings).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    for _ in 0..500 {
+        socket.send(json!({"type": "ping"})).await;
+    }
+    let refused = socket.frame("error").await;
+    assert_eq!(
+        (&refused["code"], &refused["answers"]),
+        (&json!("rate_limited"), &json!("ping"))
+    );
+    assert!(
+        refused["retry_after_ms"]
+            .as_u64()
+            .is_some_and(|wait| wait > 0)
+    );
+    socket.send_message(Message::Ping(Default::default())).await;
+}
