@@ -7,3 +7,5 @@ CREATE ROLE natter_messages LOGIN PASSWORD '@PASSWORD@';
 CREATE SCHEMA users AUTHORIZATION natter_users;
 CREATE SCHEMA friendships AUTHORIZATION natter_friendships;
 CREATE SCHEMA messages AUTHORIZATION natter_messages;
+-- For the index behind the search for users; part of PostgreSQL's own packages.
+CREATE EXTENSION pg_trgm WITH SCHEMA users;

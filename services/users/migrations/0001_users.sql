@@ -14,6 +14,9 @@ CREATE TABLE accounts (
     created_at    timestamptz NOT NULL DEFAULT now()
 );
 
+-- Finds a part of a name without reading all of them.
+CREATE INDEX accounts_username_part ON accounts USING gin (username_key gin_trgm_ops);
+
 -- One login on one device, with its family of refresh tokens.
 CREATE TABLE sessions (
     sid                uuid PRIMARY KEY,

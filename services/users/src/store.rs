@@ -259,13 +259,13 @@ impl Store {
         Ok(image)
     }
 
+    /// How many usernames contain the key.
     pub async fn count(&self, username_key: &str) -> sqlx::Result<u64> {
-        let count: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM accounts WHERE position($1 IN username_key) > 0 OR $1 = ''",
-        )
-        .bind(username_key)
-        .fetch_one(&self.0)
-        .await?;
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM accounts WHERE username_key LIKE $1")
+                .bind(containing(username_key))
+                .fetch_one(&self.0)
+                .await?;
         Ok(count.unsigned_abs())
     }
 
@@ -278,15 +278,27 @@ impl Store {
     ) -> sqlx::Result<Vec<Account>> {
         sqlx::query_as(
             "SELECT id, username, email, first_name, last_name, image FROM accounts
-             WHERE position($1 IN username_key) > 0 OR $1 = ''
+             WHERE username_key LIKE $1
              ORDER BY username_key LIMIT $2 OFFSET $3",
         )
-        .bind(username_key)
+        .bind(containing(username_key))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .bind(i64::try_from(offset).unwrap_or(i64::MAX))
         .fetch_all(&self.0)
         .await
     }
+}
+
+/// The pattern of texts that contain `part`.
+fn containing(part: &str) -> String {
+    let mut pattern = String::from("%");
+    for c in part.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern + "%"
 }
 
 async fn log_in(tx: &mut PgConnection, user: UserId, user_agent: &str) -> sqlx::Result<NewSession> {

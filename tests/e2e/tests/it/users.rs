@@ -319,6 +319,11 @@ async fn users_are_found_by_a_part_of_their_name() {
             "{query}"
         );
     }
+    // What means something in a pattern is a character like any other.
+    for (part, count) in [("%25", 0), ("_", 0), ("%5C", 0), ("b", 2), ("ob", 2)] {
+        let (_, found) = alice.get(&format!("{url}?username={part}")).await;
+        assert_eq!(found["count"], count, "{part}");
+    }
     let (status, nobody) = alice.get(&format!("{url}?username=zzz")).await;
     assert_eq!((status, &nobody["results"]), (StatusCode::OK, &json!([])));
 }
