@@ -5,7 +5,6 @@
 //! (an ended session, a full queue, a stopping process) reaches it in the midst of a write.
 
 mod channels;
-mod files;
 mod frames;
 mod open;
 mod pace;

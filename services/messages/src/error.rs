@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use natter_bus::CallError;
+use natter_media::ItemError;
 use natter_protocol::call::Refusal;
 use natter_service::Problem;
 
@@ -20,6 +21,8 @@ pub enum Error {
     MediaNotFound,
     #[error("the media store failed")]
     MediaStore(#[from] natter_media::MediaError),
+    #[error(transparent)]
+    Item(#[from] ItemError),
     #[error("the send was refused: {0}")]
     Refused(Refusal),
     #[error("there is no such friendship for the caller")]
@@ -45,7 +48,10 @@ impl From<Error> for Problem {
                 "The file is larger than 25 MiB.",
             ),
             Error::MediaNotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found."),
-            Error::MediaStore(error) => {
+            Error::Item(error @ ItemError::NotBase64) => {
+                Problem::bad_request("invalid", error.to_string())
+            }
+            Error::MediaStore(error) | Error::Item(ItemError::Store(error)) => {
                 tracing::error!(%error, "the media store failed");
                 Problem::unavailable()
             }

@@ -3,16 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use natter_media::{MESSAGES, MediaStore, Place, content_type_of};
-use natter_protocol::{
-    MediaId, UserId,
-    call::{NewMedia, SendMedia},
-    message::{Media, check_filename},
-};
+use natter_media::{MESSAGES, MediaStore, Place};
+use natter_protocol::{MediaId, call::NewMedia, message::check_filename};
 use natter_service::Process;
 use tokio::time::{sleep, timeout};
 
-use crate::{error::Error, plan::KnownMedia, store::Store};
+use crate::{error::Error, store::Store};
 
 /// The largest file that is uploaded, in bytes.
 pub const MAX_FILE_BYTES: usize = 25 << 20;
@@ -23,50 +19,14 @@ const SWEEP_FILES: i64 = 100;
 /// Puts a file into the media store; what is to be known of it.
 pub async fn store(
     media: &MediaStore,
-    owner: UserId,
-    filename: &str,
+    filename: String,
     bytes: Bytes,
-) -> Result<KnownMedia, Error> {
-    check_filename(filename).map_err(|error| Error::Invalid(error.to_string()))?;
+) -> Result<(MediaId, NewMedia), Error> {
+    check_filename(&filename).map_err(|error| Error::Invalid(error.to_string()))?;
     if bytes.len() > MAX_FILE_BYTES {
         return Err(Error::TooLarge);
     }
-    let added = media.add(bytes).await?;
-    Ok(KnownMedia {
-        owner,
-        is_sent: false,
-        sha256: added.sha256,
-        media: Media {
-            id: MediaId(added.id),
-            content_type: content_type_of(filename),
-            filename: filename.to_owned(),
-            size: added.size,
-            file: None,
-        },
-    })
-}
-
-/// A stored file as a part of a send.
-pub fn as_sent(file: KnownMedia) -> SendMedia {
-    SendMedia {
-        id: file.media.id,
-        new: Some(NewMedia {
-            filename: file.media.filename,
-            content_type: file.media.content_type,
-            size: file.media.size,
-            sha256: file.sha256,
-        }),
-    }
-}
-
-/// Removes the files of a send that was not stored, or was stored before. What stays is no harm.
-pub async fn discard(media: &MediaStore, files: &[SendMedia]) {
-    for file in files.iter().filter(|file| file.new.is_some()) {
-        let id = file.id.to_string();
-        if let Err(error) = media.delete(Place(MESSAGES, &id)).await {
-            tracing::warn!(%error, "a file that was not sent could not be removed");
-        }
-    }
+    Ok(natter_media::add(media, filename, bytes).await?)
 }
 
 /// Removes what nothing needs any more, until the process stops.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_lc_rs::digest;
 use natter_protocol::{
     FriendshipId, MediaId, MessageId, Timestamp, UserId,
-    call::{Refusal, Send, SendReply, SendWhat, Stored},
+    call::{NewMedia, Refusal, Send, SendReply, SendWhat, Stored},
     message::{Kind, Media, Message},
 };
 
@@ -37,6 +37,24 @@ pub struct KnownMedia {
     pub is_sent: bool,
     pub sha256: String,
     pub media: Media,
+}
+
+impl KnownMedia {
+    /// A file that is in the media store and in no message yet.
+    pub fn new(owner: UserId, id: MediaId, new: NewMedia) -> Self {
+        Self {
+            owner,
+            is_sent: false,
+            sha256: new.sha256,
+            media: Media {
+                id,
+                filename: new.filename,
+                content_type: new.content_type,
+                size: new.size,
+                file: None,
+            },
+        }
+    }
 }
 
 /// What the database knows of everything that a batch touches, with its channels locked.
@@ -167,18 +185,7 @@ impl Plan {
             return Ok(Vec::new());
         };
         let files = media.iter().map(|item| match &item.new {
-            Some(new) => Ok(KnownMedia {
-                owner: send.sender,
-                is_sent: false,
-                sha256: new.sha256.clone(),
-                media: Media {
-                    id: item.id,
-                    filename: new.filename.clone(),
-                    content_type: new.content_type.clone(),
-                    size: new.size,
-                    file: None,
-                },
-            }),
+            Some(new) => Ok(KnownMedia::new(send.sender, item.id, new.clone())),
             None => {
                 let known = self.facts.media.get(&item.id);
                 let own = known.filter(|known| known.owner == send.sender);

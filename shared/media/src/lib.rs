@@ -1,12 +1,14 @@
 //! The media store: files beside the database, in a folder of one machine.
 //!
+//! Also what a message's files are on their way from whoever brings them (the gateway, the
+//! messages service) into the store: decoded and stored before their message is sent on.
+//!
 //! A file counts once `put` returns: it was written, flushed to disk and renamed by then. Who may
 //! read what is for the services to say.
 
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
-use aws_lc_rs::digest;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{Stream, TryStreamExt};
@@ -14,9 +16,10 @@ use object_store::{
     GetOptions, GetRange, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path,
 };
 
-use uuid::Uuid;
+mod sent;
 
 pub use object_store::Error as MediaError;
+pub use sent::{ItemError, add, add_all, settle};
 
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
@@ -39,16 +42,6 @@ impl Place<'_> {
 /// The folder of messages' files.
 pub const MESSAGES: &str = "media";
 
-/// A message's file that was stored.
-#[derive(Clone, Debug)]
-pub struct Added {
-    pub id: Uuid,
-    /// Bytes.
-    pub size: u64,
-    /// Of the content, in hexadecimal.
-    pub sha256: String,
-}
-
 #[derive(Clone)]
 pub struct MediaStore(Arc<dyn ObjectStore>);
 
@@ -67,23 +60,6 @@ impl MediaStore {
     pub async fn put(&self, place: Place<'_>, bytes: Bytes) -> Result<(), MediaError> {
         self.0.put(&place.path(), bytes.into()).await?;
         Ok(())
-    }
-
-    /// Puts a message's file under a new id.
-    pub async fn add(&self, bytes: Bytes) -> Result<Added, MediaError> {
-        let hash = digest::digest(&digest::SHA256, &bytes);
-        let added = Added {
-            id: Uuid::now_v7(),
-            size: bytes.len() as u64,
-            sha256: hash
-                .as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        };
-        self.put(Place(MESSAGES, &added.id.to_string()), bytes)
-            .await?;
-        Ok(added)
     }
 
     /// The whole file; `None` where there is none.
@@ -120,10 +96,4 @@ impl MediaStore {
             result => result,
         }
     }
-}
-
-/// The content type that a file's name says.
-pub fn content_type_of(filename: &str) -> String {
-    let guess = mime_guess::from_path(filename);
-    guess.first_or_octet_stream().essence_str().to_owned()
 }

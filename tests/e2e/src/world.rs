@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use natter_test_support::{Nats, PATIENCE, Postgres, Process, Signal, binary};
+use natter_test_support::{
+    Friends, Nats, PATIENCE, Person, Postgres, Process, Signal, befriend, binary,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -148,6 +150,18 @@ impl World {
             .get(name)
             .or_else(|| self.services.get("standalone"));
         format!("http://{}", service.expect("a service of this name").public)
+    }
+
+    /// Two people who have signed up, and their open channel.
+    pub async fn friends(&self) -> Friends {
+        let alice = Person::sign_up(&self.users(), "alice").await;
+        let bob = Person::sign_up(&self.users(), "bob").await;
+        let channel = befriend(&self.friendships(), &alice, &bob).await;
+        Friends {
+            alice,
+            bob,
+            channel,
+        }
     }
 
     pub fn process(&mut self, name: &str) -> &mut Process {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use natter_media::ItemError;
 use natter_protocol::{
     FriendshipId, MessageId,
     call::{Mark, MarkReply, Refusal, Send, SendReply, SendWhat},
@@ -11,7 +12,7 @@ use natter_protocol::{
 };
 
 use super::{
-    Connection, Pace, files,
+    Connection, Pace,
     sends::{Answered, Question},
 };
 use crate::close::Close;
@@ -28,9 +29,10 @@ impl Connection {
         }
         match frame {
             ClientFrame::Friendship(frame) => {
-                let media = match files::store(&self.gateway.media, frame.media).await {
+                let media = match natter_media::add_all(&self.gateway.media, frame.media).await {
                     Ok(media) => media,
-                    Err((code, detail)) => {
+                    Err(error) => {
+                        let (code, detail) = refused_file(&error);
                         let answers = Some("friendship".to_owned());
                         return self
                             .refuse_frame(code, detail, answers, frame.client_id)
@@ -204,7 +206,7 @@ impl Connection {
     pub(super) async fn on_answer(&mut self, answered: Answered) -> Result<(), Close> {
         match answered {
             Answered::Send(question, reply) => {
-                files::settle(&self.gateway.media, &question.media, &reply).await;
+                natter_media::settle(&self.gateway.media, &question.media, &reply).await;
                 match reply {
                     SendReply::Ack(stored) => {
                         self.write(&ServerFrame::Ack {
@@ -236,5 +238,18 @@ impl Connection {
             question.client_id,
         )
         .await
+    }
+}
+
+fn refused_file(error: &ItemError) -> (ErrorCode, String) {
+    match error {
+        ItemError::NotBase64 => (ErrorCode::InvalidFrame, error.to_string()),
+        ItemError::Store(error) => {
+            tracing::error!(%error, "the media store failed");
+            (
+                Refusal::Unavailable.into(),
+                Refusal::Unavailable.to_string(),
+            )
+        }
     }
 }

@@ -1,14 +1,14 @@
 //! `GET /api/messages/conversations/`: every open channel and every closed one with messages,
 //! newest activity first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use axum::{Json, extract::State};
 use futures_util::future::try_join_all;
 use natter_auth::Caller;
 use natter_protocol::{
-    UserId,
-    call::{GetFriendship, GetUsers},
+    FriendshipId, UserId,
+    call::{GetFriendship, GetUsers, ListOpen},
     friendship::{Friendship, UserCard},
 };
 use natter_service::{BaseUrl, Page, Paged};
@@ -34,6 +34,7 @@ pub async fn conversations(
     base: BaseUrl,
     page: Page,
 ) -> Result<Json<Paged<Conversation>>, Error> {
+    catch_up(&messages, caller.user).await?;
     let count = messages.store.count_conversations(caller.user).await?;
     page.check(count)?;
     let channels = messages
@@ -49,6 +50,17 @@ pub async fn conversations(
         results.push(conversation(&messages, caller.user, channel, friendship, &base).await?);
     }
     Ok(Json(page.of(count, results)))
+}
+
+/// The projection may be a moment behind the friendship service: where the two differ about what
+/// is open, that one is asked.
+async fn catch_up(messages: &Messages, user: UserId) -> Result<(), Error> {
+    let open = messages.bus.call(&ListOpen { user }).await?;
+    let open: HashSet<FriendshipId> = open.into_iter().collect();
+    let known = messages.store.open_channels(user).await?;
+    let differ = open.symmetric_difference(&known);
+    try_join_all(differ.map(|id| messages.channels.refresh(*id))).await?;
+    Ok(())
 }
 
 async fn conversation(

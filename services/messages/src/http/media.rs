@@ -13,7 +13,7 @@ use natter_media::{MESSAGES, Place};
 use natter_protocol::{MediaId, message::Media};
 use natter_service::{BaseUrl, Fields, Problem, Value};
 
-use crate::{Messages, error::Error, files};
+use crate::{Messages, error::Error, files, plan::KnownMedia};
 
 pub async fn upload(
     State(messages): State<Messages>,
@@ -26,7 +26,8 @@ pub async fn upload(
             "A file is required, in the field file.".to_owned(),
         ));
     };
-    let known = files::store(&messages.media, caller.user, &file.filename, file.bytes).await?;
+    let (id, new) = files::store(&messages.media, file.filename, file.bytes).await?;
+    let known = KnownMedia::new(caller.user, id, new);
     messages.store.add_upload(&known).await?;
     let mut media = known.media;
     media.file = Some(format!("{}{}", base.0, media.path()));

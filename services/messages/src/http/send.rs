@@ -5,10 +5,9 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use base64::{Engine, prelude::BASE64_STANDARD};
 use natter_auth::Caller;
 use natter_protocol::{
-    FriendshipId, MessageId, UserId,
+    FriendshipId, MessageId,
     call::{Refusal, Send, SendMedia, SendReply, SendWhat},
     frame::MediaItem,
     message::{MAX_MEDIA, check_client_id, check_payload},
@@ -42,11 +41,10 @@ pub async fn send(
     let payload = text(&fields, "payload")?.unwrap_or_default().to_owned();
     check_payload(&payload, count > 0).map_err(|error| invalid(&error))?;
     let reply_to = reply_to(&fields)?;
-    let mut media = stored_media(&messages, caller.user, named).await?;
+    let mut media = natter_media::add_all(&messages.media, named).await?;
     for upload in uploads {
-        let file =
-            files::store(&messages.media, caller.user, &upload.filename, upload.bytes).await?;
-        media.push(files::as_sent(file));
+        let (id, new) = files::store(&messages.media, upload.filename, upload.bytes).await?;
+        media.push(SendMedia { id, new: Some(new) });
     }
     let send = Send {
         sender: caller.user,
@@ -60,23 +58,13 @@ pub async fn send(
         },
     };
     let reply = messages.committer.store(id, send).await;
+    natter_media::settle(&messages.media, &media, &reply).await;
     let stored = match reply {
         SendReply::Ack(stored) => stored,
-        SendReply::Refused(refusal) => {
-            // Of an unavailable one it is not known: it may be stored all the same.
-            if refusal != Refusal::Unavailable {
-                files::discard(&messages.media, &media).await;
-            }
-            return Err(match refusal {
-                // Strangers are told no more than that there is nothing for them.
-                Refusal::NotAMember => Error::FriendshipNotFound,
-                refusal => Error::Refused(refusal),
-            });
-        }
+        // Strangers are told no more than that there is nothing for them.
+        SendReply::Refused(Refusal::NotAMember) => return Err(Error::FriendshipNotFound),
+        SendReply::Refused(refusal) => return Err(Error::Refused(refusal)),
     };
-    if stored.duplicate {
-        files::discard(&messages.media, &media).await;
-    }
     let channel = messages.channels.of_member(id, caller.user).await?;
     let rows = messages.store.messages(id, stored.seq, stored.seq).await?;
     let item = items(&messages, &channel, rows, &base).await?.pop();
@@ -105,29 +93,15 @@ fn reply_to(fields: &Fields) -> Result<Option<MessageId>, Error> {
 fn named_media(fields: &Fields) -> Result<Vec<MediaItem>, Error> {
     match fields.get("media") {
         None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Json(items)) => serde_json::from_value(items.clone())
-            .map_err(|error| Error::Invalid(format!("media is not as documented: {error}."))),
+        Some(Value::Json(items)) => {
+            let items: Vec<MediaItem> = serde_json::from_value(items.clone())
+                .map_err(|error| Error::Invalid(format!("media is not as documented: {error}.")))?;
+            for item in &items {
+                item.check()
+                    .map_err(|error| Error::Invalid(error.to_string()))?;
+            }
+            Ok(items)
+        }
         Some(_) => Err(Error::Invalid("media must be a list.".to_owned())),
     }
-}
-
-async fn stored_media(
-    messages: &Messages,
-    owner: UserId,
-    items: Vec<MediaItem>,
-) -> Result<Vec<SendMedia>, Error> {
-    let mut media = Vec::with_capacity(items.len());
-    for item in items {
-        media.push(match item {
-            MediaItem::Uploaded(id) => SendMedia { id, new: None },
-            MediaItem::File { filename, base64 } => {
-                let bytes = BASE64_STANDARD.decode(base64).map_err(|_| {
-                    Error::Invalid("The content of a file is not base64.".to_owned())
-                })?;
-                let file = files::store(&messages.media, owner, &filename, bytes.into()).await?;
-                files::as_sent(file)
-            }
-        });
-    }
-    Ok(media)
 }

@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use natter_protocol::call::{NewMedia, SendMedia};
+use natter_protocol::call::SendMedia;
 
 use super::*;
 

@@ -1,5 +1,7 @@
 //! A user's conversations, and what was said in them.
 
+use std::collections::HashSet;
+
 use natter_protocol::{FriendshipId, UserId};
 use uuid::Uuid;
 
@@ -10,6 +12,18 @@ use crate::channel::Channel;
 const SHOWN: &str = "(from_user = $1 OR to_user = $1) AND (is_open OR messages > 0)";
 
 impl Store {
+    /// The channels of a user that are open as far as is known here.
+    pub async fn open_channels(&self, user: UserId) -> sqlx::Result<HashSet<FriendshipId>> {
+        let ids: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT friendship_id FROM channels
+             WHERE (from_user = $1 OR to_user = $1) AND is_open",
+        )
+        .bind(user.0)
+        .fetch_all(&self.0)
+        .await?;
+        Ok(ids.into_iter().map(FriendshipId).collect())
+    }
+
     pub async fn count_conversations(&self, user: UserId) -> sqlx::Result<u64> {
         let statement = format!("SELECT count(*) FROM channels WHERE {SHOWN}");
         let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))

@@ -51,6 +51,16 @@ pub enum MediaItem {
     File { filename: String, base64: String },
 }
 
+impl MediaItem {
+    /// Whether a file's name can be one.
+    pub fn check(&self) -> Result<(), TextError> {
+        match self {
+            Self::Uploaded(_) => Ok(()),
+            Self::File { filename, .. } => check_filename(filename),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for MediaItem {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let item = HashMap::<String, String>::deserialize(deserializer)?;
@@ -209,9 +219,7 @@ impl SendFrame {
             return Err((ErrorCode::InvalidFrame, detail));
         }
         for item in &self.media {
-            if let MediaItem::File { filename, .. } = item {
-                check_filename(filename)?;
-            }
+            item.check()?;
         }
         check_payload(&self.payload, !self.media.is_empty())?;
         Ok(self)

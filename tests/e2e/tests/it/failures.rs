@@ -1,20 +1,9 @@
 //! What is stopped, frozen or killed loses nothing that was acknowledged.
 
 use natter_e2e::{Log, Talker, Topology, World};
-use natter_test_support::{Friends, Person, Signal, Socket, befriend};
+use natter_test_support::{Friends, Signal, Socket};
 use serde_json::json;
 use std::time::Instant;
-
-async fn friends(world: &World) -> Friends {
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-    let channel = befriend(&world.friendships(), &alice, &bob).await;
-    Friends {
-        alice,
-        bob,
-        channel,
-    }
-}
 
 /// A send while something is down is answered, and the sockets stay.
 async fn is_unavailable(alice: &mut Socket, bob: &mut Socket, channel: &str) {
@@ -57,7 +46,7 @@ async fn postgres_stops_and_returns() {
         alice,
         bob,
         channel,
-    } = friends(&world).await;
+    } = world.friends().await;
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let mut bob_socket = bob.connect(&world.gateway_2()).await;
     world.postgres.stop(Signal::Int).await;
@@ -81,7 +70,7 @@ async fn postgres_freezes_and_thaws() {
         alice,
         bob,
         channel,
-    } = friends(&world).await;
+    } = world.friends().await;
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let mut bob_socket = bob.connect(&world.gateway_2()).await;
     assert_eq!(
@@ -103,7 +92,7 @@ async fn nats_stops_and_returns() {
         alice,
         bob,
         channel,
-    } = friends(&world).await;
+    } = world.friends().await;
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let mut bob_socket = bob.connect(&world.gateway_2()).await;
     world.nats.stop(Signal::Term).await;
@@ -143,7 +132,7 @@ async fn kill_while_talking(world: &mut World, victim: Victim) {
         alice,
         bob,
         channel,
-    } = friends(world).await;
+    } = world.friends().await;
     let gateways = vec![world.gateway(), world.gateway_2()];
     let mut alice_talks = Talker::new(alice.clone(), gateways.clone(), &channel);
     let mut bob_talks = Talker::new(bob, gateways.into_iter().rev().collect(), &channel);

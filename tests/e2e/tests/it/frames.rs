@@ -1,7 +1,7 @@
 //! Frames of the WebSocket contract, one by one.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Person, Socket, befriend};
+use natter_test_support::{Friends, Person, Socket};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -20,9 +20,11 @@ async fn browser(gateway: &str, access: &str) -> Socket {
 #[tokio::test]
 async fn typing_reaches_the_other_side_only() {
     let world = World::start(Topology::Apart).await;
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let mut alice_laptop = alice.connect(&world.gateway()).await;
     let mut bob_socket = bob.connect(&world.gateway_2()).await;
@@ -116,9 +118,7 @@ async fn what_is_no_frame_is_answered_and_a_flood_of_it_ends_the_connection() {
 #[tokio::test]
 async fn a_frame_that_is_too_big_is_refused_with_its_code() {
     let world = World::start(Topology::Standalone).await;
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    let Friends { alice, channel, .. } = world.friends().await;
     let mut socket = alice.connect(&world.gateway()).await;
     let refused = socket.say(&channel, "a-1", &"x".repeat(8_193)).await;
     assert_eq!(refused["code"], "too_large");

@@ -1,7 +1,7 @@
 //! The friendship service over HTTP.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Person, befriend};
+use natter_test_support::{Friends, Person};
 use serde_json::json;
 
 #[tokio::test]
@@ -146,9 +146,11 @@ async fn two_opposite_requests_make_one_friendship() {
 #[tokio::test]
 async fn a_rejection_is_taken_back_by_its_own_side_only() {
     let world = World::start(Topology::Standalone).await;
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
     let url = format!("{}/api/users/friendship/", world.friendships());
     let set = |status: &str| json!({"friendship_id": channel, "status": status});
     let is_open = |answer: (_, serde_json::Value)| answer.1["is_open"].clone();

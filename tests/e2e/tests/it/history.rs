@@ -1,14 +1,16 @@
 //! The history of a channel over HTTP.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Person, Socket, befriend};
+use natter_test_support::{Friends, Person, Socket};
 use serde_json::{Value, json};
 
 /// Twelve messages of Alice's, of which the third was edited and the fourth deleted.
 async fn conversation(world: &World) -> (Person, Person, String, Vec<Value>) {
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
     let mut socket = alice.connect(&world.gateway()).await;
     let mut acks = Vec::new();
     for number in 1..=4 {

@@ -1,23 +1,12 @@
 //! Files: in frames, over HTTP, and who may have them.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Person, befriend};
+use natter_test_support::{Friends, Person};
 use reqwest::{
     StatusCode,
     multipart::{Form, Part},
 };
 use serde_json::{Value, json};
-
-async fn friends(world: &World) -> Friends {
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-    let channel = befriend(&world.friendships(), &alice, &bob).await;
-    Friends {
-        alice,
-        bob,
-        channel,
-    }
-}
 
 async fn upload(person: &Person, url: &str, field: &str, name: &str, bytes: &[u8]) -> (u16, Value) {
     let file = Part::bytes(bytes.to_vec()).file_name(name.to_owned());
@@ -48,7 +37,7 @@ async fn a_file_in_a_frame_reaches_the_other_side() {
         alice,
         bob,
         channel,
-    } = friends(&world).await;
+    } = world.friends().await;
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let mut bob_socket = bob.connect(&world.gateway_2()).await;
     let frame = json!({
@@ -126,7 +115,7 @@ async fn an_upload_is_its_owners_until_it_is_sent() {
         alice,
         bob,
         channel,
-    } = friends(&world).await;
+    } = world.friends().await;
     let eve = Person::sign_up(&world.users(), "eve").await;
     let media = format!("{}/api/messages/media/", world.messages());
     let (status, file) = upload(&alice, &media, "file", "päper.png", b"0123456789").await;

@@ -4,17 +4,6 @@ use natter_e2e::{Topology, World};
 use natter_test_support::{Friends, Person, Socket, befriend};
 use serde_json::{Value, json};
 
-async fn friends(world: &World) -> Friends {
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-    let channel = befriend(&world.friendships(), &alice, &bob).await;
-    Friends {
-        alice,
-        bob,
-        channel,
-    }
-}
-
 #[tokio::test]
 async fn sending_over_http_is_like_sending_a_frame() {
     let world = World::start(Topology::Apart).await;
@@ -22,7 +11,7 @@ async fn sending_over_http_is_like_sending_a_frame() {
         alice,
         bob,
         channel,
-    } = friends(&world).await;
+    } = world.friends().await;
     let mut bob_socket = bob.connect(&world.gateway()).await;
     let url = format!(
         "{}/api/messages/status/friendship/{channel}/messages/",
@@ -103,7 +92,7 @@ async fn the_log_is_read_as_frames() {
         alice,
         bob,
         channel,
-    } = friends(&world).await;
+    } = world.friends().await;
     let mut socket = alice.connect(&world.gateway()).await;
     let ack = socket.say(&channel, "a-1", "one").await;
     socket
@@ -150,7 +139,7 @@ async fn conversations_are_listed_by_activity_with_what_is_unread() {
         alice,
         bob,
         channel,
-    } = friends(&world).await;
+    } = world.friends().await;
     let carol = Person::sign_up(&world.users(), "carol").await;
     let quiet = befriend(&world.friendships(), &carol, &alice).await;
     let mut bob_socket = bob.connect(&world.gateway()).await;
@@ -215,7 +204,7 @@ async fn messages_are_found_by_their_words() {
         alice,
         bob,
         channel,
-    } = friends(&world).await;
+    } = world.friends().await;
     let eve = Person::sign_up(&world.users(), "eve").await;
     let mut socket = alice.connect(&world.gateway()).await;
     for text in ["the quick brown fox", "a lazy dog", "another fox, a fox"] {

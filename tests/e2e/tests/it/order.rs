@@ -1,7 +1,7 @@
 //! One order, without a hole, for everyone.
 
 use natter_e2e::{Log, Talker, Topology, World};
-use natter_test_support::{Person, Socket, befriend};
+use natter_test_support::{Friends, Socket};
 use serde_json::{Value, json};
 
 const MESSAGES: usize = 100;
@@ -40,9 +40,11 @@ async fn collect(socket: &mut Socket) -> Vec<Value> {
 #[tokio::test]
 async fn two_gateways_and_two_replicas_give_one_order() {
     let world = World::start(Topology::Apart).await;
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let mut bob_socket = bob.connect(&world.gateway_2()).await;
     tokio::join!(
@@ -78,9 +80,11 @@ async fn two_gateways_and_two_replicas_give_one_order() {
 #[tokio::test]
 async fn a_client_that_returns_gets_what_it_missed_once_and_in_order() {
     let world = World::start(Topology::Apart).await;
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
     let gateways = vec![world.gateway(), world.gateway_2()];
     let mut alice_talks = Talker::new(alice.clone(), gateways.clone(), &channel);
     let mut bob_talks = Talker::new(bob, gateways, &channel);

@@ -1,7 +1,7 @@
 //! The users service over HTTP.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::Person;
+use natter_test_support::{Friends, Person};
 use reqwest::{
     Client, StatusCode,
     multipart::{Form, Part},
@@ -414,9 +414,11 @@ async fn sessions_are_listed_and_ended() {
 #[tokio::test]
 async fn a_deleted_account_is_gone_and_its_messages_stay() {
     let world = World::start(Topology::Apart).await;
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-    let channel = natter_test_support::befriend(&world.friendships(), &alice, &bob).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let mut bob_socket = bob.connect(&world.gateway_2()).await;
     alice_socket.say(&channel, "a-1", "Goodbye").await;

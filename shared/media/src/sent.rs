@@ -1,0 +1,89 @@
+//! The files of a message that is being sent.
+
+use aws_lc_rs::digest;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use natter_protocol::{
+    MediaId,
+    call::{NewMedia, Refusal, SendMedia, SendReply},
+    frame::MediaItem,
+};
+use uuid::Uuid;
+
+use crate::{MESSAGES, MediaError, MediaStore, Place};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ItemError {
+    #[error("The content of a file is not base64.")]
+    NotBase64,
+    #[error("the media store failed")]
+    Store(#[from] MediaError),
+}
+
+/// Stores a file under a new id.
+pub async fn add(
+    store: &MediaStore,
+    filename: String,
+    bytes: Bytes,
+) -> Result<(MediaId, NewMedia), MediaError> {
+    let id = MediaId(Uuid::now_v7());
+    let hash = digest::digest(&digest::SHA256, &bytes);
+    let new = NewMedia {
+        content_type: mime_guess::from_path(&filename)
+            .first_or_octet_stream()
+            .essence_str()
+            .to_owned(),
+        filename,
+        size: bytes.len() as u64,
+        sha256: hash
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    };
+    store.put(Place(MESSAGES, &id.to_string()), bytes).await?;
+    Ok((id, new))
+}
+
+/// Stores the files that a frame brings; those that were uploaded before are named.
+pub async fn add_all(
+    store: &MediaStore,
+    items: Vec<MediaItem>,
+) -> Result<Vec<SendMedia>, ItemError> {
+    // All are read before one is stored.
+    let mut read = Vec::with_capacity(items.len());
+    for item in items {
+        read.push(match item {
+            MediaItem::Uploaded(id) => Err(id),
+            MediaItem::File { filename, base64 } => {
+                let bytes = BASE64_STANDARD.decode(base64);
+                Ok((filename, bytes.map_err(|_| ItemError::NotBase64)?))
+            }
+        });
+    }
+    let mut media = Vec::with_capacity(read.len());
+    for item in read {
+        media.push(match item {
+            Err(id) => SendMedia { id, new: None },
+            Ok((filename, bytes)) => {
+                let (id, new) = add(store, filename, bytes.into()).await?;
+                SendMedia { id, new: Some(new) }
+            }
+        });
+    }
+    Ok(media)
+}
+
+/// Removes the new files of a send that was refused, or stored before under other ids. Of one that
+/// is unavailable it is not known: it may be stored all the same.
+pub async fn settle(store: &MediaStore, media: &[SendMedia], reply: &SendReply) {
+    let keep = match reply {
+        SendReply::Ack(stored) => !stored.duplicate,
+        SendReply::Refused(refusal) => *refusal == Refusal::Unavailable,
+    };
+    for file in media.iter().filter(|file| !keep && file.new.is_some()) {
+        if let Err(error) = store.delete(Place(MESSAGES, &file.id.to_string())).await {
+            tracing::warn!(%error, "a file that was not sent could not be removed");
+        }
+    }
+}
