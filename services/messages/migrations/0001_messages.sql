@@ -18,7 +18,8 @@ CREATE TABLE channels (
     from_messages bigint NOT NULL DEFAULT 0,
     -- When the newest entry was made; the next is not earlier.
     last_at       timestamptz NOT NULL DEFAULT 'epoch',
-    known_since   timestamptz NOT NULL DEFAULT now()
+    -- Of the friendship: the activity of one that nobody has written in.
+    created_at    timestamptz NOT NULL
 );
 CREATE INDEX channels_from_user ON channels (from_user);
 CREATE INDEX channels_to_user ON channels (to_user);

@@ -88,8 +88,9 @@ impl Store {
     pub async fn project(&self, state: &FriendshipState) -> sqlx::Result<()> {
         let friendship = &state.friendship;
         sqlx::query(
-            "INSERT INTO channels (friendship_id, from_user, to_user, is_open, revision)
-             VALUES ($1, $2, $3, $4, $5)
+            "INSERT INTO channels
+                 (friendship_id, from_user, to_user, is_open, revision, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (friendship_id) DO UPDATE
              SET is_open = excluded.is_open, revision = excluded.revision
              WHERE channels.revision < excluded.revision",
@@ -99,6 +100,7 @@ impl Store {
         .bind(friendship.to_user.0)
         .bind(friendship.is_open)
         .bind(state.revision)
+        .bind(friendship.date_created.utc())
         .execute(&self.0)
         .await?;
         Ok(())

@@ -33,7 +33,7 @@ impl Store {
         Ok(count.unsigned_abs())
     }
 
-    /// Newest activity first; of one that nobody has written in, when it became known.
+    /// Newest activity first; of one that nobody has written in, its making.
     pub async fn conversations(
         &self,
         user: UserId,
@@ -44,7 +44,7 @@ impl Store {
             "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, from_messages,
                     last_at
              FROM channels WHERE {SHOWN}
-             ORDER BY greatest(last_at, known_since) DESC, friendship_id LIMIT $2 OFFSET $3"
+             ORDER BY greatest(last_at, created_at) DESC, friendship_id LIMIT $2 OFFSET $3"
         );
         let rows: Vec<ChannelRow> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
             .bind(user.0)

@@ -56,8 +56,9 @@ async fn typing_reaches_the_other_side_only() {
 
 #[tokio::test]
 async fn a_browser_is_warned_and_renews_its_token() {
-    let settings = [("NATTER_ACCESS_TOKEN_SECONDS", "4")];
+    let settings = [("NATTER_ACCESS_TOKEN_SECONDS", "15")];
     let world = World::start_with(Topology::Standalone, &settings).await;
+    let bob = Person::sign_up(&world.users(), "bob").await;
     let alice = Person::sign_up(&world.users(), "alice").await;
     let mut renewed = browser(&world.gateway(), &alice.access).await;
     let mut left = browser(&world.gateway(), &alice.access).await;
@@ -65,11 +66,10 @@ async fn a_browser_is_warned_and_renews_its_token() {
     assert!(
         warning["seconds"]
             .as_u64()
-            .is_some_and(|seconds| seconds <= 4),
+            .is_some_and(|seconds| seconds <= 15),
         "{warning}"
     );
 
-    let bob = Person::sign_up(&world.users(), "bob").await;
     for access in [bob.access.as_str(), "x"] {
         renewed
             .send(json!({"type": "auth", "access": access}))
