@@ -4,7 +4,10 @@ use std::{io::Write, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use axum::{Router, http::StatusCode, response::IntoResponse, routing::get, serve::ListenerExt};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, error::ErrorKind};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
@@ -75,11 +78,27 @@ fn parse<S: Args>(name: &'static str, about: &'static str) -> Result<Options<S>,
             let text = error.render().to_string();
             let sentence = text.split("\n\n").next().unwrap_or(&text);
             let words: Vec<&str> = sentence.split_whitespace().collect();
-            fail(name, words.join(" ").trim_start_matches("error: "))
+            let sentence = without_secret(&error, words.join(" "));
+            fail(name, sentence.trim_start_matches("error: "))
         }
     };
     let matches = command.try_get_matches().map_err(refuse)?;
     Options::from_arg_matches(&matches).map_err(refuse)
+}
+
+/// The sentence without the refused value, where that may hold a password.
+fn without_secret(error: &clap::Error, sentence: String) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let argument = context(ContextKind::InvalidArg);
+    let value = context(ContextKind::InvalidValue);
+    match !value.is_empty() && (argument.contains("DATABASE_URL") || argument.contains("PASSWORD"))
+    {
+        true => sentence.replace(value, "…"),
+        false => sentence,
+    }
 }
 
 fn run_with<S, F, Fut>(name: &'static str, options: Options<S>, start: F) -> anyhow::Result<()>
