@@ -28,9 +28,12 @@ impl FromStr for DatabaseUrl {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
-        let options = PgConnectOptions::from_str(url).map_err(|_| {
-            "it must look like postgres://user:password@host:5432/database".to_owned()
-        })?;
+        let refuse = || "it must look like postgres://user:password@host:5432/database".to_owned();
+        // Anything else would be taken for a path, and shown as the name of a database.
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(refuse());
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|_| refuse())?;
         Ok(Self(options))
     }
 }
