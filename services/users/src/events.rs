@@ -4,7 +4,7 @@ use natter_bus::{Bus, Calls};
 use natter_pg::outbox;
 use natter_protocol::{
     UserId,
-    call::{GetJwks, GetUsers, MAX_USERS, RefreshSession},
+    call::{GetJwks, GetUsers, MAX_USERS, RefreshSession, TokenPair},
     friendship::UserCard,
 };
 use natter_service::Process;
@@ -73,10 +73,7 @@ fn card(account: Account) -> UserCard {
 }
 
 /// A refusal is an answer (`None`), a dependency that is down is not.
-async fn refresh_session(
-    users: Users,
-    call: RefreshSession,
-) -> Result<Option<natter_protocol::call::TokenPair>, Error> {
+async fn refresh_session(users: Users, call: RefreshSession) -> Result<Option<TokenPair>, Error> {
     let presented = Presented {
         refresh: &call.refresh,
         sid: call.sid,

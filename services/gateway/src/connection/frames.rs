@@ -27,15 +27,15 @@ impl Connection {
         if let Some(Err(wait)) = self.pace.as_mut().map(Pace::take) {
             return self.slow_down(&frame, wait).await;
         }
+        let (answers, _) = frame.answered_by();
         match frame {
             ClientFrame::Friendship(frame) => {
                 let media = match natter_media::add_all(&self.gateway.media, frame.media).await {
                     Ok(media) => media,
                     Err(error) => {
                         let (code, detail) = refused_file(&error);
-                        let answers = Some("friendship".to_owned());
                         return self
-                            .refuse_frame(code, detail, answers, frame.client_id)
+                            .refuse_frame(code, detail, Some(answers.to_owned()), frame.client_id)
                             .await;
                     }
                 };
@@ -44,7 +44,7 @@ impl Connection {
                     media,
                     reply_to: frame.reply_to,
                 };
-                self.ask("friendship", frame.channel, frame.client_id, what);
+                self.ask(answers, frame.channel, frame.client_id, what);
                 Ok(())
             }
             ClientFrame::Edit(frame) => {
@@ -52,32 +52,22 @@ impl Connection {
                     message: frame.message,
                     payload: frame.payload,
                 };
-                self.ask("friendship_edit", frame.channel, frame.client_id, what);
+                self.ask(answers, frame.channel, frame.client_id, what);
                 Ok(())
             }
             ClientFrame::Delete(frame) => {
                 let what = SendWhat::Delete {
                     message: frame.message,
                 };
-                self.ask("friendship_delete", frame.channel, frame.client_id, what);
+                self.ask(answers, frame.channel, frame.client_id, what);
                 Ok(())
             }
             ClientFrame::Seen(frame) => {
-                self.mark(
-                    "friendship_notification_seen",
-                    frame.channel,
-                    frame.message,
-                    true,
-                );
+                self.mark(answers, frame.channel, frame.message, true);
                 Ok(())
             }
             ClientFrame::Received(frame) => {
-                self.mark(
-                    "friendship_notification_received",
-                    frame.channel,
-                    frame.message,
-                    false,
-                );
+                self.mark(answers, frame.channel, frame.message, false);
                 Ok(())
             }
             ClientFrame::Resume(channels) => self.resume(channels).await,

@@ -14,7 +14,7 @@ use natter_protocol::{
 use natter_service::{BaseUrl, Page, Paged};
 use serde::Serialize;
 
-use super::item::{Item, items};
+use super::item::{Item, items_with, marks_for, marks_of};
 use crate::{Messages, channel::Channel, error::Error};
 
 #[derive(Serialize)]
@@ -71,8 +71,9 @@ async fn conversation(
     base: &BaseUrl,
 ) -> Result<Conversation, Error> {
     let store = &messages.store;
-    let own = store.marks(channel.id, user).await?;
-    let friend = store.marks(channel.id, channel.friend_of(user)).await?;
+    let marks = marks_of(messages, channel).await?;
+    let own = marks_for(&marks, user);
+    let friend = marks_for(&marks, channel.friend_of(user));
     let last = match channel.messages {
         0 => Vec::new(),
         newest => {
@@ -83,7 +84,7 @@ async fn conversation(
     let seen_seq = own.seen_seq.unsigned_abs();
     Ok(Conversation {
         friendship,
-        last_message: items(messages, channel, last, base).await?.pop(),
+        last_message: items_with(&marks, channel, &last, base).pop(),
         unread: store
             .messages_of_friend_after(channel, user, seen_seq)
             .await?,

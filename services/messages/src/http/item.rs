@@ -40,6 +40,23 @@ pub struct ItemMessage {
     seq: u64,
 }
 
+/// How far both members of a channel are.
+pub type MembersMarks = [(UserId, Marks); 2];
+
+pub async fn marks_of(messages: &Messages, channel: &Channel) -> Result<MembersMarks, Error> {
+    let [first, second] = channel.members;
+    Ok([
+        (first, messages.store.marks(channel.id, first).await?),
+        (second, messages.store.marks(channel.id, second).await?),
+    ])
+}
+
+/// The marks of one of the members.
+pub fn marks_for(marks: &MembersMarks, user: UserId) -> Marks {
+    let found = marks.iter().find(|(member, _)| *member == user);
+    found.map_or_else(Marks::default, |(_, marks)| *marks)
+}
+
 /// Messages of one channel as items.
 pub async fn items(
     messages: &Messages,
@@ -47,23 +64,24 @@ pub async fn items(
     rows: Vec<LogRow>,
     base: &BaseUrl,
 ) -> Result<Vec<Item>, Error> {
-    let [first, second] = channel.members;
-    let marks = [
-        (first, messages.store.marks(channel.id, first).await?),
-        (second, messages.store.marks(channel.id, second).await?),
-    ];
-    Ok(rows
-        .iter()
+    let marks = marks_of(messages, channel).await?;
+    Ok(items_with(&marks, channel, &rows, base))
+}
+
+/// The same, where the marks are known.
+pub fn items_with(
+    marks: &MembersMarks,
+    channel: &Channel,
+    rows: &[LogRow],
+    base: &BaseUrl,
+) -> Vec<Item> {
+    rows.iter()
         .map(|row| {
             let message = row.message(channel.id).at(&base.0);
             let receiver = channel.friend_of(message.sender);
-            let marks = marks
-                .iter()
-                .find(|(user, _)| *user == receiver)
-                .map_or_else(Marks::default, |(_, marks)| *marks);
-            item(row.seq(), message, receiver, marks)
+            item(row.seq(), message, receiver, marks_for(marks, receiver))
         })
-        .collect())
+        .collect()
 }
 
 fn item(seq: u64, message: Message, receiver: UserId, marks: Marks) -> Item {

@@ -9,7 +9,7 @@ use crate::{
     Users,
     account::{check_password, username_key},
     error::Error,
-    store::{Store, end_session, other_sessions, set_password},
+    store::{Account, end_session, other_sessions, set_password},
 };
 
 pub async fn change(
@@ -23,12 +23,7 @@ pub async fn change(
             "Current and new password are required.".to_owned(),
         ));
     };
-    let account = users
-        .store
-        .account(caller.user)
-        .await?
-        .ok_or(Error::AccountGone)?;
-    confirm(&users, caller, address, current).await?;
+    let account = confirm(&users, caller, address, current).await?;
     check_password(new, &account.username, &account.email)?;
     let hash = users.passwords.hash(new).await?;
     let mut tx = users.store.begin().await?;
@@ -41,26 +36,26 @@ pub async fn change(
     Ok(Json(json!({"message": "Password changed"})))
 }
 
-/// Refuses a wrong password of the caller's, and counts it like a failed login.
+/// The caller's account. Refuses a wrong password, and counts it like a failed login.
 pub async fn confirm(
     users: &Users,
     caller: Caller,
     address: ClientAddress,
     password: &str,
-) -> Result<(), Error> {
-    let store: &Store = &users.store;
-    let account = store
+) -> Result<Account, Error> {
+    let account = users
+        .store
         .account(caller.user)
         .await?
         .ok_or(Error::AccountGone)?;
     let key = username_key(&account.username);
     users.throttle.check(&key, address)?;
-    let known = store.credentials(&key).await?;
+    let known = users.store.credentials(&key).await?;
     let hash = known.as_ref().map(|known| known.password_hash.as_str());
     if !users.passwords.verify(password, hash).await? {
         users.throttle.failed(key, address);
         return Err(Error::InvalidCredentials);
     }
     users.throttle.succeeded(&key);
-    Ok(())
+    Ok(account)
 }
