@@ -79,8 +79,10 @@ struct Shard {
     stop: CancellationToken,
     own: mpsc::WeakSender<Command>,
     channels: HashMap<FriendshipId, Slot>,
-    /// Heads are being asked for.
+    /// Heads are being asked for, and whether to ask once more then: what was lost since may be
+    /// newer than the answer.
     comparing: bool,
+    compare_again: bool,
     messages: SelectAll<Abortable<Subscriber>>,
 }
 
@@ -94,6 +96,7 @@ pub(super) fn start(bus: &Bus, process: &Process, queue: usize) -> mpsc::Sender<
         own: commands.downgrade(),
         channels: HashMap::new(),
         comparing: false,
+        compare_again: false,
         messages: SelectAll::new(),
     };
     process.tasks.spawn(shard.run(received));
@@ -237,6 +240,9 @@ impl Shard {
                         self.mend(id, Duration::ZERO);
                     }
                 }
+                if std::mem::take(&mut self.compare_again) {
+                    self.compare_heads();
+                }
             }
         }
     }
@@ -342,6 +348,7 @@ impl Shard {
     /// Asks how far the logs of all open channels reach, and fetches what did not come.
     fn compare_heads(&mut self) {
         if std::mem::replace(&mut self.comparing, true) {
+            self.compare_again = true;
             return;
         }
         let open: Vec<FriendshipId> = self
@@ -395,7 +402,14 @@ impl Channel {
     fn accept(&mut self, event: LogEvent) {
         for event in self.ordered.accept(event) {
             let delivery = Delivery::Log(Arc::new(log_delivery(event)));
-            for member in self.members.iter().filter(|member| member.live) {
+            self.deliver(&delivery, |_| true);
+        }
+    }
+
+    /// To every connection that is live and that `is_meant`.
+    fn deliver(&self, delivery: &Delivery, is_meant: impl Fn(&Peer) -> bool) {
+        for member in self.members.iter().filter(|member| member.live) {
+            if is_meant(&member.peer) {
                 member.peer.deliver(delivery.clone());
             }
         }
@@ -419,13 +433,9 @@ impl Channel {
             seen_seq: event.seen_seq,
             frame: encode(&frame),
         }));
-        for member in self.members.iter().filter(|member| member.live) {
-            member.peer.deliver(delivery.clone());
-        }
+        self.deliver(&delivery, |_| true);
     }
-}
 
-impl Channel {
     /// To the other side alone.
     fn tell_typing(&self, event: &TypingEvent) {
         let TypingEvent {
@@ -439,10 +449,7 @@ impl Channel {
             active,
         });
         let delivery = Delivery::Typing(Arc::new(TypingDelivery { channel, frame }));
-        let others = |member: &&Member| member.live && member.peer.user != user;
-        for member in self.members.iter().filter(others) {
-            member.peer.deliver(delivery.clone());
-        }
+        self.deliver(&delivery, |peer| peer.user != user);
     }
 }
 
