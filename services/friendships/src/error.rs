@@ -9,6 +9,8 @@ use natter_service::Problem;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("the query parameters are not valid")]
+    InvalidQuery,
     #[error("the status is none of the three")]
     InvalidStatus,
     #[error("the two are friends or have asked already")]
@@ -30,6 +32,7 @@ pub enum Error {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
+            Error::InvalidQuery => Problem::invalid_query(),
             Error::InvalidStatus => Problem::bad_request("invalid_status", "Invalid status."),
             Error::AlreadyExists => {
                 Problem::bad_request("friendship_exists", "Friendship already exists.")

@@ -6,8 +6,6 @@ use axum::{
     Json, Router,
     extract::State,
     http::StatusCode,
-    response::{IntoResponse, Response},
-    routing::get,
 };
 use natter_auth::Caller;
 use natter_bus::Bus;
@@ -17,7 +15,10 @@ use natter_protocol::{
     event::FriendshipEvent,
     friendship::{Friendship, Status, UserCard},
 };
-use natter_service::{BaseUrl, ErrorKey, Fields, Params, Problem, ProcessSettings, wrap};
+use natter_service::{Api, BaseUrl, ErrorKey, Fields, Params, ProcessSettings};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
 use crate::{
     Friendships,
@@ -27,21 +28,77 @@ use crate::{
 };
 
 pub fn router(friendships: Friendships, settings: &ProcessSettings) -> Router {
-    let routes = Router::new()
-        .route("/api/users/friendship/", get(list).post(ask).patch(change))
-        .with_state(friendships);
-    wrap(routes, ErrorKey::Detail, settings)
+    api().serve(friendships, Router::new(), settings)
 }
 
+fn api() -> Api<Friendships> {
+    Api::new(
+        "friendships",
+        "Natter: friendships",
+        "Who may talk to whom. A friendship is also its chat channel.",
+        ErrorKey::Detail,
+    )
+    .operation::<Error>(routes!(list), [])
+    .operation(
+        routes!(ask),
+        [
+            Error::InvalidStatus,
+            Error::AlreadyExists,
+            Error::WithOneself,
+            Error::UserNotFound,
+        ],
+    )
+    .operation(
+        routes!(change),
+        [
+            Error::InvalidStatus,
+            Error::NotAMember,
+            Error::FriendshipNotFound,
+        ],
+    )
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents what Params reads")]
+struct Listing {
+    /// `users`: the two users as objects instead of ids.
+    expand: Option<Expand>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "documents what Params reads")]
+enum Expand {
+    Users,
+}
+
+/// Friendships, their users as ids or as objects.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum Listed {
+    Ids(Vec<Friendship>),
+    Expanded(Vec<Friendship<UserCard>>),
+}
+
+/// List one's own friendships
+#[utoipa::path(
+    get,
+    path = "/api/users/friendship/",
+    operation_id = "list_friendships",
+    security(("bearer" = [])),
+    params(Listing),
+    responses((status = 200, description = "Those that the caller is in, oldest first", body = Listed))
+)]
 async fn list(
     State(friendships): State<Friendships>,
     caller: Caller,
     base: BaseUrl,
     params: Params,
-) -> Result<Response, Error> {
+) -> Result<Json<Listed>, Error> {
     let all = friendships.store.of_user(caller.user).await?;
     match params.get("expand") {
-        None => Ok(Json(all).into_response()),
+        None => Ok(Json(Listed::Ids(all))),
         Some("users") => {
             let users = all.iter().flat_map(|one| [one.from_user, one.to_user]);
             let cards = cards(&friendships.bus, users).await?;
@@ -49,12 +106,31 @@ async fn list(
                 .into_iter()
                 .map(|one| expand(one, &cards).map_users(|card| card.at(&base.0)))
                 .collect();
-            Ok(Json(expanded).into_response())
+            Ok(Json(Listed::Expanded(expanded)))
         }
-        Some(_) => Ok(Problem::invalid_query().into_response()),
+        Some(_) => Err(Error::InvalidQuery),
     }
 }
 
+/// Whom one wants as a friend.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+struct Request {
+    to_user: UserId,
+    status: Status,
+}
+
+/// Ask for a friendship
+///
+/// `status` is the asking side's; the other side's is `pending`.
+#[utoipa::path(
+    post,
+    path = "/api/users/friendship/",
+    operation_id = "ask_for_friendship",
+    security(("bearer" = [])),
+    request_body(content((Request = "application/json"), (Request = "application/x-www-form-urlencoded"))),
+    responses((status = 201, description = "The friendship", body = Friendship<UserCard>))
+)]
 async fn ask(
     State(friendships): State<Friendships>,
     caller: Caller,
@@ -86,6 +162,25 @@ async fn ask(
     ))
 }
 
+/// What one says about a friendship.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+struct Answer {
+    friendship_id: FriendshipId,
+    status: Status,
+}
+
+/// Answer, or change one's mind
+///
+/// Changes the caller's own side only.
+#[utoipa::path(
+    patch,
+    path = "/api/users/friendship/",
+    operation_id = "change_friendship",
+    security(("bearer" = [])),
+    request_body(content((Answer = "application/json"), (Answer = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "The friendship from now on", body = Friendship<UserCard>))
+)]
 async fn change(
     State(friendships): State<Friendships>,
     caller: Caller,
@@ -162,4 +257,15 @@ pub async fn cards(
 /// The friendship with its users as cards.
 fn expand(friendship: Friendship, cards: &HashMap<UserId, UserCard>) -> Friendship<UserCard> {
     friendship.map_users(|id| UserCard::of(id, cards))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_in_the_repository_is_the_one_that_is_served() {
+        natter_test_support::check_generated(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json"),
+            &super::api().document(),
+        );
+    }
 }

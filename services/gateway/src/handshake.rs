@@ -1,7 +1,7 @@
 //! Who may connect: the credentials of an upgrade request.
 
 use axum::http::{HeaderMap, Uri, header};
-use natter_auth::{Claims, TokenError, bearer, not_valid};
+use natter_auth::{Claims, TokenError, bearer};
 use natter_protocol::{SessionId, UserId, call::RefreshSession, call::TokenPair};
 use natter_service::Problem;
 
@@ -99,7 +99,7 @@ async fn admit_headers(
     let refresh = headers
         .get(REFRESH)
         .and_then(|value| value.to_str().ok())
-        .ok_or_else(not_valid)?;
+        .ok_or_else(Problem::token_not_valid)?;
     let (claims, renewed) = match gateway.verifier.access(access) {
         Ok(claims) => {
             check_refresh(gateway, refresh, &claims)?;
@@ -122,7 +122,7 @@ fn check_refresh(gateway: &Gateway, refresh: &str, access: &Claims) -> Result<()
     let refresh = gateway.verifier.refresh(refresh)?;
     match refresh.sid == access.sid && refresh.user_id == access.user_id {
         true => Ok(()),
-        false => Err(not_valid()),
+        false => Err(Problem::token_not_valid()),
     }
 }
 
@@ -140,7 +140,7 @@ async fn renew(
     };
     match gateway.bus.call(&call).await {
         Ok(Some(pair)) => Ok((claims, Some(pair))),
-        Ok(None) => Err(not_valid()),
+        Ok(None) => Err(Problem::token_not_valid()),
         Err(error) => {
             tracing::warn!(%error, "a token could not be renewed");
             Err(Problem::unavailable())

@@ -14,11 +14,17 @@ pub enum Error {
     #[error("the query parameters are not valid")]
     InvalidQuery,
     #[error("{0}")]
-    Invalid(String),
+    InvalidMessage(String),
+    #[error("{0}")]
+    InvalidFile(String),
+    #[error("there is no file in the body")]
+    FileRequired,
     #[error("the file is too large")]
     TooLarge,
     #[error("there is no such file for the caller")]
     MediaNotFound,
+    #[error("the file has no such range")]
+    RangeNotSatisfiable,
     #[error("the media store failed")]
     MediaStore(#[from] natter_media::MediaError),
     #[error(transparent)]
@@ -41,15 +47,24 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::InvalidQuery => Problem::invalid_query(),
-            Error::Invalid(sentence) => Problem::bad_request("invalid", sentence),
+            Error::InvalidMessage(sentence) => Problem::bad_request("invalid_message", sentence),
+            Error::InvalidFile(sentence) => Problem::bad_request("invalid_file", sentence),
+            Error::FileRequired => {
+                Problem::bad_request("file_required", "A file is required, in the field file.")
+            }
             Error::TooLarge => Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
                 "The file is larger than 25 MiB.",
             ),
             Error::MediaNotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found."),
+            Error::RangeNotSatisfiable => Problem::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "range_not_satisfiable",
+                "The file has no such range.",
+            ),
             Error::Item(error @ ItemError::NotBase64) => {
-                Problem::bad_request("invalid", error.to_string())
+                Problem::bad_request("invalid_message", error.to_string())
             }
             Error::MediaStore(error) | Error::Item(ItemError::Store(error)) => {
                 tracing::error!(%error, "the media store failed");

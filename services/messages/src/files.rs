@@ -22,7 +22,7 @@ pub async fn store(
     filename: String,
     bytes: Bytes,
 ) -> Result<(MediaId, NewMedia), Error> {
-    check_filename(&filename).map_err(|error| Error::Invalid(error.to_string()))?;
+    check_filename(&filename).map_err(|error| Error::InvalidFile(error.to_string()))?;
     if bytes.len() > MAX_FILE_BYTES {
         return Err(Error::TooLarge);
     }

@@ -8,36 +8,74 @@ mod media;
 mod search;
 mod send;
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    routing::{get, post},
+use axum::{Router, extract::DefaultBodyLimit};
+use natter_protocol::{
+    call::Refusal,
+    message::{check_filename, check_payload},
 };
-use natter_service::{ErrorKey, ProcessSettings, wrap};
+use natter_service::{Api, ErrorKey, Page, ProcessSettings};
+use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
-use crate::{Messages, files::MAX_FILE_BYTES};
+use crate::{Messages, error::Error, files::MAX_FILE_BYTES};
 
 /// What a body may have beside its file: the form around it.
 const FORM_BYTES: usize = 64 * 1024;
 
 pub fn router(messages: Messages, settings: &ProcessSettings) -> Router {
+    api().serve(messages, Router::new(), settings)
+}
+
+fn api() -> Api<Messages> {
     let upload = DefaultBodyLimit::max(MAX_FILE_BYTES + FORM_BYTES);
-    let routes = Router::new()
-        .route(
-            "/api/messages/status/friendship/{friendship}/messages/",
-            get(history::history).post(send::send).layer(upload),
-        )
-        .route(
-            "/api/messages/status/friendship/{friendship}/events/",
-            get(events::events),
-        )
-        .route(
-            "/api/messages/conversations/",
-            get(conversations::conversations),
-        )
-        .route("/api/messages/media/", post(media::upload).layer(upload))
-        .route("/api/messages/media/{id}/", get(media::download))
-        .route("/api/messages/search/", get(search::search))
-        .with_state(messages);
-    wrap(routes, ErrorKey::Error, settings)
+    let page = || Error::from(Page::past_the_end());
+    let bad_message =
+        check_payload("", false).map_err(|error| Error::InvalidMessage(error.to_string()));
+    let bad_file = || check_filename("").map_err(|error| Error::InvalidFile(error.to_string()));
+    Api::new(
+        "messages",
+        "Natter: messages",
+        "The log of every channel: history, sending without a WebSocket, files and search.",
+        ErrorKey::Error,
+    )
+    .operation(
+        routes!(history::history),
+        [Error::FriendshipNotFound, page()],
+    )
+    .operation(
+        routes!(send::send).layer(upload),
+        [
+            Error::Refused(Refusal::ChannelClosed),
+            Error::Refused(Refusal::ClientIdReused),
+            Error::Refused(Refusal::MessageNotFound),
+            Error::Refused(Refusal::MediaNotFound),
+            Error::FriendshipNotFound,
+        ]
+        .into_iter()
+        .chain(bad_message.err())
+        .chain(bad_file().err()),
+    )
+    .operation(routes!(events::events), [Error::FriendshipNotFound])
+    .operation(routes!(conversations::conversations), [page()])
+    .operation(
+        routes!(media::upload).layer(upload),
+        [Error::FileRequired, Error::TooLarge]
+            .into_iter()
+            .chain(bad_file().err()),
+    )
+    .operation(
+        routes!(media::download),
+        [Error::MediaNotFound, Error::RangeNotSatisfiable],
+    )
+    .operation(routes!(search::search), [page()])
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_in_the_repository_is_the_one_that_is_served() {
+        natter_test_support::check_generated(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json"),
+            &super::api().document(),
+        );
+    }
 }

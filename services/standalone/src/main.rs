@@ -56,6 +56,8 @@ async fn start(settings: Settings, process: Process) -> anyhow::Result<Router> {
         let path = request.uri().path();
         let service = match path {
             "/" => welcome.clone(),
+            "/api/openapi/friendships.json" => friendships.clone(),
+            "/api/openapi/messages.json" => messages.clone(),
             path if is_below(path, "/api/users/friendship") => friendships.clone(),
             path if is_below(path, "/api/messages") => messages.clone(),
             path if is_below(path, "/ws") => gateway.clone(),

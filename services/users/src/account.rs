@@ -12,12 +12,26 @@ const MAX_PASSWORD_CHARS: usize = 1_000;
 /// From this share of common text on, a password counts as derived from the name or address.
 const TOO_SIMILAR: f64 = 0.7;
 
-/// A rule that an input breaks, as a sentence for the person who typed it.
+/// A rule that an input breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken(pub String);
+pub struct Broken {
+    /// For programs.
+    pub code: &'static str,
+    /// For the person who typed it.
+    pub sentence: String,
+}
 
-fn broken<T>(sentence: impl Into<String>) -> Result<T, Broken> {
-    Err(Broken(sentence.into()))
+impl Broken {
+    pub fn new(code: &'static str, sentence: impl Into<String>) -> Self {
+        Self {
+            code,
+            sentence: sentence.into(),
+        }
+    }
+}
+
+fn broken<T>(code: &'static str, sentence: impl Into<String>) -> Result<T, Broken> {
+    Err(Broken::new(code, sentence))
 }
 
 /// A username in its normal form.
@@ -33,6 +47,7 @@ impl Username {
             || !name.chars().all(allowed)
         {
             return broken(
+                "invalid_username",
                 "Enter a valid username: 1 to 150 letters, digits and @ . + - _ characters.",
             );
         }
@@ -67,14 +82,17 @@ pub fn check_email(email: &str) -> Result<(), Broken> {
         && EmailAddress::parse_with_options(email, options).is_ok();
     match fine {
         true => Ok(()),
-        false => broken("Enter a valid email address."),
+        false => broken("invalid_email", "Enter a valid email address."),
     }
 }
 
 /// `field` is the field's name as the client knows it.
 pub fn check_name(field: &str, name: &str) -> Result<(), Broken> {
     match name.chars().count() > MAX_NAME_CHARS {
-        true => broken(format!("{field} has at most {MAX_NAME_CHARS} characters.")),
+        true => broken(
+            "invalid_name",
+            format!("{field} has at most {MAX_NAME_CHARS} characters."),
+        ),
         false => Ok(()),
     }
 }
@@ -84,14 +102,16 @@ type IsKind = fn(char) -> bool;
 pub fn check_password(password: &str, username: &str, email: &str) -> Result<(), Broken> {
     let chars = password.chars().count();
     if chars < MIN_PASSWORD_CHARS {
-        return broken(format!(
+        let sentence = format!(
             "Password is too short. It must contain at least {MIN_PASSWORD_CHARS} characters."
-        ));
+        );
+        return broken("password_too_short", sentence);
     }
     if chars > MAX_PASSWORD_CHARS {
-        return broken(format!(
+        let sentence = format!(
             "Password is too long. It may contain at most {MAX_PASSWORD_CHARS} characters."
-        ));
+        );
+        return broken("password_too_long", sentence);
     }
     let kinds: [(&str, IsKind); 4] = [
         ("an upper-case letter", char::is_uppercase),
@@ -111,15 +131,36 @@ pub fn check_password(password: &str, username: &str, email: &str) -> Result<(),
             [] => (*last).to_owned(),
             others => format!("{} and {last}", others.join(", ")),
         };
-        return broken(format!("Password must contain at least {list}."));
+        let sentence = format!("Password must contain at least {list}.");
+        return broken("password_too_weak", sentence);
     }
     let local = email.split('@').next().unwrap_or_default();
     for (what, text) in [("username", username), ("email", email), ("email", local)] {
         if similarity(password, text) >= TOO_SIMILAR {
-            return broken(format!("Password is too similar to the {what}."));
+            let sentence = format!("Password is too similar to the {what}.");
+            return broken("password_too_similar", sentence);
         }
     }
     Ok(())
+}
+
+/// One of each way to break the rules of a password, for the documents.
+pub fn broken_passwords() -> Vec<Broken> {
+    let long = "Aa1!".repeat(MAX_PASSWORD_CHARS);
+    ["Ab1!", &long, "lowercase", "Someone1!"]
+        .into_iter()
+        .filter_map(|password| check_password(password, "someone", "").err())
+        .collect()
+}
+
+/// One of each way to break the rules of an account beside those of its password.
+pub fn broken_accounts() -> Vec<Broken> {
+    let broken = [
+        Username::new("").err(),
+        check_email("").err(),
+        check_name("first_name", &"x".repeat(MAX_NAME_CHARS + 1)).err(),
+    ];
+    broken.into_iter().flatten().collect()
 }
 
 /// The share of both texts that their longest common run makes up, case aside: 0 to 1.
@@ -187,7 +228,7 @@ mod tests {
     fn passwords_name_what_is_missing() {
         let sentence = |password| match check_password(password, "someone", "else@mail.example") {
             Ok(()) => String::new(),
-            Err(Broken(sentence)) => sentence,
+            Err(broken) => broken.sentence,
         };
         assert_eq!(sentence("Str0ng!pass"), "");
         assert_eq!(

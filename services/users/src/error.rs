@@ -11,6 +11,8 @@ use crate::account::Broken;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("the current or new password is missing")]
+    PasswordsRequired,
     #[error("username or password is missing")]
     CredentialsRequired,
     #[error("the credentials are wrong")]
@@ -21,8 +23,8 @@ pub enum Error {
     InvalidRefresh,
     #[error("the token is not the caller's refresh token")]
     InvalidToken,
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{}", .0.sentence)]
+    Invalid(Broken),
     #[error("the username is taken")]
     UsernameTaken,
     #[error("the account is gone")]
@@ -35,6 +37,8 @@ pub enum Error {
     SessionNotFound,
     #[error("too many passwords are being checked")]
     Busy,
+    #[error("the username, email or password is missing")]
+    AccountRequired,
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -48,8 +52,8 @@ pub enum Error {
 }
 
 impl From<Broken> for Error {
-    fn from(Broken(sentence): Broken) -> Self {
-        Self::Invalid(sentence)
+    fn from(broken: Broken) -> Self {
+        Self::Invalid(broken)
     }
 }
 
@@ -60,6 +64,10 @@ impl From<Error> for Problem {
             Error::CredentialsRequired => {
                 Problem::bad_request("credentials_required", "Username and password are required")
             }
+            Error::PasswordsRequired => Problem::bad_request(
+                "passwords_required",
+                "Current and new password are required.",
+            ),
             Error::InvalidCredentials => unauthorized("invalid_credentials", "Invalid Credentials"),
             Error::RefreshRequired => {
                 Problem::bad_request("refresh_required", "Refresh token is required")
@@ -68,13 +76,17 @@ impl From<Error> for Problem {
                 unauthorized("invalid_refresh", "Invalid or expired refresh token")
             }
             Error::InvalidToken => unauthorized("invalid_token", "Invalid token"),
-            Error::Invalid(sentence) => Problem::bad_request("invalid", sentence),
+            Error::Invalid(broken) => Problem::bad_request(broken.code, broken.sentence),
+            Error::AccountRequired => Problem::bad_request(
+                "account_required",
+                "Username, email, and password are required.",
+            ),
             Error::UsernameTaken => Problem::bad_request(
                 "username_taken",
                 "A user with that username already exists.",
             ),
             // Its session ended with it.
-            Error::AccountGone => natter_auth::not_valid(),
+            Error::AccountGone => Problem::token_not_valid(),
             Error::ImageNotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found."),
             Error::Token(error) => error.into(),
             Error::Http(problem) => problem,

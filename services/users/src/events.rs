@@ -69,6 +69,7 @@ fn card(account: Account) -> UserCard {
         first_name: account.first_name,
         last_name: account.last_name,
         email: account.email,
+        deleted: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP door: one file an operation.
 
+mod docs;
 mod list;
 mod login;
 mod logout;
@@ -9,17 +10,20 @@ pub mod refresh;
 mod sessions;
 mod signup;
 
+use std::collections::HashMap;
+
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State},
     http::{HeaderMap, HeaderValue, header},
     response::IntoResponse,
-    routing::{delete, get, post},
 };
-use natter_service::{BaseUrl, ErrorKey, ProcessSettings, wrap};
+use natter_service::{Api, BaseUrl, ErrorKey, Page, ProcessSettings};
+use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{
     Users,
+    account::{Broken, broken_accounts, broken_passwords},
     error::Error,
     image::{self, Images},
     store::Account,
@@ -32,35 +36,102 @@ const MAX_UPLOAD_BYTES: usize = 6 << 20;
 const MAX_USER_AGENT_CHARS: usize = 256;
 
 pub fn router(users: Users, settings: &ProcessSettings) -> Router {
-    let upload = DefaultBodyLimit::max(MAX_UPLOAD_BYTES);
-    let routes = Router::new()
-        .route("/api/users/login/", post(login::login))
-        .route("/api/users/logout/", post(logout::logout))
-        .route("/api/users/refresh-token/", post(refresh::refresh))
-        .route("/api/users/signup/", post(signup::signup).layer(upload))
-        .route(
-            "/api/users/profile/",
-            get(profile::get)
-                .patch(profile::patch)
-                .delete(profile::delete)
-                .layer(upload),
-        )
-        .route("/api/users/password/", post(password::change))
-        .route("/api/users/sessions/", get(sessions::list))
-        .route("/api/users/sessions/{sid}/", delete(sessions::end))
-        .route("/api/users/", get(list::list))
-        .route("/api/users/images/{name}", get(stored_image))
-        .route("/.well-known/jwks.json", get(jwks))
-        .with_state(users);
-    wrap(routes, ErrorKey::Error, settings)
+    api().serve(users, docs::page(), settings)
 }
 
+fn api() -> Api<Users> {
+    let upload = DefaultBodyLimit::max(MAX_UPLOAD_BYTES);
+    let invalid = |broken: Vec<Broken>| broken.into_iter().map(Error::Invalid);
+    let bad_image = || Error::Invalid(image::undecodable());
+    let failed_often = || Error::RateLimited(60);
+    Api::new(
+        "users",
+        "Natter: users",
+        "Accounts, sessions and tokens.",
+        ErrorKey::Error,
+    )
+    .operation(
+        routes!(login::login),
+        [
+            Error::CredentialsRequired,
+            Error::InvalidCredentials,
+            failed_often(),
+        ],
+    )
+    .operation(
+        routes!(logout::logout),
+        [
+            Error::RefreshRequired,
+            Error::InvalidRefresh,
+            Error::InvalidToken,
+        ],
+    )
+    .operation(
+        routes!(refresh::refresh),
+        [Error::RefreshRequired, Error::InvalidRefresh],
+    )
+    .operation(
+        routes!(signup::signup).layer(upload),
+        invalid(broken_accounts())
+            .chain(invalid(broken_passwords()))
+            .chain([
+                Error::AccountRequired,
+                Error::UsernameTaken,
+                bad_image(),
+                failed_often(),
+            ]),
+    )
+    .operation::<Error>(routes!(profile::get), [])
+    .operation(
+        routes!(profile::patch).layer(upload),
+        invalid(broken_accounts())
+            .filter(|error| matches!(error, Error::Invalid(broken) if broken.code == "invalid_name"))
+            .chain([bad_image()]),
+    )
+    .operation(
+        routes!(profile::delete),
+        [Error::InvalidCredentials, failed_often()],
+    )
+    .operation(
+        routes!(password::change),
+        invalid(broken_passwords()).chain([
+            Error::PasswordsRequired,
+            Error::InvalidCredentials,
+            failed_often(),
+        ]),
+    )
+    .operation::<Error>(routes!(sessions::list), [])
+    .operation(routes!(sessions::end), [Error::SessionNotFound])
+    .operation(routes!(list::list), [Page::past_the_end()])
+    .operation(routes!(stored_image), [Error::ImageNotFound])
+    .operation::<Error>(routes!(jwks), [])
+}
+
+/// The public keys that tokens are signed with
+///
+/// A JSON Web Key Set.
+#[utoipa::path(
+    get,
+    path = "/.well-known/jwks.json",
+    responses((status = 200, description = "The keys", body = HashMap<String, Vec<HashMap<String, String>>>))
+)]
 async fn jwks(State(signer): State<Signer>) -> impl IntoResponse {
     let cached = [(header::CACHE_CONTROL, "public, max-age=300")];
     (cached, Json(signer.jwks()))
 }
 
-/// A stored image. Its name changes with its content, so it may be kept for ever.
+/// A profile image
+///
+/// Its name changes with its content, so it may be kept for ever.
+#[utoipa::path(
+    get,
+    path = "/api/users/images/{name}",
+    operation_id = "get_image",
+    params(("name" = String, Path, description = "From `personal_image`")),
+    responses(
+        (status = 200, description = "The image", content(("image/jpeg"), ("image/png"))),
+    )
+)]
 async fn stored_image(
     State(images): State<Images>,
     Path(name): Path<String>,
@@ -84,4 +155,15 @@ fn user_agent(headers: &HeaderMap) -> String {
 fn image_url(account: &Account, base: &BaseUrl) -> Option<String> {
     let name = account.image.as_deref()?;
     Some(format!("{}{}", base.0, image::path(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_in_the_repository_is_the_one_that_is_served() {
+        natter_test_support::check_generated(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json"),
+            &super::api().document(),
+        );
+    }
 }

@@ -13,7 +13,7 @@ use natter_media::{MediaStore, Place};
 use natter_protocol::UserId;
 use tokio::sync::Semaphore;
 
-use crate::error::Error;
+use crate::{account::Broken, error::Error};
 
 /// The largest file that is accepted, in bytes.
 pub const MAX_FILE_BYTES: usize = 5 << 20;
@@ -46,10 +46,8 @@ impl Images {
     /// Stores a user's image; its name.
     pub async fn put(&self, user: UserId, file: Bytes) -> Result<String, Error> {
         if file.len() > MAX_FILE_BYTES {
-            return Err(Error::Invalid(format!(
-                "The image is larger than {} MiB.",
-                MAX_FILE_BYTES >> 20
-            )));
+            let sentence = format!("The image is larger than {} MiB.", MAX_FILE_BYTES >> 20);
+            return Err(Broken::new("invalid_image", sentence).into());
         }
         let decoding = self.decoding.clone().acquire_owned().await;
         let decoding = decoding.map_err(|_| Error::Busy)?;
@@ -99,19 +97,25 @@ fn is_stem(stem: &str) -> bool {
         .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
+pub fn undecodable() -> Broken {
+    Broken::new(
+        "invalid_image",
+        "The image cannot be read: send a JPEG, PNG, WebP or GIF.",
+    )
+}
+
 fn normalise(file: &[u8]) -> Result<(Vec<u8>, &'static str), Error> {
-    let undecodable =
-        || Error::Invalid("The image cannot be read: send a JPEG, PNG, WebP or GIF.".to_owned());
     let reader = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
         .map_err(|_| undecodable())?;
     let mut decoder = reader.into_decoder().map_err(|_| undecodable())?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(Error::Invalid(format!(
+        let sentence = format!(
             "The image has more than {} megapixels.",
             MAX_PIXELS / 1_000_000
-        )));
+        );
+        return Err(Broken::new("invalid_image", sentence).into());
     }
     let orientation = decoder.orientation().map_err(|_| undecodable())?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|_| undecodable())?;

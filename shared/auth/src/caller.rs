@@ -35,12 +35,7 @@ where
 
 /// The token of `Authorization: Bearer …`.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let missing = || {
-        Problem::unauthenticated(
-            "not_authenticated",
-            "Authentication credentials were not provided.",
-        )
-    };
+    let missing = Problem::not_authenticated;
     let value = headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
     let (scheme, token) = value
         .to_str()
@@ -53,18 +48,10 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-/// The answer to a bad, expired or revoked access token.
-pub fn not_valid() -> Problem {
-    Problem::unauthenticated(
-        "token_not_valid",
-        "Given token not valid for any token type",
-    )
-}
-
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Invalid | TokenError::Expired | TokenError::Revoked => not_valid(),
+            TokenError::Invalid | TokenError::Expired | TokenError::Revoked => Self::token_not_valid(),
             TokenError::Unknown => Self::unavailable(),
         }
     }

@@ -10,7 +10,7 @@ mod follow;
 mod revoked;
 mod verifier;
 
-pub use caller::{Caller, bearer, not_valid};
+pub use caller::{Caller, bearer};
 pub use claims::{Claims, TokenType};
 pub use follow::{follow_keys, follow_revocations};
 pub use revoked::FEED_PATIENCE;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     FriendshipId, MediaId, MessageId, SessionId, Timestamp, UserId,
@@ -47,7 +48,8 @@ pub struct RefreshSession {
 }
 call!(RefreshSession, "users", "refresh", Option<TokenPair>);
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The tokens of a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TokenPair {
     pub access: String,
     /// Absent when refresh tokens are not rotated.

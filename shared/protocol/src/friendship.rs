@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{FriendshipId, Timestamp, UserId};
 
 /// What one side says about the friendship.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Pending,
@@ -32,7 +33,7 @@ impl Status {
 }
 
 /// One friendship, its users as `U`: an id in events and lists, a [`UserCard`] where it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Friendship<U = UserId> {
     pub id: FriendshipId,
     /// Who asked.
@@ -61,7 +62,7 @@ impl<U> Friendship<U> {
 }
 
 /// A user as friends see them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UserCard {
     pub id: UserId,
     /// On the broker the path below the public URL, to clients the absolute URL.
@@ -70,6 +71,9 @@ pub struct UserCard {
     pub first_name: String,
     pub last_name: String,
     pub email: String,
+    /// Whether the account was deleted: nothing but the id is left of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub deleted: bool,
 }
 
 impl UserCard {
@@ -82,6 +86,7 @@ impl UserCard {
             first_name: String::new(),
             last_name: String::new(),
             email: String::new(),
+            deleted: true,
         })
     }
 

@@ -1,6 +1,7 @@
 //! A message as everyone who may read it gets it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{FriendshipId, MediaId, MessageId, Timestamp, UserId};
 
@@ -67,7 +68,7 @@ fn check_storable(field: &str, text: &str) -> Result<(), TextError> {
 }
 
 /// A message in its present state; in an `edited` or `deleted` entry, its state from then on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Message {
     pub id: MessageId,
     pub friendship: FriendshipId,
@@ -103,7 +104,7 @@ impl Media {
 }
 
 /// A file that belongs to a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Media {
     pub id: MediaId,
     pub filename: String,
@@ -116,7 +117,7 @@ pub struct Media {
 }
 
 /// What an entry of the channel's log did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Message,

@@ -4,6 +4,10 @@ use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type},
+};
 
 /// A moment, to the microsecond (what Postgres keeps).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +71,19 @@ impl<'de> Deserialize<'de> for Timestamp {
         text.parse().map_err(de::Error::custom)
     }
 }
+
+impl PartialSchema for Timestamp {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("RFC 3339, UTC, microseconds"))
+            .examples(["2026-11-22T12:00:00.000000Z"])
+            .into()
+    }
+}
+
+impl ToSchema for Timestamp {}
 
 #[cfg(test)]
 mod tests {

@@ -66,7 +66,7 @@ impl Fields {
     fn of_json(bytes: &[u8]) -> Result<Self, Problem> {
         let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)
             .map_err(|_| {
-                Problem::bad_request("malformed_body", "The request body is not a JSON object.")
+                Problem::malformed_body("The request body is not a JSON object.")
             })?;
         Ok(Self(
             body.into_iter()
@@ -84,7 +84,7 @@ impl Fields {
 
     fn of_form(bytes: &[u8]) -> Result<Self, Problem> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes).map_err(|_| {
-            Problem::bad_request("malformed_body", "The request body is not a form.")
+            Problem::malformed_body("The request body is not a form.")
         })?;
         Ok(Self(
             pairs
@@ -96,8 +96,8 @@ impl Fields {
 
     async fn of_multipart(request: Request) -> Result<Self, Problem> {
         let refuse = |status: StatusCode| match status {
-            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-            _ => Problem::bad_request("malformed_body", "The multipart body is malformed."),
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(),
+            _ => Problem::malformed_body("The multipart body is malformed."),
         };
         let mut multipart = Multipart::from_request(request, &())
             .await
@@ -117,7 +117,7 @@ impl Fields {
             let value = match filename {
                 Some(filename) => Value::File(Upload { filename, bytes }),
                 None => Value::Text(String::from_utf8(bytes.into()).map_err(|_| {
-                    Problem::bad_request("malformed_body", "A text field is not UTF-8.")
+                    Problem::malformed_body("A text field is not UTF-8.")
                 })?),
             };
             fields.push((name, value));
@@ -129,8 +129,7 @@ impl Fields {
     fn checked(self) -> Result<Self, Problem> {
         let bad = |value: &Value| matches!(value, Value::Text(text) if text.contains('\0'));
         match self.0.iter().any(|(_, value)| bad(value)) {
-            true => Err(Problem::bad_request(
-                "malformed_body",
+            true => Err(Problem::malformed_body(
                 "A text contains the character U+0000.",
             )),
             false => Ok(self),
@@ -153,11 +152,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             Some("application/json") => Self::of_json(&bytes)?.checked(),
             Some("application/x-www-form-urlencoded") => Self::of_form(&bytes)?.checked(),
             None if bytes.is_empty() => Ok(Self::default()),
-            _ => Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "This content type is not supported.",
-            )),
+            _ => Err(Problem::unsupported_media_type()),
         }
     }
 }
@@ -173,15 +168,7 @@ fn content_type(request: &Request) -> Option<String> {
 
 fn refuse_bytes(rejection: BytesRejection) -> Problem {
     match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        _ => Problem::bad_request("malformed_body", "The request body could not be read."),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(),
+        _ => Problem::malformed_body("The request body could not be read."),
     }
-}
-
-fn too_large() -> Problem {
-    Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "too_large",
-        "The request body is too large.",
-    )
 }

@@ -11,11 +11,13 @@ use axum::{
     response::IntoResponse,
 };
 use tower::Layer;
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, field};
 use uuid::Uuid;
 
-use crate::{ErrorKey, Problem, ProcessSettings, origin::Origins, problem, telemetry::set_parent};
+use crate::{
+    ErrorKey, Problem, ProcessSettings, deadline, origin::Origins, problem, telemetry::set_parent,
+};
 
 /// The largest request body where a route does not say otherwise.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -33,9 +35,9 @@ pub fn wrap(routes: Router, key: ErrorKey, settings: &ProcessSettings) -> Router
     let routes = routes
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            settings.request_timeout(),
+        .layer(middleware::from_fn_with_state(
+            settings.deadlines(),
+            deadline::keep,
         ))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::map_response(move |response| async move {

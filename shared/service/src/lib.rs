@@ -5,7 +5,9 @@
 //! that sets it up and returns its router; everything from the signal handler to the last log
 //! line is here.
 
+mod api;
 mod body;
+mod deadline;
 mod health;
 mod http;
 mod origin;
@@ -13,14 +15,16 @@ mod paging;
 mod problem;
 mod query;
 mod run;
+mod serve;
 mod settings;
 mod telemetry;
 
+pub use api::Api;
 pub use body::{Fields, Upload, Value};
 pub use health::Health;
 pub use http::wrap;
 pub use origin::{BaseUrl, ClientAddress};
-pub use paging::{Page, Paged};
+pub use paging::{Page, PageParams, Paged};
 pub use problem::{ErrorKey, Problem};
 pub use query::Params;
 pub use run::{Process, run};

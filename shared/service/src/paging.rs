@@ -5,6 +5,7 @@ use axum::{
     http::{StatusCode, Uri, request::Parts},
 };
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{BaseUrl, Params, Problem};
 
@@ -21,8 +22,21 @@ pub struct Page {
     params: Params,
 }
 
+/// The query of a paged operation, as it is documented.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "Page reads it")]
+pub struct PageParams {
+    /// From 1; one past the end is a 404.
+    #[param(minimum = 1, default = 1)]
+    page: Option<u64>,
+    /// How many results a page has at most; more than 100 is taken as 100.
+    #[param(minimum = 1, default = 10)]
+    page_size: Option<u64>,
+}
+
 /// A page as clients get it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Paged<T> {
     pub count: u64,
     pub next: Option<String>,
@@ -44,13 +58,13 @@ impl Page {
     /// Refuses a page past the end of `count` rows. Page 1 of nothing is fine.
     pub fn check(&self, count: u64) -> Result<(), Problem> {
         if self.number > 1 && self.offset() >= count {
-            return Err(Problem::new(
-                StatusCode::NOT_FOUND,
-                "invalid_page",
-                "Invalid page.",
-            ));
+            return Err(Self::past_the_end());
         }
         Ok(())
+    }
+
+    pub fn past_the_end() -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "invalid_page", "Invalid page.")
     }
 
     pub fn of<T>(self, count: u64, results: Vec<T>) -> Paged<T> {

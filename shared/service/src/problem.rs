@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderValue, Response, StatusCode, header},
     response::IntoResponse,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Seconds that a client is asked to wait when a dependency is down.
 const RETRY_AFTER_SECONDS: u32 = 2;
@@ -19,6 +19,15 @@ pub enum ErrorKey {
     Error,
     /// `{"detail": …}`: friendships, and every authentication failure
     Detail,
+}
+
+impl ErrorKey {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Detail => "detail",
+        }
+    }
 }
 
 /// An error on its way to a client. [`crate::wrap`] gives it its body.
@@ -60,9 +69,41 @@ impl Problem {
         Self::bad_request("invalid_query", "Invalid query parameters.")
     }
 
+    pub fn malformed_body(text: &'static str) -> Self {
+        Self::bad_request("malformed_body", text)
+    }
+
+    pub(crate) fn body_too_large() -> Self {
+        Self::of_status(StatusCode::PAYLOAD_TOO_LARGE)
+    }
+
+    pub(crate) fn body_too_slow() -> Self {
+        Self::of_status(StatusCode::REQUEST_TIMEOUT)
+    }
+
+    pub(crate) fn unsupported_media_type() -> Self {
+        Self::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    }
+
     /// An authentication failure: under `detail` in every service, with its challenge.
-    pub fn unauthenticated(code: &'static str, text: &'static str) -> Self {
+    fn unauthenticated(code: &'static str, text: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, text).under_detail()
+    }
+
+    /// No access token.
+    pub fn not_authenticated() -> Self {
+        Self::unauthenticated(
+            "not_authenticated",
+            "Authentication credentials were not provided.",
+        )
+    }
+
+    /// A bad, expired or revoked access token.
+    pub fn token_not_valid() -> Self {
+        Self::unauthenticated(
+            "token_not_valid",
+            "Given token not valid for any token type",
+        )
     }
 
     /// Too often; to be tried again after that many seconds.
@@ -103,6 +144,10 @@ impl Problem {
         let (code, text) = match status {
             StatusCode::NOT_FOUND => ("not_found", "Not found."),
             StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "Method not allowed."),
+            StatusCode::REQUEST_TIMEOUT => (
+                "request_timeout",
+                "The request body did not arrive in time.",
+            ),
             StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "The request body is too large."),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => (
                 "unsupported_media_type",
@@ -115,12 +160,17 @@ impl Problem {
         Self::new(status, code, text)
     }
 
-    fn body(&self, key: ErrorKey) -> Body {
-        let body = match self.key.unwrap_or(key) {
-            ErrorKey::Error => json!({"error": self.text, "code": self.code}),
-            ErrorKey::Detail => json!({"detail": self.text, "code": self.code}),
-        };
-        Body::from(body.to_string())
+    /// Where the text stands, in a service whose errors stand under `key`.
+    pub(crate) fn key(&self, key: ErrorKey) -> ErrorKey {
+        self.key.unwrap_or(key)
+    }
+
+    pub(crate) fn says_when_to_retry(&self) -> bool {
+        self.retry_after.is_some()
+    }
+
+    pub(crate) fn json(&self, key: ErrorKey) -> Value {
+        json!({self.key(key).as_str(): self.text, "code": self.code})
     }
 }
 
@@ -157,5 +207,5 @@ pub(crate) fn render(key: ErrorKey, response: Response<Body>) -> Response<Body> 
     if let Some(seconds) = problem.retry_after {
         parts.headers.insert(header::RETRY_AFTER, seconds.into());
     }
-    Response::from_parts(parts, problem.body(key))
+    Response::from_parts(parts, Body::from(problem.json(key).to_string()))
 }

@@ -3,7 +3,7 @@
 use std::{io::Write, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
-use axum::{Router, http::StatusCode, response::IntoResponse, routing::get, serve::ListenerExt};
+use axum::{Router, http::StatusCode, response::IntoResponse, routing::get};
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -163,22 +163,11 @@ where
     };
 
     let public_address = public.local_addr()?;
-    let public = public.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY was refused");
-        }
-    });
+    let head_timeout = process.settings.head_timeout();
     let stopping = process.shutdown.clone();
-    let server = axum::serve(
-        public,
-        routes.into_make_service_with_connect_info::<SocketAddr>(),
-    )
-    .with_graceful_shutdown(stopping.cancelled_owned());
-    process.tasks.spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the public listener failed");
-        }
-    });
+    process
+        .tasks
+        .spawn(crate::serve::serve(public, routes, head_timeout, stopping));
     process.health.start();
     // The tests read this line to learn the ports.
     tracing::info!(service = name, public = %public_address, admin = %admin_address, "listening");

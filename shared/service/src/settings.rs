@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
+
+use crate::deadline::Deadlines;
 
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
@@ -56,7 +58,27 @@ pub struct ProcessSettings {
     )]
     shutdown_seconds: u64,
 
-    /// How long an HTTP request may take before it is answered with 503, in seconds
+    /// How long a connection may take to bring a request's head, or stay idle between two, in seconds
+    #[arg(
+        long,
+        env = "NATTER_HEADER_SECONDS",
+        value_name = "NATTER_HEADER_SECONDS",
+        default_value_t = 60,
+        value_parser = value_parser!(u64).range(1..)
+    )]
+    header_seconds: u64,
+
+    /// How long a request's body may take to arrive before it is answered with 408, in seconds
+    #[arg(
+        long,
+        env = "NATTER_BODY_SECONDS",
+        value_name = "NATTER_BODY_SECONDS",
+        default_value_t = 120,
+        value_parser = value_parser!(u64).range(1..)
+    )]
+    body_seconds: u64,
+
+    /// How long a request that has arrived may take before it is answered with 503, in seconds
     #[arg(
         long,
         env = "NATTER_REQUEST_SECONDS",
@@ -104,8 +126,15 @@ impl ProcessSettings {
         Duration::from_secs(self.shutdown_seconds)
     }
 
-    pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(self.request_seconds)
+    pub(crate) fn head_timeout(&self) -> Duration {
+        Duration::from_secs(self.header_seconds)
+    }
+
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        Deadlines {
+            body: Duration::from_secs(self.body_seconds),
+            answer: Duration::from_secs(self.request_seconds),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! Waiting is always for an event, with a deadline ([`PATIENCE`]), never for a time.
 
 mod client;
+mod generated;
 mod nats;
 mod ports;
 mod postgres;
@@ -14,6 +15,7 @@ mod socket;
 use std::time::Duration;
 
 pub use client::{Friends, Person, befriend};
+pub use generated::check_generated;
 pub use nats::Nats;
 pub use ports::free_port;
 pub use postgres::Postgres;

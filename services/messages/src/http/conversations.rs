@@ -11,16 +11,19 @@ use natter_protocol::{
     call::{GetFriendship, GetUsers, ListOpen},
     friendship::{Friendship, UserCard},
 };
-use natter_service::{BaseUrl, Page, Paged};
+use natter_service::{BaseUrl, Page, PageParams, Paged};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::item::{Item, items_with, marks_for, marks_of};
 use crate::{Messages, channel::Channel, error::Error};
 
-#[derive(Serialize)]
+/// A channel as the caller sees it.
+#[derive(Serialize, ToSchema)]
 pub struct Conversation {
     friendship: Friendship<UserCard>,
     last_message: Option<Item>,
+    /// How many messages of the friend were not seen yet.
     unread: u64,
     received_seq: u64,
     seen_seq: u64,
@@ -28,6 +31,17 @@ pub struct Conversation {
     friend_seen_seq: u64,
 }
 
+/// List one's own conversations
+///
+/// Every open channel and every closed one with messages, newest activity first.
+#[utoipa::path(
+    get,
+    path = "/api/messages/conversations/",
+    operation_id = "list_conversations",
+    security(("bearer" = [])),
+    params(PageParams),
+    responses((status = 200, description = "A page of conversations", body = Paged<Conversation>))
+)]
 pub async fn conversations(
     State(messages): State<Messages>,
     caller: Caller,

@@ -8,18 +8,45 @@ use natter_auth::Caller;
 use natter_protocol::{FriendshipId, frame::ServerFrame};
 use natter_service::{BaseUrl, Params};
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{Messages, error::Error};
 
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 500;
 
-#[derive(Serialize)]
+/// A part of a channel's log.
+#[derive(Serialize, ToSchema)]
 pub struct Events {
+    /// By `seq`, as the WebSocket frames of their kind.
     results: Vec<ServerFrame>,
+    /// The newest `seq` of the channel.
     newest: u64,
 }
 
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents what Params reads")]
+pub struct Range {
+    /// Only what comes after this `seq`.
+    #[param(minimum = 0, default = 0)]
+    after_seq: Option<u64>,
+    /// How many at most; more than 500 is taken as 500.
+    #[param(minimum = 1, default = 100)]
+    limit: Option<u64>,
+}
+
+/// Catch up with a channel
+///
+/// Its log of messages, edits and deletions.
+#[utoipa::path(
+    get,
+    path = "/api/messages/status/friendship/{friendship_id}/events/",
+    operation_id = "list_events",
+    security(("bearer" = [])),
+    params(("friendship_id" = FriendshipId, Path, description = "The channel"), Range),
+    responses((status = 200, description = "The next events, oldest first", body = Events))
+)]
 pub async fn events(
     State(messages): State<Messages>,
     caller: Caller,

@@ -6,10 +6,11 @@ use axum::{
 };
 use natter_auth::Caller;
 use natter_protocol::{
-    FriendshipId, UserId,
+    FriendshipId, MessageId, UserId,
     call::{Mark, MarkReply},
 };
-use natter_service::{BaseUrl, Page, Paged, Params};
+use natter_service::{BaseUrl, Page, PageParams, Paged, Params};
+use utoipa::IntoParams;
 
 use super::item::{Item, items};
 use crate::{
@@ -20,6 +21,39 @@ use crate::{
     store::LogRow,
 };
 
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents what Params reads")]
+pub struct Filters {
+    /// From the start on, oldest first (which is also the order without a flag).
+    after: Option<bool>,
+    /// Up to the start, newest first. Not together with `after`.
+    before: Option<bool>,
+    /// The start, inclusive: RFC 3339, or a date, which is its midnight in UTC. Needs a flag.
+    #[param(format = "date-time")]
+    start_date: Option<String>,
+    /// The start, inclusive: a message of this channel. Needs a flag.
+    message_id: Option<MessageId>,
+    /// The same.
+    start_message_id: Option<MessageId>,
+    /// In place of a flag and a start, oldest first: only what comes after this `seq`.
+    after_seq: Option<u64>,
+    /// In place of a flag and a start, newest first: only what comes before this `seq`.
+    before_seq: Option<u64>,
+}
+
+/// Read a channel's history
+///
+/// A page costs the same however deep it lies. Reading marks the other side's listed messages as
+/// received. At most one start may be named.
+#[utoipa::path(
+    get,
+    path = "/api/messages/status/friendship/{friendship_id}/messages/",
+    operation_id = "list_messages",
+    security(("bearer" = [])),
+    params(("friendship_id" = FriendshipId, Path, description = "The channel"), Filters, PageParams),
+    responses((status = 200, description = "A page of messages in their present state", body = Paged<Item>))
+)]
 pub async fn history(
     State(messages): State<Messages>,
     caller: Caller,
@@ -29,8 +63,8 @@ pub async fn history(
     page: Page,
 ) -> Result<Json<Paged<Item>>, Error> {
     let id: FriendshipId = friendship.parse().map_err(|_| Error::FriendshipNotFound)?;
-    let filter = Filter::parse(&params)?;
     let channel = messages.channels.of_member(id, caller.user).await?;
+    let filter = Filter::parse(&params)?;
     let bounds = filter.bounds(&messages.store, &channel).await?;
     let count = bounds.count();
     page.check(count)?;

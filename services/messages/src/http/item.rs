@@ -6,6 +6,7 @@ use natter_protocol::{
 };
 use natter_service::BaseUrl;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     Messages,
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// A message with how far its receiver is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Item {
     id: MessageId,
     message: ItemMessage,
@@ -25,7 +26,8 @@ pub struct Item {
     updated_at: Timestamp,
 }
 
-#[derive(Serialize)]
+/// A message in its present state.
+#[derive(Serialize, ToSchema)]
 pub struct ItemMessage {
     id: MessageId,
     friendship: FriendshipId,

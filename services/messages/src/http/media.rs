@@ -11,10 +11,31 @@ use http_range_header::parse_range_header;
 use natter_auth::Caller;
 use natter_media::{MESSAGES, Place};
 use natter_protocol::{MediaId, message::Media};
-use natter_service::{BaseUrl, Fields, Problem, Value};
+use natter_service::{BaseUrl, Fields, Value};
+use utoipa::ToSchema;
 
 use crate::{Messages, error::Error, files, plan::KnownMedia};
 
+/// A file.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct FileForm {
+    /// At most 25 MiB.
+    #[schema(value_type = String, content_media_type = "application/octet-stream")]
+    file: Vec<u8>,
+}
+
+/// Upload a file
+///
+/// To be named in a message by its owner within a day; it is removed then.
+#[utoipa::path(
+    post,
+    path = "/api/messages/media/",
+    operation_id = "upload_file",
+    security(("bearer" = [])),
+    request_body(content = FileForm, content_type = "multipart/form-data"),
+    responses((status = 201, description = "What is known of it", body = Media))
+)]
 pub async fn upload(
     State(messages): State<Messages>,
     caller: Caller,
@@ -22,9 +43,7 @@ pub async fn upload(
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<Media>), Error> {
     let Some(Value::File(file)) = fields.take("file") else {
-        return Err(Error::Invalid(
-            "A file is required, in the field file.".to_owned(),
-        ));
+        return Err(Error::FileRequired);
     };
     let (id, new) = files::store(&messages.media, file.filename, file.bytes).await?;
     let known = KnownMedia::new(caller.user, id, new);
@@ -34,6 +53,23 @@ pub async fn upload(
     Ok((StatusCode::CREATED, Json(media)))
 }
 
+/// Download a file
+///
+/// Its owner's, and once it was sent, its channel's members'. One range of bytes may be asked for.
+#[utoipa::path(
+    get,
+    path = "/api/messages/media/{id}/",
+    operation_id = "download_file",
+    security(("bearer" = [])),
+    params(
+        ("id" = MediaId, Path, description = "From an upload or a message"),
+        ("Range" = Option<String>, Header, description = "As in `bytes=0-99`"),
+    ),
+    responses(
+        (status = 200, description = "The file", content_type = "*/*"),
+        (status = 206, description = "The range of it", content_type = "*/*"),
+    )
+)]
 pub async fn download(
     State(messages): State<Messages>,
     caller: Caller,
@@ -116,12 +152,7 @@ fn range(headers: &HeaderMap, size: u64) -> Result<Option<(u64, u64)>, ()> {
 }
 
 fn unsatisfiable(size: u64) -> Response {
-    let problem = Problem::new(
-        StatusCode::RANGE_NOT_SATISFIABLE,
-        "range_not_satisfiable",
-        "The file has no such range.",
-    );
-    let mut response = problem.into_response();
+    let mut response = Error::RangeNotSatisfiable.into_response();
     set(
         &mut response,
         header::CONTENT_RANGE,

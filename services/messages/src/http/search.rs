@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use axum::{Json, extract::State};
 use natter_auth::Caller;
-use natter_service::{BaseUrl, Page, Paged, Params};
+use natter_service::{BaseUrl, Page, PageParams, Paged, Params};
+use utoipa::IntoParams;
 
 use super::item::{Item, items};
 use crate::{Messages, error::Error};
@@ -12,6 +13,26 @@ use crate::{Messages, error::Error};
 /// The longest search text, in characters.
 const MAX_QUERY_CHARS: usize = 200;
 
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents what Params reads")]
+pub struct Search {
+    /// Words that must all be there; `"…"` for a phrase, `or` and `-` as in web searches.
+    #[param(min_length = 1, max_length = 200, pattern = r"\S")]
+    q: String,
+}
+
+/// Search one's own conversations
+///
+/// Best first.
+#[utoipa::path(
+    get,
+    path = "/api/messages/search/",
+    operation_id = "search_messages",
+    security(("bearer" = [])),
+    params(Search, PageParams),
+    responses((status = 200, description = "A page of messages", body = Paged<Item>))
+)]
 pub async fn search(
     State(messages): State<Messages>,
     caller: Caller,

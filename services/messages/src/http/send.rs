@@ -1,5 +1,7 @@
 //! `POST /api/messages/status/friendship/<id>/messages/`: sending without a WebSocket.
 
+use std::collections::HashMap;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -13,10 +15,55 @@ use natter_protocol::{
     message::{MAX_MEDIA, check_client_id, check_payload},
 };
 use natter_service::{BaseUrl, Fields, Value};
+use utoipa::ToSchema;
 
 use super::item::{Item, items};
 use crate::{Messages, error::Error, files};
 
+/// A message.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct NewMessage {
+    /// 1 to 8,192 bytes of UTF-8; may be empty when there is media.
+    #[schema(max_length = 8192)]
+    payload: Option<String>,
+    /// Unique per sender and channel: a repeat is answered with what was stored the first time.
+    #[schema(min_length = 1, max_length = 64)]
+    client_id: Option<String>,
+    /// Each either `{"<filename>": "<base64>"}` or `{"id": "<media id>"}`.
+    #[schema(max_items = 10)]
+    media: Option<Vec<HashMap<String, String>>>,
+    reply_to: Option<MessageId>,
+}
+
+/// A message with files, each in a field of any other name.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct NewMessageForm {
+    #[schema(max_length = 8192)]
+    payload: Option<String>,
+    #[schema(min_length = 1, max_length = 64)]
+    client_id: Option<String>,
+    reply_to: Option<MessageId>,
+    #[schema(value_type = Option<String>, content_media_type = "application/octet-stream")]
+    file: Option<Vec<u8>>,
+}
+
+/// Send a message
+///
+/// As the WebSocket's `friendship` frame does.
+#[utoipa::path(
+    post,
+    path = "/api/messages/status/friendship/{friendship_id}/messages/",
+    operation_id = "send_message",
+    security(("bearer" = [])),
+    params(("friendship_id" = FriendshipId, Path, description = "The channel")),
+    request_body(content((NewMessage = "application/json"), (NewMessageForm = "multipart/form-data"))),
+    responses(
+        (status = 201, description = "It is stored", body = Item),
+        (status = 200, description = "It was stored before, under the same `client_id`", body = Item),
+    )
+)]
 pub async fn send(
     State(messages): State<Messages>,
     caller: Caller,
@@ -27,12 +74,12 @@ pub async fn send(
     let id: FriendshipId = friendship.parse().map_err(|_| Error::FriendshipNotFound)?;
     // Before anything is stored for somebody who may not send here.
     messages.channels.of_member(id, caller.user).await?;
-    let invalid = |error: &dyn std::fmt::Display| Error::Invalid(error.to_string());
+    let invalid = |error: &dyn std::fmt::Display| Error::InvalidMessage(error.to_string());
     let uploads = fields.take_files();
     let named = named_media(&fields)?;
     let count = uploads.len() + named.len();
     if count > MAX_MEDIA {
-        return Err(Error::Invalid(format!(
+        return Err(Error::InvalidMessage(format!(
             "A message has at most {MAX_MEDIA} files."
         )));
     }
@@ -79,14 +126,14 @@ fn text<'a>(fields: &'a Fields, name: &str) -> Result<Option<&'a str>, Error> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Text(text)) => Ok(Some(text)),
-        Some(_) => Err(Error::Invalid(format!("{name} must be a text."))),
+        Some(_) => Err(Error::InvalidMessage(format!("{name} must be a text."))),
     }
 }
 
 fn reply_to(fields: &Fields) -> Result<Option<MessageId>, Error> {
     let id = text(fields, "reply_to")?.map(str::parse);
     id.transpose()
-        .map_err(|_| Error::Invalid("reply_to must be a message's id.".to_owned()))
+        .map_err(|_| Error::InvalidMessage("reply_to must be a message's id.".to_owned()))
 }
 
 /// `media` as in the frame.
@@ -95,13 +142,13 @@ fn named_media(fields: &Fields) -> Result<Vec<MediaItem>, Error> {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Json(items)) => {
             let items: Vec<MediaItem> = serde_json::from_value(items.clone())
-                .map_err(|error| Error::Invalid(format!("media is not as documented: {error}.")))?;
+                .map_err(|error| Error::InvalidMessage(format!("media is not as documented: {error}.")))?;
             for item in &items {
                 item.check()
-                    .map_err(|error| Error::Invalid(error.to_string()))?;
+                    .map_err(|error| Error::InvalidMessage(error.to_string()))?;
             }
             Ok(items)
         }
-        Some(_) => Err(Error::Invalid("media must be a list.".to_owned())),
+        Some(_) => Err(Error::InvalidMessage("media must be a list.".to_owned())),
     }
 }

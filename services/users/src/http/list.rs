@@ -3,18 +3,39 @@
 use axum::{Json, extract::State};
 use natter_auth::Caller;
 use natter_protocol::UserId;
-use natter_service::{BaseUrl, Page, Paged, Params};
+use natter_service::{BaseUrl, Page, PageParams, Paged, Params};
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{Users, account::username_key, error::Error};
 
-#[derive(Serialize)]
+/// A user as anybody sees them.
+#[derive(Serialize, ToSchema)]
 pub struct Listed {
     id: UserId,
     username: String,
     personal_image: Option<String>,
 }
 
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents what Params reads")]
+pub struct Search {
+    /// A part of the name, in any case; without it everybody is listed.
+    username: Option<String>,
+}
+
+/// Find users
+///
+/// By username.
+#[utoipa::path(
+    get,
+    path = "/api/users/",
+    operation_id = "list_users",
+    security(("bearer" = [])),
+    params(Search, PageParams),
+    responses((status = 200, description = "A page of users", body = Paged<Listed>))
+)]
 pub async fn list(
     State(users): State<Users>,
     _: Caller,

@@ -3,10 +3,31 @@
 use axum::{Json, extract::State, http::HeaderMap};
 use natter_protocol::{UserId, call::TokenPair};
 use natter_service::{ClientAddress, Fields};
+use utoipa::ToSchema;
 
 use super::user_agent;
 use crate::{Users, account::username_key, error::Error};
 
+/// Who logs in.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct Credentials {
+    #[schema(min_length = 1)]
+    username: String,
+    #[schema(min_length = 1)]
+    password: String,
+}
+
+/// Log in
+///
+/// Starts a session. After repeated failures of one account, or from one address, no try counts
+/// for some minutes.
+#[utoipa::path(
+    post,
+    path = "/api/users/login/",
+    request_body(content((Credentials = "application/json"), (Credentials = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "The session's tokens", body = TokenPair))
+)]
 pub async fn login(
     State(users): State<Users>,
     address: ClientAddress,

@@ -4,7 +4,8 @@ use axum::{Json, extract::State};
 use natter_auth::Caller;
 use natter_protocol::Timestamp;
 use natter_service::Fields;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     Users,
@@ -14,11 +15,36 @@ use crate::{
     token::Subject,
 };
 
+/// The session that ends.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct Refresh {
+    #[schema(min_length = 1)]
+    refresh: String,
+}
+
+/// That something was done.
+#[derive(Serialize, ToSchema)]
+pub struct Done {
+    pub message: &'static str,
+}
+
+/// Log out
+///
+/// Ends the session of the refresh token: it never works again, its access tokens stop working
+/// everywhere and its WebSockets are closed with 4001, within one second.
+#[utoipa::path(
+    post,
+    path = "/api/users/logout/",
+    security(("bearer" = [])),
+    request_body(content((Refresh = "application/json"), (Refresh = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "The session has ended", body = Done))
+)]
 pub async fn logout(
     State(users): State<Users>,
     caller: Caller,
     fields: Fields,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Done>, Error> {
     let refresh = fields.text("refresh").ok_or(Error::RefreshRequired)?;
     if users.verifier.access(refresh).is_ok() {
         return Err(Error::InvalidToken);
@@ -48,5 +74,7 @@ pub async fn logout(
         return Err(Error::InvalidRefresh);
     }
     tracing::info!(user = %caller.user, "logged out");
-    Ok(Json(json!({"message": "Successfully logged out"})))
+    Ok(Json(Done {
+        message: "Successfully logged out",
+    }))
 }

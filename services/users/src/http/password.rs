@@ -3,8 +3,9 @@
 use axum::{Json, extract::State};
 use natter_auth::Caller;
 use natter_service::{ClientAddress, Fields};
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
+use super::logout::Done;
 use crate::{
     Users,
     account::{check_password, username_key},
@@ -12,16 +13,36 @@ use crate::{
     store::{Account, end_session, other_sessions, set_password},
 };
 
+/// The password, and what it becomes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct NewPassword {
+    #[schema(min_length = 1)]
+    current: String,
+    /// As at sign-up.
+    #[schema(min_length = 8, max_length = 1000)]
+    new: String,
+}
+
+/// Change the password
+///
+/// Ends every other session.
+#[utoipa::path(
+    post,
+    path = "/api/users/password/",
+    operation_id = "change_password",
+    security(("bearer" = [])),
+    request_body(content((NewPassword = "application/json"), (NewPassword = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "It is changed", body = Done))
+)]
 pub async fn change(
     State(users): State<Users>,
     caller: Caller,
     address: ClientAddress,
     fields: Fields,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Done>, Error> {
     let (Some(current), Some(new)) = (fields.text("current"), fields.text("new")) else {
-        return Err(Error::Invalid(
-            "Current and new password are required.".to_owned(),
-        ));
+        return Err(Error::PasswordsRequired);
     };
     let account = confirm(&users, caller, address, current).await?;
     check_password(new, &account.username, &account.email)?;
@@ -33,7 +54,9 @@ pub async fn change(
     }
     tx.commit().await?;
     tracing::info!(user = %caller.user, "password changed");
-    Ok(Json(json!({"message": "Password changed"})))
+    Ok(Json(Done {
+        message: "Password changed",
+    }))
 }
 
 /// The caller's account. Refuses a wrong password, and counts it like a failed login.

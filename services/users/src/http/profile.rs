@@ -1,10 +1,11 @@
-//! `GET` and `PATCH /api/users/profile/`
+//! `GET`, `PATCH` and `DELETE /api/users/profile/`
 
 use axum::{Json, extract::State, http::StatusCode};
 use natter_auth::Caller;
 use natter_protocol::UserId;
 use natter_service::{BaseUrl, ClientAddress, Fields};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     password::confirm,
@@ -16,7 +17,8 @@ use crate::{
     store::{Account, ProfileChange},
 };
 
-#[derive(Serialize)]
+/// An account as its owner sees it.
+#[derive(Serialize, ToSchema)]
 pub struct Profile {
     id: UserId,
     username: String,
@@ -39,6 +41,48 @@ impl Profile {
     }
 }
 
+/// What of a profile changes: only what is sent.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct Change {
+    #[schema(max_length = 150)]
+    first_name: Option<String>,
+    #[schema(max_length = 150)]
+    last_name: Option<String>,
+    /// Empty or null removes the image; a new one is sent as multipart.
+    #[schema(max_length = 0)]
+    personal_image: Option<String>,
+}
+
+/// The same, with an image.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct ChangeForm {
+    #[schema(max_length = 150)]
+    first_name: Option<String>,
+    #[schema(max_length = 150)]
+    last_name: Option<String>,
+    /// JPEG, PNG, WebP or GIF, at most 5 MiB and 25 megapixels; empty removes it.
+    #[schema(value_type = Option<String>, content_media_type = "application/octet-stream")]
+    personal_image: Option<Vec<u8>>,
+}
+
+/// The account's password.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct Confirmation {
+    #[schema(min_length = 1)]
+    password: String,
+}
+
+/// One's own profile
+#[utoipa::path(
+    get,
+    path = "/api/users/profile/",
+    operation_id = "get_profile",
+    security(("bearer" = [])),
+    responses((status = 200, description = "The profile", body = Profile))
+)]
 pub async fn get(
     State(users): State<Users>,
     caller: Caller,
@@ -48,6 +92,15 @@ pub async fn get(
     Ok(Profile::of(account.ok_or(Error::AccountGone)?, &base))
 }
 
+/// Change one's own profile
+#[utoipa::path(
+    patch,
+    path = "/api/users/profile/",
+    operation_id = "change_profile",
+    security(("bearer" = [])),
+    request_body(content((Change = "application/json"), (ChangeForm = "multipart/form-data"))),
+    responses((status = 200, description = "The profile from now on", body = Profile))
+)]
 pub async fn patch(
     State(users): State<Users>,
     caller: Caller,
@@ -84,7 +137,18 @@ pub async fn patch(
     Ok(Profile::of(account, &base))
 }
 
-/// Deletes the account: every session ends, and the other services follow the event.
+/// Delete one's own account
+///
+/// Every session ends and friendships close. Messages stay for the friend, with the sender shown as
+/// deleted. The username is free again.
+#[utoipa::path(
+    delete,
+    path = "/api/users/profile/",
+    operation_id = "delete_account",
+    security(("bearer" = [])),
+    request_body(content((Confirmation = "application/json"), (Confirmation = "application/x-www-form-urlencoded"))),
+    responses((status = 204, description = "It is deleted"))
+)]
 pub async fn delete(
     State(users): State<Users>,
     caller: Caller,

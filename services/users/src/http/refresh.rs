@@ -6,6 +6,7 @@ use natter_protocol::{SessionId, Timestamp, call::TokenPair};
 use natter_service::Fields;
 use uuid::Uuid;
 
+use super::logout::Refresh;
 use crate::{
     Users,
     error::Error,
@@ -14,6 +15,18 @@ use crate::{
     token::Subject,
 };
 
+/// Refresh
+///
+/// A new access token for the session, and a new refresh token in place of the presented one. The
+/// access token in `Authorization` must be of the same session; it may have expired. A refresh
+/// token that was exchanged before, more than some seconds ago, is theft: the session ends.
+#[utoipa::path(
+    post,
+    path = "/api/users/refresh-token/",
+    security(("bearer" = [])),
+    request_body(content((Refresh = "application/json"), (Refresh = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "New tokens; `refresh` only where it was rotated", body = TokenPair))
+)]
 pub async fn refresh(
     State(users): State<Users>,
     headers: HeaderMap,

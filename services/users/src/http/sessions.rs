@@ -8,6 +8,7 @@ use axum::{
 use natter_auth::Caller;
 use natter_protocol::{SessionId, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     Users,
@@ -16,15 +17,25 @@ use crate::{
     token::Subject,
 };
 
-#[derive(Serialize)]
+/// One login on one device.
+#[derive(Serialize, ToSchema)]
 pub struct Session {
     sid: SessionId,
     created_at: Timestamp,
     last_used_at: Timestamp,
     user_agent: String,
+    /// Whether it is the one that asks.
     current: bool,
 }
 
+/// One's own sessions
+#[utoipa::path(
+    get,
+    path = "/api/users/sessions/",
+    operation_id = "list_sessions",
+    security(("bearer" = [])),
+    responses((status = 200, description = "Those that have not ended, newest first", body = Vec<Session>))
+)]
 pub async fn list(State(users): State<Users>, caller: Caller) -> Result<Json<Vec<Session>>, Error> {
     let sessions = users.store.sessions(caller.user).await?;
     let sessions = sessions.into_iter().map(|session| Session {
@@ -37,6 +48,17 @@ pub async fn list(State(users): State<Users>, caller: Caller) -> Result<Json<Vec
     Ok(Json(sessions.collect()))
 }
 
+/// End a session
+///
+/// As logging out on that device does.
+#[utoipa::path(
+    delete,
+    path = "/api/users/sessions/{sid}/",
+    operation_id = "end_session",
+    security(("bearer" = [])),
+    params(("sid" = SessionId, Path, description = "One of one's own sessions")),
+    responses((status = 204, description = "It has ended"))
+)]
 pub async fn end(
     State(users): State<Users>,
     caller: Caller,

@@ -4,16 +4,64 @@ use axum::{Json, extract::State, http::HeaderMap, http::StatusCode};
 use bytes::Bytes;
 use natter_protocol::{UserId, call::TokenPair};
 use natter_service::{Fields, Value};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::user_agent;
 use crate::{
     Users,
-    account::{Username, check_email, check_name, check_password},
+    account::{Broken, Username, check_email, check_name, check_password},
     error::Error,
     store::NewAccount,
 };
 
+/// A new account.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct NewUser {
+    /// 1 to 150 Unicode letters, digits and `@ . + - _`; unique regardless of case.
+    #[schema(min_length = 1, max_length = 150)]
+    username: String,
+    /// With an upper-case letter, a lower-case letter, a digit and a special character; not similar
+    /// to the username or email.
+    #[schema(min_length = 8, max_length = 1000)]
+    password: String,
+    #[schema(format = "email", max_length = 254)]
+    email: String,
+    #[schema(max_length = 150)]
+    first_name: Option<String>,
+    #[schema(max_length = 150)]
+    last_name: Option<String>,
+}
+
+/// A new account, with an image.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what Fields reads")]
+pub struct NewUserForm {
+    #[schema(min_length = 1, max_length = 150)]
+    username: String,
+    #[schema(min_length = 8, max_length = 1000)]
+    password: String,
+    #[schema(format = "email", max_length = 254)]
+    email: String,
+    #[schema(max_length = 150)]
+    first_name: Option<String>,
+    #[schema(max_length = 150)]
+    last_name: Option<String>,
+    /// JPEG, PNG, WebP or GIF, at most 5 MiB and 25 megapixels.
+    #[schema(value_type = Option<String>, content_media_type = "application/octet-stream")]
+    personal_image: Option<Vec<u8>>,
+}
+
+/// Sign up
+///
+/// Makes an account and its first session. Nothing is stored when anything is refused.
+#[utoipa::path(
+    post,
+    path = "/api/users/signup/",
+    request_body(content((NewUser = "application/json"), (NewUserForm = "multipart/form-data"))),
+    responses((status = 201, description = "The session's tokens", body = TokenPair))
+)]
 pub async fn signup(
     State(users): State<Users>,
     headers: HeaderMap,
@@ -24,9 +72,7 @@ pub async fn signup(
         fields.text("password"),
         fields.text("email"),
     ) else {
-        return Err(Error::Invalid(
-            "Username, email, and password are required.".to_owned(),
-        ));
+        return Err(Error::AccountRequired);
     };
     let username = Username::new(username)?;
     check_email(email)?;
@@ -78,7 +124,7 @@ pub fn name<'a>(fields: &'a Fields, field: &str) -> Result<Option<&'a str>, Erro
             Ok(Some(text))
         }
         Some(Value::Json(_) | Value::File(_)) => {
-            Err(Error::Invalid(format!("{field} must be a text.")))
+            Err(Broken::new("invalid_name", format!("{field} must be a text.")).into())
         }
     }
 }
@@ -92,7 +138,7 @@ pub fn image(fields: &Fields) -> Result<Option<Option<Bytes>>, Error> {
         Some(Value::File(file)) if file.bytes.is_empty() => Ok(Some(None)),
         Some(Value::File(file)) => Ok(Some(Some(file.bytes.clone()))),
         Some(Value::Text(_) | Value::Json(_)) => {
-            Err(Error::Invalid("personal_image must be a file.".to_owned()))
+            Err(Broken::new("invalid_image", "personal_image must be a file.").into())
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     FriendshipId, MessageId, Timestamp, UserId,
@@ -12,7 +13,7 @@ use crate::{
     message::{Kind, Message},
 };
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
     Ready {
@@ -112,7 +113,7 @@ impl ServerFrame {
 }
 
 /// `chat_friendship_notification`: how far `user` has received and seen.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Marks {
     pub channel: FriendshipId,
     pub user: UserId,
@@ -124,7 +125,7 @@ pub struct Marks {
 }
 
 /// `error`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServerError {
     pub code: ErrorCode,
     pub detail: String,
@@ -137,7 +138,7 @@ pub struct ServerError {
     pub retry_after_ms: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     InvalidJson,

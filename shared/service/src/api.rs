@@ -1,0 +1,193 @@
+//! The routes of a service and their OpenAPI document, made together: an operation is its handler
+//! (whose attributes and types describe the request and the answer) and the errors that it may be
+//! refused with (whose real bodies are the document's examples).
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    routing::get,
+};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, ObjectBuilder, OneOfBuilder,
+    OpenApiBuilder, RefOr, Response, ResponseBuilder, Schema, Type,
+    example::ExampleBuilder,
+    path::{Operation, ParameterIn, PathItem},
+    security::{Http, HttpAuthScheme, SecurityScheme},
+};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use crate::{ErrorKey, Problem, ProcessSettings, wrap};
+
+/// The name of the bearer scheme in the `security` of operations.
+const BEARER: &str = "bearer";
+const JSON: &str = "application/json";
+
+/// A service's operations.
+pub struct Api<S> {
+    name: &'static str,
+    key: ErrorKey,
+    routes: OpenApiRouter<S>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Api<S> {
+    /// The document is served at `/api/openapi/<name>.json`.
+    pub fn new(name: &'static str, title: &str, description: &str, key: ErrorKey) -> Self {
+        let bearer = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("An access token, from `POST /api/users/login/`."))
+            .build();
+        let components =
+            ComponentsBuilder::new().security_scheme(BEARER, SecurityScheme::Http(bearer));
+        let document = OpenApiBuilder::new()
+            .info(
+                InfoBuilder::new()
+                    .title(title)
+                    .description(Some(description))
+                    .version(env!("CARGO_PKG_VERSION")),
+            )
+            .components(Some(components.build()))
+            .build();
+        Self {
+            name,
+            key,
+            routes: OpenApiRouter::with_openapi(document),
+        }
+    }
+
+    /// Adds an operation with what it may be refused with, beside what every operation of its
+    /// kind may.
+    pub fn operation<E: Into<Problem>>(
+        mut self,
+        (schemas, mut paths, methods): UtoipaMethodRouter<S>,
+        refusals: impl IntoIterator<Item = E>,
+    ) -> Self {
+        let refusals: Vec<Problem> = refusals.into_iter().map(Into::into).collect();
+        for operation in paths.paths.values_mut().filter_map(only_operation) {
+            document(operation, self.key, &refusals);
+        }
+        self.routes = self.routes.routes((schemas, paths, methods));
+        self
+    }
+
+    /// The OpenAPI 3.1 document, as it is served.
+    pub fn document(&self) -> String {
+        let mut json = serde_json::to_string_pretty(self.routes.get_openapi()).unwrap_or_default();
+        json.push('\n');
+        json
+    }
+
+    /// The routes with the document beside them, and the contract's rules for every endpoint
+    /// around both. `others` are routes that are no operations.
+    pub fn serve(self, state: S, others: Router<S>, settings: &ProcessSettings) -> Router {
+        let document = self.document();
+        let served = get(|| async { ([(header::CONTENT_TYPE, JSON)], document) });
+        let path = format!("/api/openapi/{}.json", self.name);
+        let routes: Router<S> = self.routes.into();
+        let routes = routes.merge(others).route(&path, served);
+        wrap(routes.with_state(state), self.key, settings)
+    }
+}
+
+/// Each route is given to [`Api::operation`] on its own.
+fn only_operation(item: &mut PathItem) -> Option<&mut Operation> {
+    [
+        &mut item.get,
+        &mut item.post,
+        &mut item.put,
+        &mut item.patch,
+        &mut item.delete,
+    ]
+    .into_iter()
+    .find_map(Option::as_mut)
+}
+
+/// What every operation of this kind may be refused with.
+fn usual(operation: &Operation) -> Vec<Problem> {
+    let mut problems = vec![Problem::unavailable(), Problem::internal()];
+    if operation.security.is_some() {
+        problems.push(Problem::not_authenticated());
+        problems.push(Problem::token_not_valid());
+    }
+    if operation.request_body.is_some() {
+        problems.push(Problem::malformed_body("The request body is not a JSON object."));
+        problems.push(Problem::body_too_slow());
+        problems.push(Problem::body_too_large());
+        problems.push(Problem::unsupported_media_type());
+    }
+    let parameters = operation.parameters.iter().flatten();
+    let mut queried = parameters.filter(|parameter| {
+        matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
+    });
+    if queried.next().is_some() {
+        problems.push(Problem::invalid_query());
+    }
+    problems
+}
+
+fn document(operation: &mut Operation, key: ErrorKey, refusals: &[Problem]) {
+    let mut by_status: BTreeMap<StatusCode, Vec<Problem>> = BTreeMap::new();
+    for problem in refusals.iter().cloned().chain(usual(operation)) {
+        by_status.entry(problem.status).or_default().push(problem);
+    }
+    for (status, problems) in by_status {
+        let response = response(status, key, &problems);
+        let responses = &mut operation.responses.responses;
+        responses.insert(status.as_str().to_owned(), response.into());
+    }
+}
+
+fn response(status: StatusCode, key: ErrorKey, problems: &[Problem]) -> Response {
+    let examples = problems.iter().map(|problem| {
+        let body = problem.json(key);
+        (problem.code, ExampleBuilder::new().value(Some(body)))
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(schema(key, problems)))
+        .examples_from_iter(examples);
+    let header = |text: &str, kind| {
+        let schema = ObjectBuilder::new().schema_type(kind).build();
+        HeaderBuilder::new().schema(Some(schema)).description(Some(text)).build()
+    };
+    let mut response = ResponseBuilder::new()
+        .description(status.canonical_reason().unwrap_or_default())
+        .content(JSON, content.build());
+    if problems.iter().any(Problem::says_when_to_retry) {
+        response = response.header("Retry-After", header("Seconds", Type::Integer));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        response = response.header("WWW-Authenticate", header("The challenge", Type::String));
+    }
+    response.build()
+}
+
+/// Of the bodies: which key holds the text, and which codes there are.
+fn schema(key: ErrorKey, problems: &[Problem]) -> RefOr<Schema> {
+    let mut codes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for problem in problems {
+        let codes = codes.entry(problem.key(key).as_str()).or_default();
+        if !codes.contains(&problem.code) {
+            codes.push(problem.code);
+        }
+    }
+    let mut shapes: Vec<Schema> = codes.into_iter().map(shape).collect();
+    match shapes.len() {
+        1 => shapes.remove(0).into(),
+        _ => {
+            let one_of = shapes.into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item);
+            one_of.into()
+        }
+    }
+}
+
+fn shape((text, codes): (&str, Vec<&str>)) -> Schema {
+    let string = || ObjectBuilder::new().schema_type(Type::String);
+    ObjectBuilder::new()
+        .property(text, string())
+        .property("code", string().enum_values(Some(codes)))
+        .required(text)
+        .required("code")
+        .into()
+}
