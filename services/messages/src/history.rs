@@ -70,7 +70,7 @@ impl Filter {
         let mut by_seq = Vec::new();
         for (name, order) in seqs {
             if let Some(text) = params.get(name) {
-                let seq = text.parse().map_err(|_| Error::InvalidQuery)?;
+                let seq = seq(text)?;
                 by_seq.push(Self {
                     order,
                     start: Start::Seq(seq),
@@ -151,6 +151,14 @@ impl Bounds {
             Order::OldestFirst => (self.first + before, self.first + before + size - 1),
             Order::NewestFirst => (self.last - before - size + 1, self.last - before),
         })
+    }
+}
+
+/// A decimal number. One too long for the machine is past any end.
+pub fn seq(text: &str) -> Result<u64, Error> {
+    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(text.parse().unwrap_or(u64::MAX)),
+        false => Err(Error::InvalidQuery),
     }
 }
 

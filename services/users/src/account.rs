@@ -88,6 +88,10 @@ pub fn check_email(email: &str) -> Result<(), Broken> {
 
 /// `field` is the field's name as the client knows it.
 pub fn check_name(field: &str, name: &str) -> Result<(), Broken> {
+    if name.contains('\0') {
+        let sentence = format!("{field} contains the character U+0000.");
+        return broken("invalid_name", sentence);
+    }
     match name.chars().count() > MAX_NAME_CHARS {
         true => broken(
             "invalid_name",
@@ -218,6 +222,7 @@ mod tests {
             "a b@c.de",
             "a@b.co\n",
             "A <a@b.co>",
+            "a\0@b.co",
             "a@[1.2.3.4]",
         ] {
             assert!(check_email(bad).is_err(), "{bad:?}");

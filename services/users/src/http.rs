@@ -10,8 +10,6 @@ pub mod refresh;
 mod sessions;
 mod signup;
 
-use std::collections::HashMap;
-
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State},

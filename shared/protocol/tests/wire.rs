@@ -81,6 +81,7 @@ fn card(id: UserId) -> UserCard {
         first_name: "A".into(),
         last_name: "L".into(),
         email: "a@mail.example".into(),
+        deleted: false,
     }
 }
 

@@ -13,6 +13,7 @@ use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, ObjectBuilder, OneOfBuilder,
     OpenApiBuilder, RefOr, Response, ResponseBuilder, Schema, Type,
     example::ExampleBuilder,
+    schema::SchemaType,
     path::{Operation, ParameterIn, PathItem},
     security::{Http, HttpAuthScheme, SecurityScheme},
 };
@@ -89,6 +90,24 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         let routes = routes.merge(others).route(&path, served);
         wrap(routes.with_state(state), self.key, settings)
     }
+}
+
+/// The schema of a number from 0, however large.
+pub fn from_zero() -> RefOr<Schema> {
+    let number = ObjectBuilder::new().schema_type(Type::Integer);
+    number.minimum(Some(0)).into()
+}
+
+/// The schema of a number from 1, however large.
+pub fn from_one() -> RefOr<Schema> {
+    let number = ObjectBuilder::new().schema_type(Type::Integer);
+    number.minimum(Some(1)).into()
+}
+
+/// The schema of a file in a form.
+pub fn file() -> RefOr<Schema> {
+    let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+    any.content_media_type("application/octet-stream").into()
 }
 
 /// Each route is given to [`Api::operation`] on its own.

@@ -124,17 +124,6 @@ impl Fields {
         }
         Ok(Self(fields))
     }
-
-    /// No stored text holds U+0000: Postgres cannot keep it.
-    fn checked(self) -> Result<Self, Problem> {
-        let bad = |value: &Value| matches!(value, Value::Text(text) if text.contains('\0'));
-        match self.0.iter().any(|(_, value)| bad(value)) {
-            true => Err(Problem::malformed_body(
-                "A text contains the character U+0000.",
-            )),
-            false => Ok(self),
-        }
-    }
 }
 
 impl<S: Send + Sync> FromRequest<S> for Fields {
@@ -143,14 +132,14 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let essence = content_type(&request);
         if essence.as_deref() == Some("multipart/form-data") {
-            return Self::of_multipart(request).await?.checked();
+            return Self::of_multipart(request).await;
         }
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(refuse_bytes)?;
         match essence.as_deref() {
-            Some("application/json") => Self::of_json(&bytes)?.checked(),
-            Some("application/x-www-form-urlencoded") => Self::of_form(&bytes)?.checked(),
+            Some("application/json") => Self::of_json(&bytes),
+            Some("application/x-www-form-urlencoded") => Self::of_form(&bytes),
             None if bytes.is_empty() => Ok(Self::default()),
             _ => Err(Problem::unsupported_media_type()),
         }

@@ -19,7 +19,7 @@ mod serve;
 mod settings;
 mod telemetry;
 
-pub use api::Api;
+pub use api::{Api, file, from_one, from_zero};
 pub use body::{Fields, Upload, Value};
 pub use health::Health;
 pub use http::wrap;

@@ -7,7 +7,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{BaseUrl, Params, Problem};
+use crate::{from_one, BaseUrl, Params, Problem};
 
 const DEFAULT_PAGE_SIZE: u64 = 10;
 const MAX_PAGE_SIZE: u64 = 100;
@@ -28,10 +28,10 @@ pub struct Page {
 #[expect(dead_code, reason = "Page reads it")]
 pub struct PageParams {
     /// From 1; one past the end is a 404.
-    #[param(minimum = 1, default = 1)]
+    #[param(schema_with = from_one)]
     page: Option<u64>,
-    /// How many results a page has at most; more than 100 is taken as 100.
-    #[param(minimum = 1, default = 10)]
+    /// How many results a page has at most, 10 by default; more than 100 is taken as 100.
+    #[param(schema_with = from_one)]
     page_size: Option<u64>,
 }
 

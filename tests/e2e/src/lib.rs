@@ -3,7 +3,9 @@
 //! The tests in `tests/it` play the contract's promises against it, in one process and apart.
 
 mod chat;
+mod python;
 mod world;
 
 pub use chat::{Log, Talker};
+pub use python::python;
 pub use world::{Topology, World};

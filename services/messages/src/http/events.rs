@@ -6,11 +6,11 @@ use axum::{
 };
 use natter_auth::Caller;
 use natter_protocol::{FriendshipId, frame::ServerFrame};
-use natter_service::{BaseUrl, Params};
+use natter_service::{BaseUrl, Params, from_one, from_zero};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{Messages, error::Error};
+use crate::{Messages, error::Error, history::seq};
 
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 500;
@@ -29,10 +29,10 @@ pub struct Events {
 #[expect(dead_code, reason = "documents what Params reads")]
 pub struct Range {
     /// Only what comes after this `seq`.
-    #[param(minimum = 0, default = 0)]
+    #[param(schema_with = from_zero)]
     after_seq: Option<u64>,
-    /// How many at most; more than 500 is taken as 500.
-    #[param(minimum = 1, default = 100)]
+    /// How many at most, 100 by default; more than 500 is taken as 500.
+    #[param(schema_with = from_one)]
     limit: Option<u64>,
 }
 
@@ -55,8 +55,8 @@ pub async fn events(
     params: Params,
 ) -> Result<Json<Events>, Error> {
     let id: FriendshipId = friendship.parse().map_err(|_| Error::FriendshipNotFound)?;
-    let after_seq = number(params.get("after_seq"), 0)?;
-    let limit = number(params.get("limit"), DEFAULT_LIMIT)?.min(MAX_LIMIT);
+    let after_seq = params.get("after_seq").map_or(Ok(0), seq)?;
+    let limit = params.get("limit").map_or(Ok(DEFAULT_LIMIT), seq)?.min(MAX_LIMIT);
     if limit == 0 {
         return Err(Error::InvalidQuery);
     }
@@ -74,13 +74,4 @@ pub async fn events(
             .collect(),
         newest,
     }))
-}
-
-fn number(text: Option<&str>, default: u64) -> Result<u64, Error> {
-    let Some(text) = text else { return Ok(default) };
-    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // One too long for the machine is past any end.
-        true => Ok(text.parse().unwrap_or(u64::MAX)),
-        false => Err(Error::InvalidQuery),
-    }
 }

@@ -9,7 +9,7 @@ use natter_protocol::{
     FriendshipId, MessageId, UserId,
     call::{Mark, MarkReply},
 };
-use natter_service::{BaseUrl, Page, PageParams, Paged, Params};
+use natter_service::{BaseUrl, Page, PageParams, Paged, Params, from_zero};
 use utoipa::IntoParams;
 
 use super::item::{Item, items};
@@ -37,8 +37,10 @@ pub struct Filters {
     /// The same.
     start_message_id: Option<MessageId>,
     /// In place of a flag and a start, oldest first: only what comes after this `seq`.
+    #[param(schema_with = from_zero)]
     after_seq: Option<u64>,
     /// In place of a flag and a start, newest first: only what comes before this `seq`.
+    #[param(schema_with = from_zero)]
     before_seq: Option<u64>,
 }
 

@@ -21,7 +21,7 @@ use crate::{Messages, error::Error, files, plan::KnownMedia};
 #[expect(dead_code, reason = "documents what Fields reads")]
 pub struct FileForm {
     /// At most 25 MiB.
-    #[schema(value_type = String, content_media_type = "application/octet-stream")]
+    #[schema(schema_with = natter_service::file)]
     file: Vec<u8>,
 }
 

@@ -45,7 +45,7 @@ pub struct NewMessageForm {
     #[schema(min_length = 1, max_length = 64)]
     client_id: Option<String>,
     reply_to: Option<MessageId>,
-    #[schema(value_type = Option<String>, content_media_type = "application/octet-stream")]
+    #[schema(schema_with = natter_service::file)]
     file: Option<Vec<u8>>,
 }
 

@@ -1,13 +1,17 @@
 //! `GET /api/docs/`: the OpenAPI documents of all services in a browser.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
-    http::{HeaderValue, Response, header},
-    middleware,
+    extract::Path,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{Html, IntoResponse, Response},
+    routing::get,
 };
-use utoipa_swagger_ui::{Config, SwaggerUi, Url};
+use utoipa_swagger_ui::{Config, Url};
 
-/// The page is made to reach nothing but this server: it works without the internet.
+/// The page may reach nothing but this server: it works without the internet.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
@@ -18,16 +22,45 @@ pub fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
         Url::new("friendships", "/api/openapi/friendships.json"),
         Url::new("messages", "/api/openapi/messages.json"),
     ];
-    let page = SwaggerUi::new("/api/docs").config(Config::new(documents).validator_url("none"));
-    Router::from(page).layer(middleware::map_response(with_policy))
+    let config = Arc::new(Config::new(documents).validator_url("none"));
+    Router::new()
+        .route(
+            "/api/docs/",
+            get(async || (headers(), Html(include_str!("docs.html")))),
+        )
+        .route(
+            "/api/docs/{file}",
+            get(move |Path(file): Path<String>| std::future::ready(part(&file, &config))),
+        )
 }
 
-async fn with_policy<B>(mut response: Response<B>) -> Response<B> {
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    response
+/// A part of Swagger UI.
+fn part(file: &str, config: &Arc<Config<'static>>) -> Response {
+    match utoipa_swagger_ui::serve(file, config.clone()) {
+        Ok(Some(file)) => {
+            let mut headers = headers();
+            if let Ok(content_type) = file.content_type.parse() {
+                headers.insert(header::CONTENT_TYPE, content_type);
+            }
+            if file.gzpipped {
+                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            (headers, file.bytes).into_response()
+        }
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the documentation page is broken");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn headers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+    ])
 }

@@ -6,7 +6,7 @@ use natter_service::{ClientAddress, Fields};
 use utoipa::ToSchema;
 
 use super::user_agent;
-use crate::{Users, account::username_key, error::Error};
+use crate::{Users, account::{Username, username_key}, error::Error};
 
 /// Who logs in.
 #[derive(ToSchema)]
@@ -41,7 +41,11 @@ pub async fn login(
     };
     let key = username_key(username);
     users.throttle.check(&key, address)?;
-    let credentials = users.store.credentials(&key).await?;
+    // What is no username (and may be no text for a database) has no account.
+    let credentials = match Username::new(username) {
+        Ok(_) => users.store.credentials(&key).await?,
+        Err(_) => None,
+    };
     let hash = credentials
         .as_ref()
         .map(|known| known.password_hash.as_str());

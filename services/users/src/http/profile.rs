@@ -63,7 +63,7 @@ pub struct ChangeForm {
     #[schema(max_length = 150)]
     last_name: Option<String>,
     /// JPEG, PNG, WebP or GIF, at most 5 MiB and 25 megapixels; empty removes it.
-    #[schema(value_type = Option<String>, content_media_type = "application/octet-stream")]
+    #[schema(schema_with = natter_service::file)]
     personal_image: Option<Vec<u8>>,
 }
 
@@ -98,7 +98,7 @@ pub async fn get(
     path = "/api/users/profile/",
     operation_id = "change_profile",
     security(("bearer" = [])),
-    request_body(content((Change = "application/json"), (ChangeForm = "multipart/form-data"))),
+    request_body(content((Option<Change> = "application/json"), (Option<ChangeForm> = "multipart/form-data"))),
     responses((status = 200, description = "The profile from now on", body = Profile))
 )]
 pub async fn patch(

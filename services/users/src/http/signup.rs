@@ -49,7 +49,7 @@ pub struct NewUserForm {
     #[schema(max_length = 150)]
     last_name: Option<String>,
     /// JPEG, PNG, WebP or GIF, at most 5 MiB and 25 megapixels.
-    #[schema(value_type = Option<String>, content_media_type = "application/octet-stream")]
+    #[schema(schema_with = natter_service::file)]
     personal_image: Option<Vec<u8>>,
 }
 

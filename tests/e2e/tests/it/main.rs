@@ -5,6 +5,7 @@ mod history;
 mod launcher;
 mod media;
 mod messages;
+mod openapi;
 mod order;
 mod sessions;
 mod story;

@@ -1,0 +1,66 @@
+//! The served documents against the services that serve them.
+
+use std::io::Write;
+
+use natter_e2e::{Topology, World, python};
+use natter_test_support::Friends;
+use reqwest::StatusCode;
+
+/// For each operation and each of schemathesis' ways to think of requests.
+const EXAMPLES: &str = "30";
+
+#[tokio::test]
+async fn schemathesis_finds_nothing() {
+    let world = World::start(Topology::Standalone).await;
+    for document in ["users", "friendships", "messages"] {
+        let Friends { alice, channel, .. } = world.friends().await;
+        let url = world.users();
+        let done = python("schemathesis.cli")
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("NATTER_TEST_FRIENDSHIP", channel)
+            .args(["run", &format!("{url}/api/openapi/{document}.json")])
+            .args(["--url", &url, "--checks", "all"])
+            .args(["--header", &format!("Authorization: Bearer {}", alice.access)])
+            .args(["--max-examples", EXAMPLES, "--continue-on-failure", "--no-color"])
+            .output()
+            .await
+            .expect("python3 is there");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success(), "{document}:\n{said}");
+        let last = said.lines().last().unwrap_or_default();
+        // Past the capture of tests: a runner's closing line is shown.
+        let closing = format!("schemathesis, {document}: {}\n", last.trim_matches(['=', ' ']));
+        std::io::stderr().write_all(closing.as_bytes()).expect("it is open");
+    }
+}
+
+#[tokio::test]
+async fn the_documentation_page_needs_nothing_from_elsewhere() {
+    let world = World::start(Topology::Standalone).await;
+    let get = async |path: &str| {
+        let answer = reqwest::get(format!("{}{path}", world.users())).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        let policy = answer.headers().get("content-security-policy").cloned();
+        (answer.text().await.expect("a text"), policy)
+    };
+    for path in ["/api/docs", "/api/docs/"] {
+        let (page, policy) = get(path).await;
+        let policy = policy.expect("a policy");
+        assert!(policy.as_bytes().starts_with(b"default-src 'self';"));
+        assert!(page.contains("<base href=\"/api/docs/\">"));
+        // What the page names is there.
+        let names = page.split(['"']).filter(|name| name.ends_with(".js") || name.ends_with(".css"));
+        for name in names {
+            get(&format!("/api/docs/{name}")).await;
+        }
+    }
+    let (initializer, _) = get("/api/docs/swagger-initializer.js").await;
+    for name in ["users", "friendships", "messages"] {
+        let path = format!("/api/openapi/{name}.json");
+        assert!(initializer.contains(&path));
+        let (document, _) = get(&path).await;
+        let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+        assert_eq!(document["openapi"], "3.1.0");
+    }
+}
