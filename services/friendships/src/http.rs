@@ -2,11 +2,7 @@
 
 use std::collections::HashMap;
 
-use axum::{
-    Json, Router,
-    extract::State,
-    http::StatusCode,
-};
+use axum::{Json, Router, extract::State, http::StatusCode};
 use natter_auth::Caller;
 use natter_bus::Bus;
 use natter_protocol::{
@@ -19,7 +15,7 @@ use natter_service::{Api, BaseUrl, ErrorKey, Fields, Params, ProcessSettings};
 use serde::Serialize;
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,
-    openapi::{RefOr, schema::AnyOfBuilder, Schema},
+    openapi::{RefOr, Schema, schema::AnyOfBuilder},
 };
 use utoipa_axum::routes;
 

@@ -83,7 +83,9 @@ fn api() -> Api<Users> {
     .operation(
         routes!(profile::patch).layer(upload),
         invalid(broken_accounts())
-            .filter(|error| matches!(error, Error::Invalid(broken) if broken.code == "invalid_name"))
+            .filter(
+                |error| matches!(error, Error::Invalid(broken) if broken.code == "invalid_name"),
+            )
             .chain([bad_image()]),
     )
     .operation(

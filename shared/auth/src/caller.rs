@@ -51,7 +51,9 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Invalid | TokenError::Expired | TokenError::Revoked => Self::token_not_valid(),
+            TokenError::Invalid | TokenError::Expired | TokenError::Revoked => {
+                Self::token_not_valid()
+            }
             TokenError::Unknown => Self::unavailable(),
         }
     }

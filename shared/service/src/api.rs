@@ -13,8 +13,8 @@ use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, ObjectBuilder, OneOfBuilder,
     OpenApiBuilder, RefOr, Response, ResponseBuilder, Schema, Type,
     example::ExampleBuilder,
-    schema::SchemaType,
     path::{Operation, ParameterIn, PathItem},
+    schema::SchemaType,
     security::{Http, HttpAuthScheme, SecurityScheme},
 };
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -131,7 +131,9 @@ fn usual(operation: &Operation) -> Vec<Problem> {
         problems.push(Problem::token_not_valid());
     }
     if operation.request_body.is_some() {
-        problems.push(Problem::malformed_body("The request body is not a JSON object."));
+        problems.push(Problem::malformed_body(
+            "The request body is not a JSON object.",
+        ));
         problems.push(Problem::body_too_slow());
         problems.push(Problem::body_too_large());
         problems.push(Problem::unsupported_media_type());
@@ -168,7 +170,10 @@ fn response(status: StatusCode, key: ErrorKey, problems: &[Problem]) -> Response
         .examples_from_iter(examples);
     let header = |text: &str, kind| {
         let schema = ObjectBuilder::new().schema_type(kind).build();
-        HeaderBuilder::new().schema(Some(schema)).description(Some(text)).build()
+        HeaderBuilder::new()
+            .schema(Some(schema))
+            .description(Some(text))
+            .build()
     };
     let mut response = ResponseBuilder::new()
         .description(status.canonical_reason().unwrap_or_default())
@@ -195,7 +200,9 @@ fn schema(key: ErrorKey, problems: &[Problem]) -> RefOr<Schema> {
     match shapes.len() {
         1 => shapes.remove(0).into(),
         _ => {
-            let one_of = shapes.into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item);
+            let one_of = shapes
+                .into_iter()
+                .fold(OneOfBuilder::new(), OneOfBuilder::item);
             one_of.into()
         }
     }

@@ -65,9 +65,7 @@ impl Fields {
 
     fn of_json(bytes: &[u8]) -> Result<Self, Problem> {
         let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)
-            .map_err(|_| {
-                Problem::malformed_body("The request body is not a JSON object.")
-            })?;
+            .map_err(|_| Problem::malformed_body("The request body is not a JSON object."))?;
         Ok(Self(
             body.into_iter()
                 .map(|(name, value)| {
@@ -83,9 +81,8 @@ impl Fields {
     }
 
     fn of_form(bytes: &[u8]) -> Result<Self, Problem> {
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes).map_err(|_| {
-            Problem::malformed_body("The request body is not a form.")
-        })?;
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes)
+            .map_err(|_| Problem::malformed_body("The request body is not a form."))?;
         Ok(Self(
             pairs
                 .into_iter()
@@ -116,9 +113,10 @@ impl Fields {
                 .map_err(|error| refuse(error.status()))?;
             let value = match filename {
                 Some(filename) => Value::File(Upload { filename, bytes }),
-                None => Value::Text(String::from_utf8(bytes.into()).map_err(|_| {
-                    Problem::malformed_body("A text field is not UTF-8.")
-                })?),
+                None => Value::Text(
+                    String::from_utf8(bytes.into())
+                        .map_err(|_| Problem::malformed_body("A text field is not UTF-8."))?,
+                ),
             };
             fields.push((name, value));
         }

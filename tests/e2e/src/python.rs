@@ -8,7 +8,9 @@ use tokio::process::Command;
 pub fn python(module: &str) -> Command {
     let mut command = Command::new("python3");
     command.args(["-m", module]).env("PYTHONPATH", packages());
-    command.env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
+    command
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true);
     command
 }
 

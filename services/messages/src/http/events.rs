@@ -56,7 +56,10 @@ pub async fn events(
 ) -> Result<Json<Events>, Error> {
     let id: FriendshipId = friendship.parse().map_err(|_| Error::FriendshipNotFound)?;
     let after_seq = params.get("after_seq").map_or(Ok(0), seq)?;
-    let limit = params.get("limit").map_or(Ok(DEFAULT_LIMIT), seq)?.min(MAX_LIMIT);
+    let limit = params
+        .get("limit")
+        .map_or(Ok(DEFAULT_LIMIT), seq)?
+        .min(MAX_LIMIT);
     if limit == 0 {
         return Err(Error::InvalidQuery);
     }

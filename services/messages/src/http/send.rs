@@ -141,8 +141,9 @@ fn named_media(fields: &Fields) -> Result<Vec<MediaItem>, Error> {
     match fields.get("media") {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Json(items)) => {
-            let items: Vec<MediaItem> = serde_json::from_value(items.clone())
-                .map_err(|error| Error::InvalidMessage(format!("media is not as documented: {error}.")))?;
+            let items: Vec<MediaItem> = serde_json::from_value(items.clone()).map_err(|error| {
+                Error::InvalidMessage(format!("media is not as documented: {error}."))
+            })?;
             for item in &items {
                 item.check()
                     .map_err(|error| Error::InvalidMessage(error.to_string()))?;

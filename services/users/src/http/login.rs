@@ -6,7 +6,11 @@ use natter_service::{ClientAddress, Fields};
 use utoipa::ToSchema;
 
 use super::user_agent;
-use crate::{Users, account::{Username, username_key}, error::Error};
+use crate::{
+    Users,
+    account::{Username, username_key},
+    error::Error,
+};
 
 /// Who logs in.
 #[derive(ToSchema)]

@@ -1,3 +1,4 @@
+mod errors;
 mod failures;
 mod frames;
 mod friendships;

@@ -20,8 +20,16 @@ async fn schemathesis_finds_nothing() {
             .env("NATTER_TEST_FRIENDSHIP", channel)
             .args(["run", &format!("{url}/api/openapi/{document}.json")])
             .args(["--url", &url, "--checks", "all"])
-            .args(["--header", &format!("Authorization: Bearer {}", alice.access)])
-            .args(["--max-examples", EXAMPLES, "--continue-on-failure", "--no-color"])
+            .args([
+                "--header",
+                &format!("Authorization: Bearer {}", alice.access),
+            ])
+            .args([
+                "--max-examples",
+                EXAMPLES,
+                "--continue-on-failure",
+                "--no-color",
+            ])
             .output()
             .await
             .expect("python3 is there");
@@ -29,8 +37,13 @@ async fn schemathesis_finds_nothing() {
         assert!(done.status.success(), "{document}:\n{said}");
         let last = said.lines().last().unwrap_or_default();
         // Past the capture of tests: a runner's closing line is shown.
-        let closing = format!("schemathesis, {document}: {}\n", last.trim_matches(['=', ' ']));
-        std::io::stderr().write_all(closing.as_bytes()).expect("it is open");
+        let closing = format!(
+            "schemathesis, {document}: {}\n",
+            last.trim_matches(['=', ' '])
+        );
+        std::io::stderr()
+            .write_all(closing.as_bytes())
+            .expect("it is open");
     }
 }
 
@@ -50,7 +63,9 @@ async fn the_documentation_page_needs_nothing_from_elsewhere() {
         assert!(policy.as_bytes().starts_with(b"default-src 'self';"));
         assert!(page.contains("<base href=\"/api/docs/\">"));
         // What the page names is there.
-        let names = page.split(['"']).filter(|name| name.ends_with(".js") || name.ends_with(".css"));
+        let names = page
+            .split(['"'])
+            .filter(|name| name.ends_with(".js") || name.ends_with(".css"));
         for name in names {
             get(&format!("/api/docs/{name}")).await;
         }
