@@ -8,12 +8,12 @@ mod media;
 mod search;
 mod send;
 
-use axum::{Router, extract::DefaultBodyLimit};
+use axum::Router;
 use natter_protocol::{
     call::Refusal,
     message::{check_filename, check_payload},
 };
-use natter_service::{Api, ErrorKey, Page, ProcessSettings};
+use natter_service::{Api, ErrorKey, Page, ProcessSettings, body_limit};
 use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{Messages, error::Error, files::MAX_FILE_BYTES};
@@ -26,7 +26,7 @@ pub fn router(messages: Messages, settings: &ProcessSettings) -> Router {
 }
 
 fn api() -> Api<Messages> {
-    let upload = DefaultBodyLimit::max(MAX_FILE_BYTES + FORM_BYTES);
+    let upload = body_limit(MAX_FILE_BYTES + FORM_BYTES);
     let page = || Error::from(Page::past_the_end());
     let bad_message =
         check_payload("", false).map_err(|error| Error::InvalidMessage(error.to_string()));

@@ -12,11 +12,11 @@ mod signup;
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Path, State},
+    extract::{Path, State},
     http::{HeaderMap, HeaderValue, header},
     response::IntoResponse,
 };
-use natter_service::{Api, BaseUrl, ErrorKey, Page, ProcessSettings};
+use natter_service::{Api, BaseUrl, ErrorKey, Page, ProcessSettings, body_limit};
 use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{
@@ -38,7 +38,7 @@ pub fn router(users: Users, settings: &ProcessSettings) -> Router {
 }
 
 fn api() -> Api<Users> {
-    let upload = DefaultBodyLimit::max(MAX_UPLOAD_BYTES);
+    let upload = body_limit(MAX_UPLOAD_BYTES);
     let invalid = |broken: Vec<Broken>| broken.into_iter().map(Error::Invalid);
     let bad_image = || Error::Invalid(image::undecodable());
     let failed_often = || Error::RateLimited(60);

@@ -1,4 +1,4 @@
-//! How often a login may fail before it is not tried any more: per account, and per address.
+//! How often a login may fail, and a sign-up be tried: per account, and per address.
 //!
 //! Counted by this process alone; with several replicas an account has that many tries more.
 
@@ -14,41 +14,69 @@ use natter_service::{ClientAddress, RateLimits};
 
 use crate::error::Error;
 
-/// Failures that are forgotten together, this long after the first.
+/// Tries that are forgotten together, this long after the first.
 const WINDOW: Duration = Duration::from_secs(300);
 const ACCOUNT_FAILURES: u32 = 10;
 const ADDRESS_FAILURES: u32 = 100;
+const NAME_SIGNUPS: u32 = 10;
+/// Many people may share an address: an office, a campus, a mobile network.
+const ADDRESS_SIGNUPS: u32 = 100;
 /// Keys that are remembered; past it those that are over are forgotten first.
 const MAX_KEYS: usize = 100_000;
 
 #[derive(Clone)]
 pub struct Throttle {
-    accounts: Arc<Failures<String>>,
-    addresses: Option<Arc<Failures<IpAddr>>>,
+    accounts: Arc<Tries<String>>,
+    /// Those that may be switched off.
+    others: Option<Arc<Others>>,
+}
+
+struct Others {
+    addresses: Tries<IpAddr>,
+    names: Tries<String>,
+    signups: Tries<IpAddr>,
 }
 
 impl Throttle {
     pub fn new(limits: RateLimits) -> Self {
-        let addresses = || Arc::new(Failures::allowing(ADDRESS_FAILURES));
+        let others = || {
+            Arc::new(Others {
+                addresses: Tries::allowing(ADDRESS_FAILURES),
+                names: Tries::allowing(NAME_SIGNUPS),
+                signups: Tries::allowing(ADDRESS_SIGNUPS),
+            })
+        };
         Self {
-            accounts: Arc::new(Failures::allowing(ACCOUNT_FAILURES)),
-            addresses: (limits == RateLimits::On).then(addresses),
+            accounts: Arc::new(Tries::allowing(ACCOUNT_FAILURES)),
+            others: (limits == RateLimits::On).then(others),
         }
     }
 
     /// Refuses a login that has failed too often.
     pub fn check(&self, username_key: &str, address: ClientAddress) -> Result<(), Error> {
         self.accounts.check(username_key)?;
-        match &self.addresses {
-            Some(addresses) => addresses.check(&address.0),
+        match &self.others {
+            Some(others) => others.addresses.check(&address.0),
             None => Ok(()),
         }
     }
 
+    /// Counts a sign-up, and refuses it where there were too many.
+    pub fn sign_up(&self, username_key: &str, address: ClientAddress) -> Result<(), Error> {
+        let Some(others) = &self.others else {
+            return Ok(());
+        };
+        others.names.check(username_key)?;
+        others.signups.check(&address.0)?;
+        others.names.add(username_key.to_owned());
+        others.signups.add(address.0);
+        Ok(())
+    }
+
     pub fn failed(&self, username_key: String, address: ClientAddress) {
         self.accounts.add(username_key);
-        if let Some(addresses) = &self.addresses {
-            addresses.add(address.0);
+        if let Some(others) = &self.others {
+            others.addresses.add(address.0);
         }
     }
 
@@ -57,12 +85,12 @@ impl Throttle {
     }
 }
 
-struct Failures<K> {
+struct Tries<K> {
     allowed: u32,
     by_key: Mutex<HashMap<K, (u32, Instant)>>,
 }
 
-impl<K: Hash + Eq> Failures<K> {
+impl<K: Hash + Eq> Tries<K> {
     fn allowing(allowed: u32) -> Self {
         Self {
             allowed,
@@ -129,6 +157,22 @@ mod tests {
         assert!(throttle.check("BOB", address(0)).is_ok());
         throttle.succeeded("ALICE");
         assert!(throttle.check("ALICE", address(99)).is_ok());
+    }
+
+    #[test]
+    fn sign_ups_are_counted_by_name_and_by_address() {
+        let address = |last| ClientAddress(IpAddr::from([10, 0, 0, last]));
+        let throttle = Throttle::new(RateLimits::On);
+        let tries = (0..=NAME_SIGNUPS).map(|last| throttle.sign_up("ALICE", address(last as u8)));
+        assert_eq!(tries.filter(Result::is_ok).count(), NAME_SIGNUPS as usize);
+        let one = address(99);
+        let tries = (0..=ADDRESS_SIGNUPS).map(|name| throttle.sign_up(&name.to_string(), one));
+        assert_eq!(
+            tries.filter(Result::is_ok).count(),
+            ADDRESS_SIGNUPS as usize
+        );
+        let off = Throttle::new(RateLimits::Off);
+        assert!((0..1_000).all(|_| off.sign_up("ALICE", one).is_ok()));
     }
 
     #[test]

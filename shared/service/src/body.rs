@@ -1,12 +1,21 @@
 //! Request bodies: JSON, form or multipart, read into one shape.
 
 use axum::{
-    extract::{FromRequest, Multipart, Request, rejection::BytesRejection},
+    Extension,
+    extract::{DefaultBodyLimit, FromRequest, Multipart, Request, rejection::BytesRejection},
     http::{StatusCode, header},
 };
 use bytes::Bytes;
 
 use crate::Problem;
+
+/// The largest body of the routes below it, in bytes.
+pub fn body_limit(bytes: usize) -> (Extension<BodyLimit>, DefaultBodyLimit) {
+    (Extension(BodyLimit(bytes)), DefaultBodyLimit::max(bytes))
+}
+
+#[derive(Clone, Copy)]
+pub struct BodyLimit(usize);
 
 /// The top-level fields of a body, however it was encoded. A request without a body has none.
 #[derive(Debug, Default)]
@@ -128,6 +137,10 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        // One that says how long it is need not be sent to be refused.
+        if announced_length(&request) > limit(&request) {
+            return Err(Problem::body_too_large());
+        }
         let essence = content_type(&request);
         if essence.as_deref() == Some("multipart/form-data") {
             return Self::of_multipart(request).await;
@@ -142,6 +155,17 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             _ => Err(Problem::unsupported_media_type()),
         }
     }
+}
+
+fn announced_length(request: &Request) -> usize {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.unwrap_or_default()
+}
+
+fn limit(request: &Request) -> usize {
+    let limit = request.extensions().get::<BodyLimit>();
+    limit.map_or(usize::MAX, |limit| limit.0)
 }
 
 /// The content type without its parameters, in lower case.

@@ -5,7 +5,7 @@ use std::{any::Any, time::Instant};
 use axum::{
     Router,
     body::Body,
-    extract::{DefaultBodyLimit, MatchedPath, Request},
+    extract::{MatchedPath, Request},
     http::{HeaderName, HeaderValue, Response, StatusCode, Uri, uri::PathAndQuery},
     middleware::{self, Next},
     response::IntoResponse,
@@ -16,7 +16,8 @@ use tracing::{Instrument, field};
 use uuid::Uuid;
 
 use crate::{
-    ErrorKey, Problem, ProcessSettings, deadline, origin::Origins, problem, telemetry::set_parent,
+    ErrorKey, Problem, ProcessSettings, body::body_limit, deadline, origin::Origins, problem,
+    telemetry::set_parent,
 };
 
 /// The largest request body where a route does not say otherwise.
@@ -34,7 +35,7 @@ pub fn wrap(routes: Router, key: ErrorKey, settings: &ProcessSettings) -> Router
     };
     let routes = routes
         .fallback(|| async { StatusCode::NOT_FOUND })
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(body_limit(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(
             settings.deadlines(),
             deadline::keep,

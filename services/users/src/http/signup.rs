@@ -3,7 +3,7 @@
 use axum::{Json, extract::State, http::HeaderMap, http::StatusCode};
 use bytes::Bytes;
 use natter_protocol::{UserId, call::TokenPair};
-use natter_service::{Fields, Value};
+use natter_service::{ClientAddress, Fields, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -64,6 +64,7 @@ pub struct NewUserForm {
 )]
 pub async fn signup(
     State(users): State<Users>,
+    address: ClientAddress,
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<(StatusCode, Json<TokenPair>), Error> {
@@ -80,6 +81,7 @@ pub async fn signup(
     let first_name = name(&fields, "first_name")?.unwrap_or_default();
     let last_name = name(&fields, "last_name")?.unwrap_or_default();
     let image = image(&fields)?.flatten();
+    users.throttle.sign_up(&username.key(), address)?;
     // Before the costly part; two at the same moment are told apart by the database.
     if users.store.credentials(&username.key()).await?.is_some() {
         return Err(Error::UsernameTaken);

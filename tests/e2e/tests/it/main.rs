@@ -1,3 +1,4 @@
+mod deadlines;
 mod errors;
 mod failures;
 mod frames;

@@ -131,7 +131,7 @@ async fn an_upload_is_its_owners_until_it_is_sent() {
         StatusCode::NOT_FOUND
     );
     let (status, missing) = upload(&alice, &media, "other", "a.txt", b"x").await;
-    assert_eq!((status, &missing["code"]), (400, &json!("invalid")));
+    assert_eq!((status, &missing["code"]), (400, &json!("file_required")));
 
     let messages = format!(
         "{}/api/messages/status/friendship/{channel}/messages/",

@@ -476,3 +476,31 @@ async fn repeated_failures_are_refused_for_a_while() {
     let answer: Value = refused.json().await.expect("JSON");
     assert_eq!(answer["code"], "rate_limited");
 }
+
+#[tokio::test]
+async fn too_many_sign_ups_are_refused_for_a_while() {
+    let limits = [("NATTER_RATE_LIMITS", "on")];
+    let world = World::start_with(Topology::Standalone, &limits).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let url = format!("{}/api/users/signup/", world.users());
+    let again = json!({
+        "username": alice.username, "password": "Str0ng!pass", "email": "a@mail.example",
+    });
+    for number in 1..=10 {
+        let answer = Client::new().post(&url).json(&again).send().await;
+        let answer = answer.expect("an answer");
+        match number {
+            // The first was the real one.
+            1..=9 => assert_eq!(answer.status(), StatusCode::BAD_REQUEST),
+            _ => {
+                assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+                let seconds = answer.headers()["retry-after"].to_str();
+                let seconds: u32 = seconds.expect("text").parse().expect("seconds");
+                assert!((1..=300).contains(&seconds));
+                let body: Value = answer.json().await.expect("JSON");
+                let text = "Too many attempts; try again later.";
+                assert_eq!(body, json!({"error": text, "code": "rate_limited"}));
+            }
+        }
+    }
+}
