@@ -4,7 +4,7 @@ use natter_bus::{Calls, Consumer, Failure, Stream, consume};
 use natter_pg::outbox;
 use natter_protocol::{
     UserId,
-    call::{GetFriendship, ListOpen},
+    call::{GetFriendship, ListFriendships, ListOpen, MAX_FRIENDSHIPS},
     event::{Event, UserEvent},
     friendship::Status,
     subject,
@@ -35,6 +35,16 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
                 let all = store.of_user(call.user).await?;
                 let open = all.into_iter().filter(|friendship| friendship.is_open);
                 Ok::<_, sqlx::Error>(open.map(|friendship| friendship.id).collect())
+            }
+        })
+        .await?;
+    let paging = store.clone();
+    calls
+        .answer(move |call: ListFriendships| {
+            let store = paging.clone();
+            async move {
+                let limit = i64::try_from(MAX_FRIENDSHIPS).unwrap_or(i64::MAX);
+                store.of_user_after(call.user, call.after, limit).await
             }
         })
         .await?;

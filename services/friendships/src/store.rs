@@ -67,6 +67,29 @@ impl Store {
         self.0.begin().await
     }
 
+    /// The friendships of a user after an id, in the order of their ids.
+    pub async fn of_user_after(
+        &self,
+        user: UserId,
+        after: Option<FriendshipId>,
+        limit: i64,
+    ) -> sqlx::Result<Vec<Friendship>> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT * FROM friendships WHERE from_user = $1 AND id > $2
+             UNION ALL
+             SELECT * FROM friendships WHERE to_user = $1 AND id > $2
+             ORDER BY id LIMIT $3",
+        )
+        .bind(user.0)
+        .bind(after.map_or(Uuid::nil(), |id| id.0))
+        .bind(limit)
+        .fetch_all(&self.0)
+        .await?;
+        rows.into_iter()
+            .map(|row| Ok(FriendshipState::try_from(row)?.friendship))
+            .collect()
+    }
+
     /// All friendships of a user, oldest first.
     pub async fn of_user(&self, user: UserId) -> sqlx::Result<Vec<Friendship>> {
         let rows: Vec<Row> = sqlx::query_as(

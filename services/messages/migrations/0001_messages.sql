@@ -83,6 +83,7 @@ CREATE TABLE media (
     -- message was deleted.
     expires_at    timestamptz DEFAULT now() + interval '1 day'
 );
+CREATE INDEX media_owner ON media (owner, id);
 CREATE INDEX media_expired ON media (expires_at) WHERE expires_at IS NOT NULL;
 
 -- One row for each batch that was committed: which entries the stream CHAT must get.

@@ -8,7 +8,10 @@ use natter_bus::{
 };
 use natter_protocol::{
     FriendshipId,
-    call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS, Mark, MarkReply, Refusal, Send, SendReply},
+    call::{
+        GetAfter, GetHeads, GetMarks, HowFar, ListFiles, MAX_AFTER, MAX_FILES, MAX_HEADS, Mark,
+        MarkReply, Refusal, Send, SendReply,
+    },
     event::{Event, FriendshipEvent, LogEvent},
     subject,
 };
@@ -135,6 +138,29 @@ async fn answer_calls(messages: &Messages, process: &Process) -> anyhow::Result<
     let state = messages.clone();
     calls
         .answer(move |call: GetAfter| after(state.clone(), call))
+        .await?;
+    let store = messages.store.clone();
+    calls
+        .answer(move |call: GetMarks| {
+            let store = store.clone();
+            async move {
+                let marks = store.marks(call.channel, call.user).await;
+                marks.map(|marks| HowFar {
+                    received_seq: marks.received_seq.unsigned_abs(),
+                    seen_seq: marks.seen_seq.unsigned_abs(),
+                })
+            }
+        })
+        .await?;
+    let store = messages.store.clone();
+    calls
+        .answer(move |call: ListFiles| {
+            let store = store.clone();
+            async move {
+                let limit = i64::try_from(MAX_FILES).unwrap_or(i64::MAX);
+                store.files_of(call.owner, call.after, limit).await
+            }
+        })
         .await
 }
 

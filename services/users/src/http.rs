@@ -1,6 +1,7 @@
 //! The HTTP door: one file an operation.
 
 mod docs;
+mod export;
 mod list;
 mod login;
 mod logout;
@@ -103,6 +104,7 @@ fn api() -> Api<Users> {
     .operation::<Error>(routes!(sessions::list), [])
     .operation(routes!(sessions::end), [Error::SessionNotFound])
     .operation(routes!(list::list), [Page::past_the_end()])
+    .operation(routes!(export::export), [Error::AccountGone])
     .operation(routes!(stored_image), [Error::ImageNotFound])
     .operation::<Error>(routes!(jwks), [])
 }

@@ -88,7 +88,7 @@ impl Images {
     }
 }
 
-fn object(name: &str) -> Place<'_> {
+pub fn object(name: &str) -> Place<'_> {
     Place(FOLDER, name)
 }
 

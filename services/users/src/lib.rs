@@ -9,6 +9,7 @@ mod account;
 mod config;
 mod error;
 mod events;
+mod export;
 mod http;
 mod image;
 mod password;
@@ -26,7 +27,10 @@ use natter_service::Process;
 
 pub use config::Settings;
 
-use crate::{image::Images, password::Passwords, store::Store, throttle::Throttle, token::Signer};
+use crate::{
+    export::Exports, image::Images, password::Passwords, store::Store, throttle::Throttle,
+    token::Signer,
+};
 
 const SCHEMA: &str = "users";
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -40,6 +44,7 @@ struct Users {
     images: Images,
     throttle: Throttle,
     policy: session::Policy,
+    exports: Exports,
 }
 
 /// Sets the service up and returns its routes.
@@ -50,7 +55,7 @@ pub async fn start(
     media: MediaStore,
     process: &Process,
 ) -> anyhow::Result<Router> {
-    let images = Images::new(media);
+    let images = Images::new(media.clone());
     let pool = natter_pg::connect(
         &settings.users_database_url,
         SCHEMA,
@@ -79,6 +84,7 @@ pub async fn start(
         images,
         throttle: Throttle::new(process.settings.rate_limits),
         policy: settings.policy(),
+        exports: Exports::new(media, bus.clone(), process),
     };
     events::start(&users, &bus, process).await?;
     let ready = (pool, bus);

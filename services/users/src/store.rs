@@ -86,6 +86,16 @@ pub struct SessionRow {
     pub user_agent: String,
 }
 
+/// A session, ended or not.
+#[derive(Debug, sqlx::FromRow)]
+pub struct PastSession {
+    pub sid: Uuid,
+    pub created_at: DateTime<Utc>,
+    pub last_used_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub user_agent: String,
+}
+
 #[derive(Debug, sqlx::FromRow)]
 pub struct SigningKey {
     pub kid: String,
@@ -239,6 +249,27 @@ impl Store {
         .bind(user.0)
         .fetch_all(&self.0)
         .await
+    }
+
+    /// When the account was made, and all its sessions, also those that have ended.
+    pub async fn history(
+        &self,
+        user: UserId,
+    ) -> sqlx::Result<Option<(DateTime<Utc>, Vec<PastSession>)>> {
+        let made: Option<DateTime<Utc>> =
+            sqlx::query_scalar("SELECT created_at FROM accounts WHERE id = $1")
+                .bind(user.0)
+                .fetch_optional(&self.0)
+                .await?;
+        let Some(made) = made else { return Ok(None) };
+        let sessions = sqlx::query_as(
+            "SELECT sid, created_at, last_used_at, ended_at, user_agent FROM sessions
+             WHERE user_id = $1 ORDER BY created_at, sid",
+        )
+        .bind(user.0)
+        .fetch_all(&self.0)
+        .await?;
+        Ok(Some((made, sessions)))
     }
 
     /// Deletes an account with its sessions; the name of its image. The other services learn it

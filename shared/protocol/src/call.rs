@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use crate::{
     FriendshipId, MediaId, MessageId, SessionId, Timestamp, UserId,
     event::{FriendshipState, LogEvent},
-    friendship::UserCard,
+    friendship::{Friendship, UserCard},
+    message::Media,
 };
 
 /// A call `rpc.<service>.<method>`: which request goes where and what comes back.
@@ -76,6 +77,19 @@ pub struct GetFriendship {
 }
 call!(GetFriendship, "friendships", "get", Option<FriendshipState>);
 
+/// `rpc.friendships.list`: the friendships of a user in the order of their ids, those after
+/// `after`; at most [`MAX_FRIENDSHIPS`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListFriendships {
+    pub user: UserId,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<FriendshipId>,
+}
+call!(ListFriendships, "friendships", "list", Vec<Friendship>);
+
+/// How many friendships one `rpc.friendships.list` answers: one is below 512 bytes.
+pub const MAX_FRIENDSHIPS: usize = 500;
+
 /// `rpc.messages.heads`: the newest `seq` of each channel; 0 where nothing was sent yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GetHeads {
@@ -100,6 +114,43 @@ call!(GetAfter, "messages", "after", Vec<LogEvent>);
 /// How many log entries one `rpc.messages.after` may ask for. It may answer with fewer: a reply
 /// stays below the broker's largest message.
 pub const MAX_AFTER: u32 = 100;
+
+/// `rpc.messages.marks`: how far a user has received and seen a channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GetMarks {
+    pub channel: FriendshipId,
+    pub user: UserId,
+}
+call!(GetMarks, "messages", "marks", HowFar);
+
+/// The newest `seq` that was received and seen; 0: nothing yet.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HowFar {
+    pub received_seq: u64,
+    pub seen_seq: u64,
+}
+
+/// `rpc.messages.files`: the files that a user has uploaded or sent, in the order of their ids,
+/// those after `after`; at most [`MAX_FILES`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListFiles {
+    pub owner: UserId,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<MediaId>,
+}
+call!(ListFiles, "messages", "files", Vec<OwnFile>);
+
+/// How many files one `rpc.messages.files` answers: one is below 2 KiB.
+pub const MAX_FILES: usize = 300;
+
+/// A file, and the channel that it was sent in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OwnFile {
+    #[serde(flatten)]
+    pub media: Media,
+    pub created_at: Timestamp,
+    pub channel: Option<FriendshipId>,
+}
 
 /// A request on `send.friendship.<id>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,8 +6,9 @@ use std::fmt::Debug;
 use natter_protocol::{
     FriendshipId, MessageId, SessionId, Timestamp, UserId,
     call::{
-        GetAfter, GetFriendship, GetHeads, GetJwks, GetUsers, ListOpen, Mark, MarkReply, NewMedia,
-        RefreshSession, Refusal, Send, SendMedia, SendReply, SendWhat, Stored, TokenPair,
+        GetAfter, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
+        ListFriendships, ListOpen, Mark, MarkReply, NewMedia, OwnFile, RefreshSession, Refusal,
+        Send, SendMedia, SendReply, SendWhat, Stored, TokenPair,
     },
     event::{
         Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, RevokedSession,
@@ -548,6 +549,51 @@ fn calls() {
             channels: vec![channel()],
         },
         json!({"channels": [CHANNEL]}),
+    );
+    frozen(
+        ListFriendships {
+            user: alice(),
+            after: Some(channel()),
+        },
+        json!({"user": ALICE, "after": CHANNEL}),
+    );
+    frozen(
+        GetMarks {
+            channel: channel(),
+            user: alice(),
+        },
+        json!({"channel": CHANNEL, "user": ALICE}),
+    );
+    frozen(
+        HowFar {
+            received_seq: 7,
+            seen_seq: 5,
+        },
+        json!({"received_seq": 7, "seen_seq": 5}),
+    );
+    frozen(
+        ListFiles {
+            owner: alice(),
+            after: None,
+        },
+        json!({"owner": ALICE}),
+    );
+    frozen(
+        OwnFile {
+            media: Media {
+                id: OTHER.parse().expect("it is well formed"),
+                filename: "a.txt".into(),
+                content_type: "text/plain".into(),
+                size: 1,
+                file: None,
+            },
+            created_at: time(),
+            channel: Some(channel()),
+        },
+        json!({
+            "id": OTHER, "filename": "a.txt", "content_type": "text/plain", "size": 1,
+            "created_at": TIME, "channel": CHANNEL,
+        }),
     );
     frozen(
         GetAfter {

@@ -14,7 +14,7 @@ mod socket;
 
 use std::time::Duration;
 
-pub use client::{Friends, Person, befriend};
+pub use client::{Friends, PASSWORD, Person, befriend};
 pub use generated::check_generated;
 pub use nats::Nats;
 pub use ports::free_port;

@@ -102,19 +102,24 @@ impl World {
 
     /// Waits until every process is ready.
     pub async fn ready(&self) {
-        for (name, service) in &self.services {
-            let url = format!("http://{}/readyz", service.admin);
-            let give_up = Instant::now() + PATIENCE;
-            loop {
-                let said = match reqwest::get(&url).await {
-                    Ok(answer) if answer.status().is_success() => break,
-                    Ok(answer) => answer.text().await.unwrap_or_default(),
-                    Err(error) => error.to_string(),
-                };
-                let log = || service.process.lines().join("\n");
-                assert!(Instant::now() < give_up, "{name}: {said}\n{}", log());
-                sleep(Duration::from_millis(20)).await;
-            }
+        for name in self.names() {
+            self.ready_one(name).await;
+        }
+    }
+
+    async fn ready_one(&self, name: &str) {
+        let service = &self.services[name];
+        let url = format!("http://{}/readyz", service.admin);
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let said = match reqwest::get(&url).await {
+                Ok(answer) if answer.status().is_success() => return,
+                Ok(answer) => answer.text().await.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            let log = || service.process.lines().join("\n");
+            assert!(Instant::now() < give_up, "{name}: {said}\n{}", log());
+            sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -185,7 +190,7 @@ impl World {
         } = &*service;
         service.process = launch(program, variables, public, admin);
         addresses(&mut service.process).await;
-        self.ready().await;
+        self.ready_one(name).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which files there are, and whose.
 
-use natter_protocol::{FriendshipId, MediaId, UserId, message::Media};
+use chrono::{DateTime, Utc};
+use natter_protocol::{FriendshipId, MediaId, UserId, call::OwnFile, message::Media};
 use uuid::Uuid;
 
 use super::{Store, as_i64};
@@ -15,6 +16,32 @@ pub struct MediaRow {
     size: i64,
     sha256: String,
     friendship_id: Option<Uuid>,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct OwnFileRow {
+    id: Uuid,
+    filename: String,
+    content_type: String,
+    size: i64,
+    created_at: DateTime<Utc>,
+    friendship_id: Option<Uuid>,
+}
+
+impl From<OwnFileRow> for OwnFile {
+    fn from(row: OwnFileRow) -> Self {
+        Self {
+            media: Media {
+                id: MediaId(row.id),
+                filename: row.filename,
+                content_type: row.content_type,
+                size: row.size.unsigned_abs(),
+                file: None,
+            },
+            created_at: row.created_at.into(),
+            channel: row.friendship_id.map(FriendshipId),
+        }
+    }
 }
 
 impl MediaRow {
@@ -65,6 +92,26 @@ impl Store {
         .bind(id.0)
         .fetch_optional(&self.0)
         .await
+    }
+
+    /// A user's files after an id, in the order of their ids.
+    pub async fn files_of(
+        &self,
+        owner: UserId,
+        after: Option<MediaId>,
+        limit: i64,
+    ) -> sqlx::Result<Vec<OwnFile>> {
+        let rows: Vec<OwnFileRow> = sqlx::query_as(
+            "SELECT id, filename, content_type, size, created_at, friendship_id FROM media
+             WHERE owner = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > now())
+             ORDER BY id LIMIT $3",
+        )
+        .bind(owner.0)
+        .bind(after.map_or(Uuid::nil(), |id| id.0))
+        .bind(limit)
+        .fetch_all(&self.0)
+        .await?;
+        Ok(rows.into_iter().map(OwnFile::from).collect())
     }
 
     /// Files that nothing needs any more.

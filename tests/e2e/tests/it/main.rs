@@ -1,3 +1,4 @@
+mod account;
 mod deadlines;
 mod errors;
 mod failures;

@@ -1,0 +1,294 @@
+//! Everything that is stored about a user, as a ZIP archive that is made while it is sent.
+//!
+//! What the other services know is asked for page by page. A service that is down is asked again
+//! from the same place, for [`PATIENCE`]: an export goes on where a crash interrupted it. If that
+//! is not enough, the download breaks off and never looks complete.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use async_zip::{
+    Compression, ZipEntryBuilder, base::write::EntryStreamWriter, tokio::write::ZipFileWriter,
+};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::{AsyncWriteExt, Stream, StreamExt, stream};
+use natter_bus::{Bus, CallError};
+use natter_media::{MESSAGES, MediaStore, Place};
+use natter_protocol::{
+    FriendshipId, Timestamp, UserId,
+    call::{Call, GetAfter, GetMarks, ListFiles, ListFriendships, MAX_AFTER, OwnFile},
+    friendship::Friendship,
+};
+use natter_service::Process;
+use serde::Serialize;
+use serde_json::json;
+use tokio::{
+    io::DuplexStream,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::{Instant, sleep},
+};
+use tokio_util::{compat::Compat, io::ReaderStream, task::TaskTracker};
+
+use crate::{
+    error::Error,
+    image,
+    store::{Account, PastSession},
+};
+
+/// How many exports run at a time; more are asked to come back.
+const CONCURRENT_EXPORTS: usize = 4;
+/// How much of an archive waits for its reader, in bytes.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How long a service that does not answer is asked again, and a reader who does not read is
+/// waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+#[derive(Clone)]
+pub struct Exports {
+    media: MediaStore,
+    bus: Bus,
+    running: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+type Archive = ZipFileWriter<DuplexStream>;
+type Entry<'a> = EntryStreamWriter<'a, Compat<DuplexStream>>;
+
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the archive could not be written")]
+    Archive(#[from] async_zip::error::ZipError),
+    #[error("the reader is gone")]
+    Reader(#[from] std::io::Error),
+    #[error("the media store failed")]
+    Media(#[from] natter_media::MediaError),
+    #[error("another service did not answer")]
+    Call(#[from] CallError),
+    #[error("something could not be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Exports {
+    pub fn new(media: MediaStore, bus: Bus, process: &Process) -> Self {
+        Self {
+            media,
+            bus,
+            running: Arc::new(Semaphore::new(CONCURRENT_EXPORTS)),
+            tasks: process.tasks.clone(),
+        }
+    }
+
+    /// The archive's bytes as they come. The last item is an error if it is not whole.
+    pub fn start(
+        &self,
+        account: Account,
+        created_at: DateTime<Utc>,
+        sessions: Vec<PastSession>,
+    ) -> Result<impl Stream<Item = Result<Bytes, std::io::Error>> + Send + use<>, Error> {
+        let running = self.running.clone().try_acquire_owned();
+        let running: OwnedSemaphorePermit = running.map_err(|_| Error::Busy)?;
+        let (writer, reader) = tokio::io::duplex(BUFFER_BYTES);
+        let (whole, is_whole) = oneshot::channel();
+        let export = self.clone();
+        self.tasks.spawn(async move {
+            let _running = running;
+            let user = UserId(account.id);
+            match export.write(writer, account, created_at, sessions).await {
+                Ok(()) => {
+                    tracing::info!(%user, "exported");
+                    // The reader is gone if nobody listens.
+                    let _ = whole.send(());
+                }
+                Err(Broken::Reader(_)) => tracing::info!(%user, "the export was not wanted"),
+                Err(error) => {
+                    let cause = &error as &dyn std::error::Error;
+                    tracing::warn!(%user, error = cause, "an export broke off");
+                }
+            }
+        });
+        let end = stream::once(is_whole).filter_map(|whole| {
+            let broken = whole.map_err(|_| std::io::Error::other("the export broke off"));
+            std::future::ready(broken.err().map(Err))
+        });
+        Ok(ReaderStream::new(reader).chain(end))
+    }
+
+    async fn write(
+        &self,
+        writer: DuplexStream,
+        account: Account,
+        created_at: DateTime<Utc>,
+        sessions: Vec<PastSession>,
+    ) -> Result<(), Broken> {
+        let user = UserId(account.id);
+        let mut archive = ZipFileWriter::with_tokio(writer);
+        let profile = json!({
+            "id": user, "username": account.username, "email": account.email,
+            "first_name": account.first_name, "last_name": account.last_name,
+            "personal_image": account.image, "created_at": Timestamp::from(created_at),
+        });
+        whole(&mut archive, "account.json", &profile).await?;
+        let sessions: Vec<_> = sessions.iter().map(shown).collect();
+        whole(&mut archive, "sessions.json", &sessions).await?;
+        if let Some(name) = &account.image {
+            self.file(&mut archive, name, image::object(name)).await?;
+        }
+        let friendships = self.friendships(user).await?;
+        whole(&mut archive, "friendships.json", &friendships).await?;
+        let mut marks = Vec::with_capacity(friendships.len());
+        for friendship in &friendships {
+            let channel = friendship.id;
+            let how_far = self.ask(&GetMarks { channel, user }).await?;
+            marks.push(json!({"channel": channel, "marks": how_far}));
+        }
+        whole(&mut archive, "marks.json", &marks).await?;
+        for friendship in &friendships {
+            self.conversation(&mut archive, friendship.id).await?;
+        }
+        let files = self.files(user).await?;
+        whole(&mut archive, "files.json", &files).await?;
+        for OwnFile { media, .. } in &files {
+            let name = format!("files/{}-{}", media.id, harmless(&media.filename));
+            let place = media.id.to_string();
+            self.file(&mut archive, &name, Place(MESSAGES, &place))
+                .await?;
+        }
+        archive.close().await?;
+        Ok(())
+    }
+
+    async fn friendships(&self, user: UserId) -> Result<Vec<Friendship>, CallError> {
+        let mut all: Vec<Friendship> = Vec::new();
+        loop {
+            let after = all.last().map(|last| last.id);
+            let page = self.ask(&ListFriendships { user, after }).await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
+    async fn files(&self, owner: UserId) -> Result<Vec<OwnFile>, CallError> {
+        let mut all: Vec<OwnFile> = Vec::new();
+        loop {
+            let after = all.last().map(|last| last.media.id);
+            let page = self.ask(&ListFiles { owner, after }).await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
+    /// The log of a channel, as a JSON array of its events.
+    async fn conversation(
+        &self,
+        archive: &mut Archive,
+        channel: FriendshipId,
+    ) -> Result<(), Broken> {
+        let name = format!("conversations/{channel}.json");
+        let mut entry = begin(archive, &name).await?;
+        let mut after_seq = 0;
+        loop {
+            let limit = MAX_AFTER;
+            let call = GetAfter {
+                channel,
+                after_seq,
+                limit,
+            };
+            let events = self.ask(&call).await?;
+            if events.is_empty() {
+                break;
+            }
+            let mut text = Vec::new();
+            for event in events {
+                text.extend_from_slice(if after_seq == 0 { b"[\n" } else { b",\n" });
+                serde_json::to_writer(&mut text, &event)?;
+                after_seq = event.seq;
+            }
+            put(&mut entry, &text).await?;
+        }
+        let end: &[u8] = if after_seq == 0 { b"[]\n" } else { b"\n]\n" };
+        put(&mut entry, end).await?;
+        entry.close().await?;
+        Ok(())
+    }
+
+    /// A file of the media store; one that is gone is left out.
+    async fn file(
+        &self,
+        archive: &mut Archive,
+        name: &str,
+        place: Place<'_>,
+    ) -> Result<(), Broken> {
+        let Some(bytes) = self.media.read(place, 0..0).await? else {
+            return Ok(());
+        };
+        let mut bytes = std::pin::pin!(bytes);
+        let mut entry = begin(archive, name).await?;
+        while let Some(part) = bytes.next().await {
+            put(&mut entry, &part?).await?;
+        }
+        entry.close().await?;
+        Ok(())
+    }
+
+    /// Asks another service, and again if it is down.
+    async fn ask<C: Call>(&self, call: &C) -> Result<C::Reply, CallError> {
+        patiently(|| self.bus.call(call)).await
+    }
+}
+
+async fn patiently<T, Fut>(ask: impl Fn() -> Fut) -> Result<T, CallError>
+where
+    Fut: Future<Output = Result<T, CallError>>,
+{
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Err(_) if Instant::now() < give_up => sleep(RETRY_PAUSE).await,
+            answered => return answered,
+        }
+    }
+}
+
+async fn begin<'a>(archive: &'a mut Archive, name: &str) -> Result<Entry<'a>, Broken> {
+    let entry = ZipEntryBuilder::new(name.into(), Compression::Deflate);
+    Ok(archive.write_entry_stream(entry).await?)
+}
+
+/// Writes as fast as the reader reads; one who stopped is not waited for.
+async fn put(entry: &mut Entry<'_>, bytes: &[u8]) -> Result<(), Broken> {
+    let written = tokio::time::timeout(PATIENCE, entry.write_all(bytes)).await;
+    written.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    Ok(())
+}
+
+/// An entry that is written at once.
+async fn whole(archive: &mut Archive, name: &str, content: &impl Serialize) -> Result<(), Broken> {
+    let text = serde_json::to_vec_pretty(content)?;
+    let mut entry = begin(archive, name).await?;
+    put(&mut entry, &text).await?;
+    entry.close().await?;
+    Ok(())
+}
+
+fn shown(session: &PastSession) -> serde_json::Value {
+    json!({
+        "sid": session.sid, "user_agent": session.user_agent,
+        "created_at": Timestamp::from(session.created_at),
+        "last_used_at": Timestamp::from(session.last_used_at),
+        "ended_at": session.ended_at.map(Timestamp::from),
+    })
+}
+
+/// A name that stays in its folder wherever the archive is unpacked.
+fn harmless(filename: &str) -> String {
+    let fine = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    filename
+        .chars()
+        .map(|c| if fine(c) { c } else { '_' })
+        .collect()
+}

@@ -1,0 +1,40 @@
+//! `GET /api/users/export/`
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use natter_auth::Caller;
+
+use crate::{Users, error::Error};
+
+/// Export everything that is stored about oneself
+///
+/// A ZIP archive: `account.json`, `sessions.json`, `friendships.json`, `marks.json`,
+/// `conversations/<channel>.json` with each channel's log, `files.json`, and the files themselves
+/// below `files/`. It is made while it is sent: a connection that breaks off has no whole archive.
+#[utoipa::path(
+    get,
+    path = "/api/users/export/",
+    security(("bearer" = [])),
+    responses((status = 200, description = "The archive", content_type = "application/zip"))
+)]
+pub async fn export(State(users): State<Users>, caller: Caller) -> Result<Response, Error> {
+    let account = users.store.account(caller.user).await?;
+    let account = account.ok_or(Error::AccountGone)?;
+    let history = users.store.history(caller.user).await?;
+    let (created_at, sessions) = history.ok_or(Error::AccountGone)?;
+    let archive = users.exports.start(account, created_at, sessions)?;
+    tracing::info!(user = %caller.user, "export begun");
+    let headers = [
+        (header::CONTENT_TYPE, "application/zip"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"natter-export.zip\"",
+        ),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, Body::from_stream(archive)).into_response())
+}
