@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         "natter-gateway",
         "Natter's gateway: WebSocket connections of users.",
         |settings: Settings, process| async move {
-            let media = MediaStore::open(&settings.media)?;
+            let media = MediaStore::open(&settings.media).await?;
             natter_gateway::start(
                 settings.gateway,
                 &settings.bus,

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         "natter-messages",
         "Natter's message-history service: the log of every channel.",
         |settings: Settings, process| async move {
-            let media = MediaStore::open(&settings.media)?;
+            let media = MediaStore::open(&settings.media).await?;
             natter_messages::start(
                 settings.messages,
                 &settings.bus,

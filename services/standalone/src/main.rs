@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 
 async fn start(settings: Settings, process: Process) -> anyhow::Result<Router> {
     let (bus, auth) = (&settings.bus, &settings.auth);
-    let media = MediaStore::open(&settings.media)?;
+    let media = MediaStore::open(&settings.media).await?;
     let (users, friendships, messages, gateway) = tokio::try_join!(
         natter_users::start(settings.users, bus, auth, media.clone(), &process),
         natter_friendships::start(settings.friendships, bus, auth, &process),

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         "natter-users",
         "Natter's users service: accounts, sessions and tokens.",
         |settings: Settings, process| async move {
-            let media = MediaStore::open(&settings.media)?;
+            let media = MediaStore::open(&settings.media).await?;
             natter_users::start(
                 settings.users,
                 &settings.bus,

@@ -1,33 +1,25 @@
-//! The media store: files beside the database, in a folder of one machine.
+//! The media store: files beside the database, in a folder of one machine or in an S3 bucket.
 //!
 //! Also what a message's files are on their way from whoever brings them (the gateway, the
 //! messages service) into the store: decoded and stored before their message is sent on.
 //!
-//! A file counts once `put` returns: it was written, flushed to disk and renamed by then. Who may
-//! read what is for the services to say.
+//! A file counts once `put` returns: it was written, flushed to disk and renamed by then, or the S3
+//! service has confirmed it. Who may read what is for the services to say.
 
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use anyhow::Context;
 use bytes::Bytes;
-use clap::Args;
 use futures_util::{Stream, TryStreamExt};
-use object_store::{
-    GetOptions, GetRange, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path,
-};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
+use uuid::Uuid;
 
 mod sent;
+mod settings;
 
 pub use object_store::Error as MediaError;
 pub use sent::{ItemError, add, add_all, settle};
-
-#[derive(Args, Clone, Debug)]
-#[group(skip)]
-pub struct MediaSettings {
-    /// Folder of the media store
-    #[arg(long, env = "NATTER_MEDIA_DIR", value_name = "NATTER_MEDIA_DIR")]
-    media_dir: PathBuf,
-}
+pub use settings::MediaSettings;
 
 /// A file's place: a folder for each kind of file, and a name in it.
 #[derive(Clone, Copy, Debug)]
@@ -46,15 +38,16 @@ pub const MESSAGES: &str = "media";
 pub struct MediaStore(Arc<dyn ObjectStore>);
 
 impl MediaStore {
-    pub fn open(settings: &MediaSettings) -> anyhow::Result<Self> {
-        let folder = &settings.media_dir;
-        let fail = || format!("NATTER_MEDIA_DIR={} cannot be written to", folder.display());
-        std::fs::create_dir_all(folder).with_context(fail)?;
-        let probe = folder.join(format!(".writable-{}", std::process::id()));
-        std::fs::write(&probe, b"").with_context(fail)?;
-        std::fs::remove_file(&probe).with_context(fail)?;
-        let store = LocalFileSystem::new_with_prefix(folder).with_context(fail)?;
-        Ok(Self(Arc::new(store.with_fsync(true))))
+    /// Opens the store that is set, and finds out at once whether it can be written to.
+    pub async fn open(settings: &MediaSettings) -> anyhow::Result<Self> {
+        let (store, name) = settings.open()?;
+        let store = Self(store);
+        let probe = Uuid::new_v4().to_string();
+        let place = Place("probes", &probe);
+        let written = store.put(place, Bytes::from_static(b"?")).await;
+        written.with_context(|| format!("{name} cannot be written to"))?;
+        store.delete(place).await?;
+        Ok(store)
     }
 
     pub async fn put(&self, place: Place<'_>, bytes: Bytes) -> Result<(), MediaError> {

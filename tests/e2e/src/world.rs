@@ -45,15 +45,18 @@ impl World {
         let media = TempDir::with_prefix("natter-media-").expect("a temporary folder");
         let mut variables = vec![
             ("NATTER_NATS_URL".to_owned(), nats.url()),
-            (
-                "NATTER_MEDIA_DIR".to_owned(),
-                media.path().to_string_lossy().into_owned(),
-            ),
             ("NATTER_RATE_LIMITS".to_owned(), "off".to_owned()),
         ];
         for schema in ["users", "friendships", "messages"] {
             let name = format!("NATTER_{}_DATABASE_URL", schema.to_uppercase());
             variables.push((name, postgres.url(schema)));
+        }
+        if !settings
+            .iter()
+            .any(|(name, _)| name.starts_with("NATTER_MEDIA_"))
+        {
+            let folder = media.path().to_string_lossy().into_owned();
+            variables.push(("NATTER_MEDIA_DIR".to_owned(), folder));
         }
         for (name, value) in settings {
             variables.push(((*name).to_owned(), (*value).to_owned()));
