@@ -57,6 +57,10 @@ CREATE TABLE log (
 CREATE UNIQUE INDEX log_client_id ON log (friendship_id, sender, client_id)
     WHERE client_id IS NOT NULL;
 
+-- The words of messages and of their edits, by channel: a search reads those of the caller's own.
+CREATE INDEX log_words ON log USING gin (friendship_id, to_tsvector('simple', content))
+    WHERE kind < 2;
+
 -- How far each user has received and seen: marks, not rows for each message.
 CREATE TABLE marks (
     friendship_id uuid NOT NULL,

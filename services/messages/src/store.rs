@@ -6,6 +6,7 @@ mod log;
 mod marks;
 mod media;
 mod outbox;
+mod search;
 
 use std::collections::HashMap;
 

@@ -102,6 +102,11 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// Everything that it has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.server.lines()
+    }
+
     /// Ends it: with a fast shutdown, or at once.
     pub async fn stop(&mut self, signal: Signal) {
         self.server.end(signal).await;

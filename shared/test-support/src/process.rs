@@ -180,20 +180,14 @@ async fn collect(
     }
 }
 
-/// One of this workspace's programs, built beside the running test.
+/// One of this workspace's programs, built beside the running test or benchmark.
 pub fn binary(name: &str) -> PathBuf {
     let test = env::current_exe().expect("this program has a path");
-    let profile = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("it is in target/…/deps");
-    let program = profile.join(name);
-    assert!(
-        program.exists(),
-        "{} is not built: run deploy/test, or cargo build --workspace first",
-        program.display()
-    );
-    program
+    // A test is in target/<profile>/deps, a benchmark in target/<profile>.
+    let folders = test.ancestors().skip(1).take(2);
+    let mut programs = folders.map(|folder| folder.join(name));
+    let program = programs.find(|program| program.exists());
+    program.unwrap_or_else(|| panic!("{name} is not built: run deploy/test, or cargo build first"))
 }
 
 pub(crate) fn is_root() -> bool {

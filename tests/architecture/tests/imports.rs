@@ -47,6 +47,8 @@ fn allowed(package: &str) -> &'static [&'static str] {
             "natter-gateway",
         ],
         "natter-e2e" => &["natter-test-support"],
+        // Its figures come from the same running Natter as the tests.
+        "natter-bench" => &["natter-e2e", "natter-test-support"],
         "natter-architecture" => &[],
         other => panic!("{other} is new: say here what it may import"),
     }
@@ -69,7 +71,8 @@ fn every_import_is_allowed() {
             if !imported.starts_with("natter-") {
                 continue;
             }
-            if imported == "natter-test-support" && name != "natter-e2e" {
+            if imported == "natter-test-support" && !["natter-e2e", "natter-bench"].contains(&name)
+            {
                 assert_eq!(
                     dependency["kind"], "dev",
                     "{name} ships what is for tests only"

@@ -24,7 +24,7 @@ pub struct Search {
 
 /// Search one's own conversations
 ///
-/// Best first.
+/// Best first; of more than 10,000 matches the newest 10,000.
 #[utoipa::path(
     get,
     path = "/api/messages/search/",

@@ -1,4 +1,4 @@
-//! A user's conversations, and what was said in them.
+//! A user's conversations.
 
 use std::collections::HashSet;
 
@@ -76,44 +76,5 @@ impl Store {
         let (all, from) = before.unwrap_or_default();
         let total = of_friend(channel.messages, channel.from_messages);
         Ok(total.saturating_sub(of_friend(all.unsigned_abs(), from.unsigned_abs())))
-    }
-
-    /// How many messages match, and where those of a page are, best first.
-    pub async fn search(
-        &self,
-        user: UserId,
-        query: &str,
-        limit: u64,
-        offset: u64,
-    ) -> sqlx::Result<(u64, Vec<(FriendshipId, u64)>)> {
-        // In its present wording: that of its newest edit.
-        let rows: Vec<(Uuid, i64, i64)> = sqlx::query_as(
-            "WITH found AS (
-                 SELECT message.friendship_id, message.seq,
-                        to_tsvector('simple', coalesce(edit.content, message.content)) AS words
-                 FROM channels JOIN log message USING (friendship_id)
-                 LEFT JOIN log edit ON edit.friendship_id = message.friendship_id
-                                   AND edit.seq = message.edit_seq
-                 WHERE (from_user = $1 OR to_user = $1) AND message.kind = 0
-                   AND NOT message.deleted
-             )
-             SELECT friendship_id, seq, count(*) OVER ()
-             FROM found, websearch_to_tsquery('simple', $2) query
-             WHERE words @@ query
-             ORDER BY ts_rank(words, query) DESC, friendship_id, seq DESC
-             LIMIT $3 OFFSET $4",
-        )
-        .bind(user.0)
-        .bind(query)
-        .bind(as_i64(limit))
-        .bind(as_i64(offset))
-        .fetch_all(&self.0)
-        .await?;
-        let count = rows.first().map_or(0, |(_, _, count)| count.unsigned_abs());
-        let found = rows
-            .into_iter()
-            .map(|(channel, seq, _)| (FriendshipId(channel), seq.unsigned_abs()))
-            .collect();
-        Ok((count, found))
     }
 }

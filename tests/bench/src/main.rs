@@ -1,0 +1,29 @@
+//! The figures in the README: each is printed by a subcommand, measured against real Natter
+//! processes with a Postgres and a NATS of their own. Nothing is asserted here.
+//!
+//! `deploy/bench history` and so on builds in release mode and runs it.
+
+mod explain;
+mod history;
+mod logins;
+mod table;
+
+use clap::Parser;
+
+/// What is measured
+#[derive(Parser)]
+enum Bench {
+    /// Pages of history and searches on a generated data set: small, and with 1 million users, 10
+    /// million messages and a conversation of 1 million
+    History(history::Options),
+    /// What other routes' callers notice of 200 logins at a time
+    Logins,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Bench::parse() {
+        Bench::History(options) => history::run(options).await,
+        Bench::Logins => logins::run().await,
+    }
+}
