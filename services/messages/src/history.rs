@@ -141,12 +141,16 @@ impl Bounds {
 
     /// The positions on a page, oldest first. `None` for an empty page.
     pub fn page(self, page: &Page, order: Order) -> Option<(u64, u64)> {
+        self.positions(page.offset(), page.limit(), order)
+    }
+
+    /// The positions of at most `size` messages after the first `before`.
+    fn positions(self, before: u64, size: u64, order: Order) -> Option<(u64, u64)> {
         let count = self.count();
-        let before = page.offset();
         if before >= count {
             return None;
         }
-        let size = page.limit().min(count - before);
+        let size = size.min(count - before);
         Some(match order {
             Order::OldestFirst => (self.first + before, self.first + before + size - 1),
             Order::NewestFirst => (self.last - before - size + 1, self.last - before),
@@ -181,5 +185,48 @@ fn date(text: &str) -> Result<DateTime<Utc>, Error> {
             .map(|date| date.and_time(NaiveTime::MIN).and_utc())
             .map_err(|_| Error::InvalidQuery),
         _ => Err(Error::InvalidQuery),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_pages_of_bounds_are_all_of_their_positions_once(
+            first in 1_u64..300, count in 0_u64..300, size in 1_u64..40, newest_first: bool,
+        ) {
+            let bounds = Bounds { first, last: first + count - 1 };
+            prop_assert_eq!(bounds.count(), count);
+            let order = if newest_first { Order::NewestFirst } else { Order::OldestFirst };
+            let mut visited = Vec::new();
+            for number in 0..=count / size + 1 {
+                let Some((low, high)) = bounds.positions(number * size, size, order) else { continue };
+                prop_assert!(high - low < size);
+                let page = low..=high;
+                match order {
+                    Order::OldestFirst => visited.extend(page),
+                    Order::NewestFirst => visited.extend(page.rev()),
+                }
+            }
+            if newest_first {
+                visited.reverse();
+            }
+            prop_assert_eq!(visited, (first..first + count).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn a_query_is_a_filter_or_refused_and_never_a_panic(
+            names in prop::collection::vec(prop::sample::select(&["after", "before", "start_date",
+                "message_id", "start_message_id", "after_seq", "before_seq"][..]), 0..4),
+            values in prop::collection::vec("(true|1|0|2026-11-22|2026-11-22T12:00:00Z|\\PC{0,12})", 4),
+        ) {
+            let pairs: Vec<_> = names.iter().zip(&values).collect();
+            let query = serde_urlencoded::to_string(&pairs).expect("a query");
+            let _ = Filter::parse(&Params::of(&query).expect("a query"));
+        }
     }
 }

@@ -187,6 +187,8 @@ fn similarity(a: &str, b: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -256,5 +258,68 @@ mod tests {
             sentence("Else@mail.example1"),
             "Password is too similar to the email."
         );
+    }
+
+    const KINDS: [(&str, &str); 4] = [
+        ("[A-Z]{3}", "an upper-case letter"),
+        ("[a-z]{3}", "a lower-case letter"),
+        ("[0-9]{3}", "a digit"),
+        ("[!-/:-@]{3}", "a special character"),
+    ];
+
+    proptest! {
+        #[test]
+        fn a_username_is_its_own_normal_form(text in "\\PC{0,160}") {
+            let Ok(name) = Username::new(&text) else { return Ok(()) };
+            prop_assert!((1..=MAX_USERNAME_CHARS).contains(&name.as_str().chars().count()));
+            prop_assert_eq!(Username::new(name.as_str()), Ok(name.clone()));
+            prop_assert_eq!(username_key(&text), name.key());
+            prop_assert_eq!(username_key(&name.key()), name.key());
+        }
+
+        #[test]
+        fn letters_digits_and_five_signs_make_a_username(text in "[\\p{L}\\p{Nd}@.+_-]{1,40}") {
+            // The normal form of a few letters has something else in it: a mark, a space.
+            prop_assume!(text.nfkc().eq(text.chars()));
+            prop_assert!(Username::new(&text).is_ok());
+        }
+
+        #[test]
+        fn anything_else_does_not(
+            before in "[a-z]{0,5}", other in "[\\p{Z}\\p{Cc}!-*,/:-?\\[-^`{-~]", after in "[a-z]{0,5}",
+        ) {
+            let text = before + &other + &after;
+            prop_assert!(Username::new(&text).is_err());
+        }
+
+        #[test]
+        fn ascii_case_makes_no_other_name(text in "[a-zA-Z0-9@.+_-]{1,40}") {
+            prop_assert_eq!(username_key(&text.to_lowercase()), username_key(&text.to_uppercase()));
+        }
+
+        #[test]
+        fn a_password_is_told_exactly_what_it_lacks(
+            parts in KINDS.map(|(pattern, _)| prop::option::of(pattern)),
+        ) {
+            // Long enough without being of any kind.
+            let password: String = parts.iter().flatten().map(String::as_str).collect::<String>() + "        ";
+            let missing: Vec<&str> = parts.iter().zip(KINDS)
+                .filter(|(part, _)| part.is_none()).map(|(_, (_, name))| name).collect();
+            match check_password(&password, "", "") {
+                Ok(()) => prop_assert!(missing.is_empty()),
+                Err(broken) => {
+                    prop_assert_eq!(broken.code, "password_too_weak");
+                    for (_, name) in KINDS {
+                        prop_assert_eq!(broken.sentence.contains(name), missing.contains(&name));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_password_that_has_the_name_in_it_is_refused(name in "[a-z]{12,20}", end in "[A-Z][0-9][!-/]") {
+            let broken = check_password(&(name.clone() + &end), &name, "").expect_err("it is similar");
+            prop_assert_eq!(broken.code, "password_too_similar");
+        }
     }
 }

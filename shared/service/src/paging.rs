@@ -122,6 +122,8 @@ fn positive(text: Option<&str>, default: u64) -> Result<u64, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn page(number: u64, size: u64, query: &str) -> Page {
@@ -169,5 +171,37 @@ mod tests {
         assert_eq!(positive(Some("007"), 1).ok(), Some(7));
         assert!(positive(Some("99999999999999999999999"), 1).is_ok());
         assert_eq!(positive(None, 10).ok(), Some(10));
+    }
+
+    proptest! {
+        #[test]
+        fn following_next_visits_every_row_once(count in 0_u64..500, size in 1_u64..120) {
+            let rows: Vec<u64> = (0..count).collect();
+            let (mut number, mut visited) = (1, Vec::new());
+            loop {
+                let page = page(number, size, "");
+                prop_assert!(page.check(count).is_ok());
+                let from = page.offset() as usize;
+                let to = (from + page.limit() as usize).min(rows.len());
+                let paged = page.of(count, rows[from..to].to_vec());
+                prop_assert_eq!(paged.count, count);
+                prop_assert_eq!(paged.previous.is_some(), number > 1);
+                visited.extend(paged.results);
+                if paged.next.is_none() {
+                    break;
+                }
+                number += 1;
+            }
+            prop_assert_eq!(visited, rows);
+            prop_assert_eq!(self::page(number + 1, size, "").check(count).is_err(), true);
+        }
+
+        #[test]
+        fn no_number_is_too_large_to_be_asked_for(number in 1_u64.., size in 1_u64..=100, count: u64) {
+            let page = page(number, size, "");
+            let is_there = page.check(count).is_ok();
+            prop_assert_eq!(is_there, number == 1 || (number - 1).checked_mul(size).is_some_and(|before| before < count));
+            prop_assert!(page.of(count, Vec::<()>::new()).next.is_none() || count > size);
+        }
     }
 }

@@ -9,6 +9,12 @@ use crate::Problem;
 pub struct Params(pub(crate) Vec<(String, String)>);
 
 impl Params {
+    /// A query, as it stands after the question mark.
+    pub fn of(query: &str) -> Result<Self, Problem> {
+        let pairs = serde_urlencoded::from_str(query);
+        pairs.map(Self).map_err(|_| Problem::invalid_query())
+    }
+
     /// The last value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
@@ -23,9 +29,6 @@ impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let pairs: Vec<(String, String)> =
-            serde_urlencoded::from_str(parts.uri.query().unwrap_or_default())
-                .map_err(|_| Problem::invalid_query())?;
-        Ok(Self(pairs))
+        Self::of(parts.uri.query().unwrap_or_default())
     }
 }
