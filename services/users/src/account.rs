@@ -278,9 +278,7 @@ mod tests {
         }
 
         #[test]
-        fn letters_digits_and_five_signs_make_a_username(text in "[\\p{L}\\p{Nd}@.+_-]{1,40}") {
-            // The normal form of a few letters has something else in it: a mark, a space.
-            prop_assume!(text.nfkc().eq(text.chars()));
+        fn letters_digits_and_five_signs_make_a_username(text in "[a-zA-Zäöüéñа-яα-ωא-ת一-龥ぁ-ん0-9٠-٩@.+_-]{1,40}") {
             prop_assert!(Username::new(&text).is_ok());
         }
 
