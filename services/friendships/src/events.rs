@@ -4,7 +4,7 @@ use natter_bus::{Calls, Consumer, Failure, Stream, consume};
 use natter_pg::outbox;
 use natter_protocol::{
     UserId,
-    call::{GetFriendship, ListFriendships, ListOpen, MAX_FRIENDSHIPS},
+    call::{GetFriendship, ListFriendships, ListOpen, MAX_FRIENDSHIPS, OpenChannel},
     event::{Event, UserEvent},
     friendship::Status,
     subject,
@@ -34,7 +34,14 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
             async move {
                 let all = store.of_user(call.user).await?;
                 let open = all.into_iter().filter(|friendship| friendship.is_open);
-                Ok::<_, sqlx::Error>(open.map(|friendship| friendship.id).collect())
+                let open = open.map(|one| OpenChannel {
+                    channel: one.id,
+                    friend: match one.from_user == call.user {
+                        true => one.to_user,
+                        false => one.from_user,
+                    },
+                });
+                Ok::<_, sqlx::Error>(open.collect())
             }
         })
         .await?;

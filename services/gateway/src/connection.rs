@@ -14,8 +14,7 @@ mod sends;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
-use futures_util::{SinkExt, StreamExt};
-use natter_bus::Subscriber;
+use futures_util::SinkExt;
 use natter_protocol::{
     FriendshipId, Timestamp,
     frame::{ErrorCode, FrameError, ServerError, ServerFrame},
@@ -31,7 +30,7 @@ use crate::{
     close::Close,
     handshake::Admission,
     hub::encode,
-    peer::{Delivery, LogDelivery, Peer},
+    peer::{Delivery, LogDelivery, Notice, Peer},
 };
 use channels::{Listing, listed};
 use pace::Pace;
@@ -58,7 +57,7 @@ struct Connection {
     socket: WebSocket,
     peer: Arc<Peer>,
     deliveries: mpsc::Receiver<Delivery>,
-    notices: Subscriber,
+    notices: mpsc::Receiver<Notice>,
     /// What links in frames start with.
     base_url: String,
     full: bool,
@@ -91,7 +90,7 @@ struct Connection {
 
 /// Opens the connection and serves it to its end.
 pub async fn run(gateway: Arc<Gateway>, socket: WebSocket, admission: Admission, base_url: String) {
-    let (peer, deliveries) = Peer::new(admission.user, admission.sid);
+    let (peer, queues) = Peer::new(admission.user, admission.sid);
     gateway
         .registry
         .add(&peer, gateway.settings.user_connections);
@@ -100,15 +99,8 @@ pub async fn run(gateway: Arc<Gateway>, socket: WebSocket, admission: Admission,
     }
     let expires = admission.expires;
     // Not raced against the closer: every step has its deadline, and what was joined must be left.
-    let opened = Connection::open(
-        &gateway,
-        socket,
-        peer.clone(),
-        deliveries,
-        admission,
-        base_url,
-    )
-    .await;
+    let opened =
+        Connection::open(&gateway, socket, peer.clone(), queues, admission, base_url).await;
     match opened {
         Ok(mut connection) => {
             connection.expire(expires);
@@ -156,7 +148,7 @@ impl Connection {
                 }
                 Some(delivery) = self.deliveries.recv(), if self.live => self.write_from(delivery).await,
                 Some(answered) = self.sends.next(&self.gateway.bus) => self.on_answer(answered).await,
-                Some(notice) = self.notices.next() => self.on_notice(&notice).await,
+                Some(notice) = self.notices.recv() => self.on_notice(&notice).await,
                 Ok(()) = missed.changed() => {
                     self.list_soon();
                     Ok(())
@@ -289,11 +281,19 @@ impl Connection {
         let mut next = Some(first);
         let mut count = 0;
         while let Some(delivery) = next {
-            if let Some(frame) = self.take(&delivery) {
-                let fed = self.socket.feed(Message::Text(frame));
-                written(timeout(WRITE_TIMEOUT, fed).await)?;
-                if let Delivery::Log(log) = &delivery {
-                    self.confirm(log);
+            match &delivery {
+                Delivery::Presence(frames) => {
+                    for frame in frames.iter() {
+                        self.feed(frame.clone()).await?;
+                    }
+                }
+                delivery => {
+                    if let Some(frame) = self.take(delivery) {
+                        self.feed(frame).await?;
+                        if let Delivery::Log(log) = delivery {
+                            self.confirm(log);
+                        }
+                    }
                 }
             }
             count += 1;
@@ -303,6 +303,11 @@ impl Connection {
             };
         }
         written(timeout(WRITE_TIMEOUT, self.socket.flush()).await)
+    }
+
+    async fn feed(&mut self, frame: Utf8Bytes) -> Result<(), Close> {
+        let fed = self.socket.feed(Message::Text(frame));
+        written(timeout(WRITE_TIMEOUT, fed).await)
     }
 
     /// The frame of a delivery that this connection has not had, and should.
@@ -317,6 +322,8 @@ impl Connection {
                 *newest = log.seq;
                 Some(log.frame.text(&self.base_url))
             }
+            // Several frames; they are no channel's.
+            Delivery::Presence(_) => None,
             Delivery::Typing(typing) => {
                 self.channels.get(&typing.channel)?;
                 Some(typing.frame.clone())
@@ -356,6 +363,7 @@ impl Connection {
             socket,
             ..
         } = self;
+        gateway.presence.go(&peer).await;
         gateway.hub.leave(&peer, channels.into_keys()).await;
         refuse(socket, reason).await;
     }

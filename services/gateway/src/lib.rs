@@ -14,6 +14,7 @@ mod http;
 mod hub;
 mod marks;
 mod peer;
+mod presence;
 mod registry;
 
 use std::sync::Arc;
@@ -22,11 +23,12 @@ use axum::Router;
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
 use natter_bus::{Bus, BusSettings};
 use natter_media::MediaStore;
+use natter_protocol::subject;
 use natter_service::Process;
 
 pub use config::Settings;
 
-use crate::{hub::Hub, marks::Marks, registry::Registry};
+use crate::{hub::Hub, marks::Marks, presence::Presence, registry::Registry};
 
 /// What every connection shares.
 struct Gateway {
@@ -35,6 +37,7 @@ struct Gateway {
     verifier: Verifier,
     hub: Hub,
     marks: Marks,
+    presence: Presence,
     media: MediaStore,
     registry: Registry,
     process: Process,
@@ -55,6 +58,7 @@ pub async fn start(
     let gateway = Arc::new(Gateway {
         hub: Hub::start(&bus, process),
         marks: Marks::start(&bus, process),
+        presence: Presence::start(&bus, process).await?,
         media,
         registry: Registry::default(),
         process: process.clone(),
@@ -63,6 +67,13 @@ pub async fn start(
         verifier,
     });
     process.tasks.spawn(registry::close_ended(gateway.clone()));
+    let mut notices = bus.subscribe(vec![subject::ALL_NOTICES.to_owned()]).await?;
+    if let Some(notices) = notices.pop() {
+        let gateway = gateway.clone();
+        process
+            .tasks
+            .spawn(registry::follow_notices(gateway, notices));
+    }
     process
         .health
         .require("broker", move || std::future::ready(bus.is_connected()));

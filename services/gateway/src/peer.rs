@@ -7,7 +7,10 @@ use std::sync::{
 
 use axum::extract::ws::Utf8Bytes;
 use natter_protocol::{
-    FriendshipId, MessageId, SessionId, UserId, event::LogEvent, frame::ServerFrame, message::Kind,
+    FriendshipId, MessageId, SessionId, UserId,
+    event::{Event, LogEvent, UserNotice},
+    frame::ServerFrame,
+    message::Kind,
 };
 use tokio::sync::mpsc;
 
@@ -18,6 +21,8 @@ use crate::{
 
 /// How many deliveries may wait for a connection; one more and it is too slow.
 const QUEUE: usize = 256;
+/// How many notices may wait.
+const NOTICES: usize = 64;
 
 /// One connection's address. Unique within this process.
 pub struct Peer {
@@ -27,6 +32,16 @@ pub struct Peer {
     sid: Mutex<SessionId>,
     pub closer: Closer,
     queue: mpsc::Sender<Delivery>,
+    notices: mpsc::Sender<Notice>,
+}
+
+/// What acts on a user's connections, also before they are live.
+pub type Notice = Arc<Event<UserNotice>>;
+
+/// What a connection takes out of its queues.
+pub struct Queues {
+    pub deliveries: mpsc::Receiver<Delivery>,
+    pub notices: mpsc::Receiver<Notice>,
 }
 
 /// Something for a connection to write. Shared by all that get it, so it is encoded once.
@@ -35,6 +50,8 @@ pub enum Delivery {
     Log(Arc<LogDelivery>),
     Mark(Arc<MarkDelivery>),
     Typing(Arc<TypingDelivery>),
+    /// How it is with some friends.
+    Presence(Arc<[Utf8Bytes]>),
 }
 
 pub struct LogDelivery {
@@ -78,17 +95,23 @@ pub struct TypingDelivery {
 
 impl Peer {
     /// A new connection's address, and where its deliveries come out.
-    pub fn new(user: UserId, sid: SessionId) -> (Arc<Self>, mpsc::Receiver<Delivery>) {
+    pub fn new(user: UserId, sid: SessionId) -> (Arc<Self>, Queues) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (queue, deliveries) = mpsc::channel(QUEUE);
+        let (notify, notices) = mpsc::channel(NOTICES);
         let peer = Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             user,
             sid: Mutex::new(sid),
             closer: Closer::default(),
             queue,
+            notices: notify,
         };
-        (Arc::new(peer), deliveries)
+        let queues = Queues {
+            deliveries,
+            notices,
+        };
+        (Arc::new(peer), queues)
     }
 
     pub fn sid(&self) -> SessionId {
@@ -102,8 +125,18 @@ impl Peer {
     /// Queues a delivery. Where there is no room, the connection is told to come back and resume.
     pub fn deliver(&self, delivery: Delivery) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(delivery) {
-            metrics::counter!("slow_closes_total").increment(1);
-            self.closer.close(Close::TooSlow);
+            self.too_slow();
         }
+    }
+
+    pub fn notify(&self, notice: Notice) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.notices.try_send(notice) {
+            self.too_slow();
+        }
+    }
+
+    fn too_slow(&self) {
+        metrics::counter!("slow_closes_total").increment(1);
+        self.closer.close(Close::TooSlow);
     }
 }

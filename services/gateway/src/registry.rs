@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use natter_protocol::{SessionId, UserId};
+use futures_util::StreamExt;
+use natter_bus::{Message, Subscriber};
+use natter_protocol::{SessionId, UserId, subject};
 use tokio::{sync::broadcast::error::RecvError, time::interval};
 
 use crate::{Gateway, close::Close, peer::Peer};
@@ -44,6 +46,23 @@ impl Registry {
         metrics::gauge!("gateway_connections").decrement(1);
     }
 
+    /// Gives a notice to a user's connections.
+    fn notify(&self, user: UserId, notice: &Message) {
+        let users = self.users();
+        let Some(peers) = users.get(&user) else {
+            return;
+        };
+        match serde_json::from_slice(&notice.payload) {
+            Ok(notice) => {
+                let notice = Arc::new(notice);
+                for peer in peers {
+                    peer.notify(Arc::clone(&notice));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "not a notice"),
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.users().values().map(Vec::len).sum()
     }
@@ -61,6 +80,28 @@ impl Registry {
         for peer in users.values().flatten().filter(|peer| is_due(peer)) {
             peer.closer.close(reason);
         }
+    }
+}
+
+/// Hands notices to the connections they are for, until the process stops and the last has gone.
+pub async fn follow_notices(gateway: Arc<Gateway>, mut notices: Subscriber) {
+    let registry = &gateway.registry;
+    let stopped = async {
+        gateway.process.shutdown.cancelled().await;
+        while registry.len() > 0 {
+            tokio::time::sleep(FEED_CHECK).await;
+        }
+    };
+    let following = async {
+        while let Some(notice) = notices.next().await {
+            if let Some(user) = subject::parse_notice(&notice.subject) {
+                registry.notify(user, &notice);
+            }
+        }
+    };
+    tokio::select! {
+        () = following => {}
+        () = stopped => {}
     }
 }
 

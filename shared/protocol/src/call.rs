@@ -63,12 +63,18 @@ pub struct TokenPair {
 pub struct GetJwks {}
 call!(GetJwks, "users", "jwks", serde_json::Value);
 
-/// `rpc.friendships.list_open`: the open channels of a user.
+/// `rpc.friendships.list_open`: the open channels of a user, and with whom.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListOpen {
     pub user: UserId,
 }
-call!(ListOpen, "friendships", "list_open", Vec<FriendshipId>);
+call!(ListOpen, "friendships", "list_open", Vec<OpenChannel>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenChannel {
+    pub channel: FriendshipId,
+    pub friend: UserId,
+}
 
 /// `rpc.friendships.get`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

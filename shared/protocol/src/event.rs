@@ -165,6 +165,20 @@ pub struct TypingEvent {
     pub active: bool,
 }
 
+/// `presence.user.<user>`: a gateway has connections of a user, or has none any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "presence")]
+pub struct PresenceEvent {
+    pub user: UserId,
+    pub online: bool,
+    pub last_seen: Timestamp,
+    /// A user may be connected to several: each speaks for itself.
+    pub gateway: Uuid,
+    /// Users that the gateway wants to know of: whoever holds one of them says so.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub asks: Vec<UserId>,
+}
+
 /// `notify.user.<user>`: what acts on that user's live connections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -8,6 +8,10 @@ pub const ALL_SENDS: &str = "send.friendship.*";
 pub const ALL_MARKS: &str = "mark.friendship.*";
 /// The logs of all channels: what the stream `CHAT` keeps.
 pub const ALL_LOGS: &str = "chat.friendship.*.log";
+/// Notices to users' live connections, of every user.
+pub const ALL_NOTICES: &str = "notify.user.*";
+/// Who is online, of every user.
+pub const ALL_PRESENCE: &str = "presence.user.*";
 /// What the stream `USERS` keeps.
 pub const ALL_USER_EVENTS: &str = "events.users.*.*";
 /// Accounts that were deleted.
@@ -55,6 +59,15 @@ pub fn friendship_event(channel: FriendshipId, event: &str) -> String {
 
 pub fn notify_user(user: UserId) -> String {
     format!("notify.user.{user}")
+}
+
+pub fn presence(user: UserId) -> String {
+    format!("presence.user.{user}")
+}
+
+/// Reads a subject of [`notify_user`].
+pub fn parse_notice(subject: &str) -> Option<UserId> {
+    subject.strip_prefix("notify.user.")?.parse().ok()
 }
 
 /// Where a put of `key` into `bucket` is published.

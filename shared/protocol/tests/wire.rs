@@ -7,12 +7,12 @@ use natter_protocol::{
     FriendshipId, MessageId, SessionId, Timestamp, UserId,
     call::{
         GetAfter, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
-        ListFriendships, ListOpen, Mark, MarkReply, NewMedia, OwnFile, RefreshSession, Refusal,
-        Send, SendMedia, SendReply, SendWhat, Stored, TokenPair,
+        ListFriendships, ListOpen, Mark, MarkReply, NewMedia, OpenChannel, OwnFile, RefreshSession,
+        Refusal, Send, SendMedia, SendReply, SendWhat, Stored, TokenPair,
     },
     event::{
-        Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, RevokedSession,
-        TypingEvent, UserEvent, UserNotice, UserProfile,
+        Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, PresenceEvent,
+        RevokedSession, TypingEvent, UserEvent, UserNotice, UserProfile,
     },
     frame::{ErrorCode, Marks, ServerError, ServerFrame},
     friendship::{Friendship, Status, UserCard},
@@ -254,6 +254,14 @@ fn server_frames() {
         json!({"type": "typing", "channel": CHANNEL, "user": BOB, "active": true}),
     );
     frozen(
+        ServerFrame::Presence {
+            user: alice(),
+            online: false,
+            last_seen: Some(time()),
+        },
+        json!({"type": "presence", "user": ALICE, "online": false, "last_seen": TIME}),
+    );
+    frozen(
         ServerFrame::TokenExpiring { seconds: 60 },
         json!({"type": "token_expiring", "seconds": 60}),
     );
@@ -344,6 +352,23 @@ fn typing_events() {
             active: false,
         }),
         event_json(json!({"type": "typing", "channel": CHANNEL, "user": BOB, "active": false})),
+    );
+}
+
+#[test]
+fn presence_events() {
+    frozen(
+        event(PresenceEvent {
+            user: alice(),
+            online: true,
+            last_seen: time(),
+            gateway: OTHER.parse().expect("it is well formed"),
+            asks: vec![bob()],
+        }),
+        event_json(json!({
+            "type": "presence", "user": ALICE, "online": true, "last_seen": TIME,
+            "gateway": OTHER, "asks": [BOB],
+        })),
     );
 }
 
@@ -549,6 +574,13 @@ fn calls() {
             channels: vec![channel()],
         },
         json!({"channels": [CHANNEL]}),
+    );
+    frozen(
+        OpenChannel {
+            channel: channel(),
+            friend: bob(),
+        },
+        json!({"channel": CHANNEL, "friend": BOB}),
     );
     frozen(
         ListFriendships {

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use natter_bus::{CallError, Message};
+use natter_bus::CallError;
 use natter_protocol::{
-    FriendshipId, Timestamp,
-    call::{GetAfter, GetFriendship, GetUsers, ListOpen, MAX_AFTER},
-    event::{Event, UserNotice},
+    FriendshipId, Timestamp, UserId,
+    call::{GetAfter, GetFriendship, GetUsers, ListOpen, MAX_AFTER, OpenChannel},
+    event::UserNotice,
     frame::ServerFrame,
 };
 use tokio::time::Instant;
 
 use super::Connection;
-use crate::close::Close;
+use crate::{close::Close, peer::Notice};
 
 /// How far the clocks of two machines may be apart.
 const CLOCK_SLACK: chrono::Duration = chrono::Duration::seconds(5);
@@ -22,10 +22,10 @@ const CLOCK_SLACK: chrono::Duration = chrono::Duration::seconds(5);
 const LIST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A question for the user's open channels on its way.
-pub(super) type Listing = BoxFuture<'static, Result<Vec<FriendshipId>, CallError>>;
+pub(super) type Listing = BoxFuture<'static, Result<Vec<OpenChannel>, CallError>>;
 
 /// Until the question is answered; never where none is asked.
-pub(super) async fn listed(listing: &mut Option<Listing>) -> Result<Vec<FriendshipId>, CallError> {
+pub(super) async fn listed(listing: &mut Option<Listing>) -> Result<Vec<OpenChannel>, CallError> {
     match listing {
         Some(answer) => answer.await,
         None => std::future::pending().await,
@@ -33,24 +33,22 @@ pub(super) async fn listed(listing: &mut Option<Listing>) -> Result<Vec<Friendsh
 }
 
 impl Connection {
-    pub(super) async fn on_notice(&mut self, message: &Message) -> Result<(), Close> {
-        let notice: Event<UserNotice> = match serde_json::from_slice(&message.payload) {
-            Ok(notice) => notice,
-            Err(error) => {
-                tracing::warn!(%error, "not a notice");
-                return Ok(());
-            }
-        };
-        match notice.body {
-            UserNotice::SessionEnded { sid } if sid == self.peer.sid() => Err(Close::SessionEnded),
+    pub(super) async fn on_notice(&mut self, notice: &Notice) -> Result<(), Close> {
+        match &notice.body {
+            UserNotice::SessionEnded { sid } if *sid == self.peer.sid() => Err(Close::SessionEnded),
             UserNotice::SessionEnded { .. } => Ok(()),
             UserNotice::FriendshipUpdate { friendship } => {
                 let (id, is_open) = (friendship.id, friendship.is_open);
+                let friend = match friendship.from_user.id == self.peer.user {
+                    true => friendship.to_user.id,
+                    false => friendship.from_user.id,
+                };
+                let friendship = friendship.as_ref().clone();
                 let friendship = friendship.map_users(|card| card.at(&self.base_url));
                 self.write(&ServerFrame::FriendshipUpdate { friendship })
                     .await?;
                 match is_open {
-                    true => self.gain(id, notice.time).await,
+                    true => self.gain(id, friend, notice.time).await,
                     false => {
                         self.lose(id).await;
                         Ok(())
@@ -76,7 +74,7 @@ impl Connection {
 
     pub(super) async fn on_list(
         &mut self,
-        answer: Result<Vec<FriendshipId>, CallError>,
+        answer: Result<Vec<OpenChannel>, CallError>,
     ) -> Result<(), Close> {
         self.listing = None;
         let open = match answer {
@@ -90,7 +88,7 @@ impl Connection {
         let lost: Vec<FriendshipId> = self
             .channels
             .keys()
-            .filter(|id| !open.contains(id))
+            .filter(|id| !open.iter().any(|one| one.channel == **id))
             .copied()
             .collect();
         for id in lost {
@@ -99,10 +97,10 @@ impl Connection {
         }
         let since = self.known_since;
         self.known_since = self.listing_since;
-        for id in open {
-            if !self.channels.contains_key(&id) {
-                self.tell_friendship(id).await?;
-                self.gain(id, since).await?;
+        for OpenChannel { channel, friend } in open {
+            if !self.channels.contains_key(&channel) {
+                self.tell_friendship(channel).await?;
+                self.gain(channel, friend, since).await?;
             }
         }
         Ok(())
@@ -134,7 +132,12 @@ impl Connection {
 
     /// Joins a channel that opened at about `opened`. What was sent since and before the joining
     /// is written from the log. Where that cannot be done now, it is tried again.
-    async fn gain(&mut self, id: FriendshipId, opened: Timestamp) -> Result<(), Close> {
+    async fn gain(
+        &mut self,
+        id: FriendshipId,
+        friend: UserId,
+        opened: Timestamp,
+    ) -> Result<(), Close> {
         if self.channels.contains_key(&id) {
             return Ok(());
         }
@@ -145,6 +148,10 @@ impl Connection {
             Err(Close::Overloaded) => {
                 self.lose(id).await;
                 self.list_soon();
+                Ok(())
+            }
+            Ok(()) => {
+                self.gateway.presence.gain(&self.peer, id, friend).await;
                 Ok(())
             }
             result => result,
@@ -205,6 +212,7 @@ impl Connection {
         if let Some(newest) = self.channels.remove(&id) {
             self.left.insert(id, newest);
             self.own_marks.remove(&id);
+            self.gateway.presence.lose(&self.peer, id).await;
             self.gateway.hub.leave(&self.peer, [id]).await;
         }
     }

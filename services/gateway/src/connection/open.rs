@@ -3,12 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::extract::ws::{Message, WebSocket};
-use natter_protocol::{Timestamp, call::ListOpen, frame::ServerFrame, subject};
+use natter_protocol::{FriendshipId, Timestamp, call::ListOpen, frame::ServerFrame};
 use natter_service::RateLimits;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use super::{Connection, Pace, Sends, WRITE_TIMEOUT, written};
 use crate::{
@@ -16,7 +13,7 @@ use crate::{
     close::Close,
     handshake::Admission,
     hub::encode,
-    peer::{Delivery, Peer},
+    peer::{Peer, Queues},
 };
 
 impl Connection {
@@ -26,7 +23,7 @@ impl Connection {
         gateway: &Arc<Gateway>,
         mut socket: WebSocket,
         peer: Arc<Peer>,
-        deliveries: mpsc::Receiver<Delivery>,
+        queues: Queues,
         admission: Admission,
         base_url: String,
     ) -> Result<Self, Option<(WebSocket, Close)>> {
@@ -39,15 +36,7 @@ impl Connection {
             written(timeout(WRITE_TIMEOUT, sent).await).map_err(|_| None)?;
         }
         let opened = Timestamp::now();
-        // The notices first: a channel that opens after the list was made is noticed.
-        let notices = gateway
-            .bus
-            .subscribe(vec![subject::notify_user(peer.user)])
-            .await;
-        let notices = match notices.map(|mut one| one.pop()) {
-            Ok(Some(notices)) => notices,
-            _ => return Err(Some((socket, Close::Overloaded))),
-        };
+        // Notices come already: a channel that opens after the list was made is noticed.
         let open = match gateway.bus.call(&ListOpen { user: peer.user }).await {
             Ok(open) => open,
             Err(error) => {
@@ -55,6 +44,8 @@ impl Connection {
                 return Err(Some((socket, Close::Overloaded)));
             }
         };
+        let friends = open.iter().map(|one| (one.channel, one.friend)).collect();
+        let open: Vec<FriendshipId> = open.iter().map(|one| one.channel).collect();
         let full = admission.full;
         let channels = match gateway.hub.join(&peer, &open, !full).await {
             Ok(channels) => channels,
@@ -68,8 +59,8 @@ impl Connection {
             gateway: gateway.clone(),
             socket,
             peer,
-            deliveries,
-            notices,
+            deliveries: queues.deliveries,
+            notices: queues.notices,
             base_url,
             full,
             live: !full,
@@ -94,7 +85,11 @@ impl Connection {
             channels: connection.channels.clone(),
         };
         match connection.write(&ready).await {
-            Ok(()) => Ok(connection),
+            Ok(()) => {
+                let peer = &connection.peer;
+                gateway.presence.come(peer, friends).await;
+                Ok(connection)
+            }
             Err(reason) => {
                 connection.end(reason).await;
                 Err(None)

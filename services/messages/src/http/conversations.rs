@@ -70,7 +70,7 @@ pub async fn conversations(
 /// is open, that one is asked.
 async fn catch_up(messages: &Messages, user: UserId) -> Result<(), Error> {
     let open = messages.bus.call(&ListOpen { user }).await?;
-    let open: HashSet<FriendshipId> = open.into_iter().collect();
+    let open: HashSet<FriendshipId> = open.iter().map(|one| one.channel).collect();
     let known = messages.store.open_channels(user).await?;
     let differ = open.symmetric_difference(&known);
     try_join_all(differ.map(|id| messages.channels.refresh(*id))).await?;

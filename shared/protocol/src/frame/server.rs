@@ -64,6 +64,11 @@ pub enum ServerFrame {
         user: UserId,
         active: bool,
     },
+    Presence {
+        user: UserId,
+        online: bool,
+        last_seen: Option<Timestamp>,
+    },
     TokenExpiring {
         seconds: u64,
     },

@@ -10,6 +10,7 @@ mod media;
 mod messages;
 mod openapi;
 mod order;
+mod presence;
 mod s3;
 mod sessions;
 mod story;

@@ -1,0 +1,363 @@
+//! Who of a connection's friends is online.
+//!
+//! A gateway says on `presence.user.<user>` when a user's first connection comes and when the last
+//! one goes; every gateway listens to all of it and tells the friends that it holds. A user is
+//! online while one gateway says so, and for [`GRACE`] after the last took it back: coming back at
+//! another gateway is not going away. Nothing is kept: who needs to know asks, and whoever holds
+//! the user answers. A gateway that died answers no more, so its users are forgotten.
+
+use std::{
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::extract::ws::Utf8Bytes;
+use futures_util::StreamExt;
+use natter_bus::{Bus, Subscriber};
+use natter_protocol::{
+    FriendshipId, Timestamp, UserId,
+    event::{Event, PresenceEvent},
+    frame::ServerFrame,
+    subject,
+};
+use natter_service::Process;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, interval},
+};
+use uuid::Uuid;
+
+use crate::{
+    hub::encode,
+    peer::{Delivery, Peer},
+};
+
+/// For how long a user who is nowhere any more still counts as online.
+const GRACE: Duration = Duration::from_secs(3);
+const TICK: Duration = Duration::from_secs(1);
+/// A gateway that has said nothing of a user for so long is asked.
+const ASK_AFTER: Duration = Duration::from_secs(60);
+/// One that has not answered by then holds the user no more.
+const FORGET_AFTER: Duration = Duration::from_secs(90);
+/// Users that one event asks for: about 20 KiB.
+const MAX_ASKED: usize = 500;
+/// Commands that wait; who sends one more waits.
+const COMMANDS: usize = 1_024;
+
+/// How connections say whom they watch.
+#[derive(Clone)]
+pub struct Presence(mpsc::Sender<Command>);
+
+enum Command {
+    /// A connection has opened, with the friends of its channels.
+    Come(Arc<Peer>, Vec<(FriendshipId, UserId)>),
+    Gain(u64, FriendshipId, UserId),
+    Lose(u64, FriendshipId),
+    Go(u64),
+}
+
+struct Present {
+    bus: Bus,
+    /// This process, among the gateways.
+    gateway: Uuid,
+    /// How many connections each local user has.
+    local: HashMap<UserId, usize>,
+    peers: HashMap<u64, Connected>,
+    watched: HashMap<UserId, Watched>,
+    /// Users of whom nothing is known yet, and who wants to know.
+    to_ask: BTreeSet<UserId>,
+    asker: Option<UserId>,
+}
+
+struct Connected {
+    peer: Arc<Peer>,
+    friends: Vec<(FriendshipId, UserId)>,
+}
+
+/// A friend of somebody here.
+#[derive(Default)]
+struct Watched {
+    watchers: Vec<u64>,
+    /// The gateways that hold connections of them, and when each last said so.
+    held_by: Vec<(Uuid, Instant)>,
+    /// Since when none does.
+    gone_at: Option<Instant>,
+    last_seen: Option<Timestamp>,
+    /// What the watchers were told.
+    shown_online: bool,
+}
+
+impl Presence {
+    pub async fn start(bus: &Bus, process: &Process) -> anyhow::Result<Self> {
+        let mut all = bus
+            .subscribe(vec![subject::ALL_PRESENCE.to_owned()])
+            .await?;
+        let events = all
+            .pop()
+            .ok_or_else(|| anyhow::anyhow!("no subscription"))?;
+        let (commands, received) = mpsc::channel(COMMANDS);
+        let present = Present {
+            bus: bus.clone(),
+            gateway: Uuid::new_v4(),
+            local: HashMap::new(),
+            peers: HashMap::new(),
+            watched: HashMap::new(),
+            to_ask: BTreeSet::new(),
+            asker: None,
+        };
+        let stop = process.shutdown.clone();
+        process.tasks.spawn(async move {
+            present.run(received, events, stop).await;
+        });
+        Ok(Self(commands))
+    }
+
+    pub async fn come(&self, peer: &Arc<Peer>, friends: Vec<(FriendshipId, UserId)>) {
+        self.send(Command::Come(peer.clone(), friends)).await;
+    }
+
+    pub async fn gain(&self, peer: &Peer, channel: FriendshipId, friend: UserId) {
+        self.send(Command::Gain(peer.id, channel, friend)).await;
+    }
+
+    pub async fn lose(&self, peer: &Peer, channel: FriendshipId) {
+        self.send(Command::Lose(peer.id, channel)).await;
+    }
+
+    pub async fn go(&self, peer: &Peer) {
+        self.send(Command::Go(peer.id)).await;
+    }
+
+    async fn send(&self, command: Command) {
+        // A task that has ended has told everybody.
+        let _ = self.0.send(command).await;
+    }
+}
+
+impl Present {
+    /// Until the process stops and the last connection has gone.
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut events: Subscriber,
+        stop: tokio_util::sync::CancellationToken,
+    ) {
+        let mut tick = interval(TICK);
+        let mut missed = self.bus.missed();
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => return,
+                },
+                Some(message) = events.next() => {
+                    match serde_json::from_slice::<Event<PresenceEvent>>(&message.payload) {
+                        Ok(event) => self.hear(event.body).await,
+                        Err(error) => tracing::warn!(%error, "not a presence event"),
+                    }
+                }
+                Ok(()) = missed.changed() => self.doubt_all(),
+                _ = tick.tick() => self.tick().await,
+                () = stop.cancelled(), if self.peers.is_empty() => return,
+            }
+            if commands.is_empty() {
+                self.ask().await;
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Come(peer, friends) => {
+                let connections = self.local.entry(peer.user).or_default();
+                *connections += 1;
+                if *connections == 1 {
+                    self.say(peer.user, true, Vec::new()).await;
+                }
+                self.asker = Some(peer.user);
+                let id = peer.id;
+                let known = friends.iter().filter_map(|(_, friend)| {
+                    let watched = watch(&mut self.watched, &mut self.to_ask, id, *friend);
+                    watched.shown_online.then(|| watched.frame(*friend))
+                });
+                let known: Vec<Utf8Bytes> = known.collect();
+                if !known.is_empty() {
+                    peer.deliver(Delivery::Presence(known.into()));
+                }
+                self.peers.insert(id, Connected { peer, friends });
+            }
+            Command::Gain(id, channel, friend) => {
+                let Some(connected) = self.peers.get_mut(&id) else {
+                    return;
+                };
+                connected.friends.push((channel, friend));
+                self.asker = Some(connected.peer.user);
+                let watched = watch(&mut self.watched, &mut self.to_ask, id, friend);
+                if watched.shown_online {
+                    let frame = watched.frame(friend);
+                    connected.peer.deliver(Delivery::Presence([frame].into()));
+                }
+            }
+            Command::Lose(id, channel) => {
+                let Some(connected) = self.peers.get_mut(&id) else {
+                    return;
+                };
+                let place = connected
+                    .friends
+                    .iter()
+                    .position(|(known, _)| *known == channel);
+                if let Some(place) = place {
+                    let (_, friend) = connected.friends.swap_remove(place);
+                    unwatch(&mut self.watched, id, friend);
+                }
+            }
+            Command::Go(id) => {
+                let Some(Connected { peer, friends }) = self.peers.remove(&id) else {
+                    return;
+                };
+                for (_, friend) in friends {
+                    unwatch(&mut self.watched, id, friend);
+                }
+                if let Entry::Occupied(mut connections) = self.local.entry(peer.user) {
+                    *connections.get_mut() -= 1;
+                    if *connections.get() == 0 {
+                        connections.remove();
+                        self.say(peer.user, false, Vec::new()).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Publishes how it is with a local user, and asks for others.
+    async fn say(&self, user: UserId, online: bool, asks: Vec<UserId>) {
+        let event = Event::new(PresenceEvent {
+            user,
+            online,
+            last_seen: Timestamp::now(),
+            gateway: self.gateway,
+            asks,
+        });
+        let said = self.bus.publish(subject::presence(user), &event).await;
+        if let Err(error) = said {
+            tracing::info!(%error, "a presence is not told");
+        }
+    }
+
+    async fn hear(&mut self, event: PresenceEvent) {
+        for asked in event.asks {
+            if self.local.contains_key(&asked) {
+                self.say(asked, true, Vec::new()).await;
+            }
+        }
+        let Some(watched) = self.watched.get_mut(&event.user) else {
+            return;
+        };
+        let now = Instant::now();
+        watched
+            .held_by
+            .retain(|(gateway, _)| *gateway != event.gateway);
+        watched.last_seen = watched.last_seen.max(Some(event.last_seen));
+        if event.online {
+            watched.held_by.push((event.gateway, now));
+            watched.gone_at = None;
+            if !watched.shown_online {
+                self.show(event.user, true);
+            }
+        } else if watched.held_by.is_empty() {
+            watched.gone_at = watched.gone_at.or(Some(now));
+        }
+    }
+
+    /// Tells those who watch a user.
+    fn show(&mut self, user: UserId, online: bool) {
+        let Some(watched) = self.watched.get_mut(&user) else {
+            return;
+        };
+        watched.shown_online = online;
+        let frame = watched.frame(user);
+        let peers = watched.watchers.iter().filter_map(|id| self.peers.get(id));
+        for connected in peers {
+            let frames = [frame.clone()].into();
+            connected.peer.deliver(Delivery::Presence(frames));
+        }
+    }
+
+    async fn tick(&mut self) {
+        let now = Instant::now();
+        let mut gone = Vec::new();
+        for (user, watched) in &mut self.watched {
+            watched
+                .held_by
+                .retain(|(_, heard)| now - *heard < FORGET_AFTER);
+            if watched.held_by.is_empty() && watched.shown_online {
+                let gone_at = *watched.gone_at.get_or_insert(now);
+                if now - gone_at >= GRACE {
+                    gone.push(*user);
+                }
+            }
+            if watched
+                .held_by
+                .iter()
+                .any(|(_, heard)| now - *heard >= ASK_AFTER)
+            {
+                self.to_ask.insert(*user);
+            }
+        }
+        for user in gone {
+            self.show(user, false);
+        }
+    }
+
+    /// Something may have been missed: what is known is asked for again.
+    fn doubt_all(&mut self) {
+        self.to_ask.extend(self.watched.keys());
+    }
+
+    async fn ask(&mut self) {
+        let asker = self.asker.filter(|asker| self.local.contains_key(asker));
+        let asker = asker.or_else(|| self.local.keys().next().copied());
+        let Some(asker) = asker else { return };
+        while !self.to_ask.is_empty() {
+            let asks: Vec<UserId> = self.to_ask.iter().take(MAX_ASKED).copied().collect();
+            for asked in &asks {
+                self.to_ask.remove(asked);
+            }
+            self.say(asker, true, asks).await;
+        }
+    }
+}
+
+impl Watched {
+    fn frame(&self, user: UserId) -> Utf8Bytes {
+        encode(&ServerFrame::Presence {
+            user,
+            online: self.shown_online,
+            last_seen: self.last_seen,
+        })
+    }
+}
+
+fn watch<'a>(
+    all: &'a mut HashMap<UserId, Watched>,
+    to_ask: &mut BTreeSet<UserId>,
+    peer: u64,
+    friend: UserId,
+) -> &'a mut Watched {
+    let watched = all.entry(friend).or_insert_with(|| {
+        to_ask.insert(friend);
+        Watched::default()
+    });
+    watched.watchers.push(peer);
+    watched
+}
+
+fn unwatch(all: &mut HashMap<UserId, Watched>, peer: u64, friend: UserId) {
+    if let Entry::Occupied(mut watched) = all.entry(friend) {
+        watched.get_mut().watchers.retain(|id| *id != peer);
+        if watched.get().watchers.is_empty() {
+            watched.remove();
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Who is online, through two gateways.
+
+use natter_e2e::{Topology, World};
+use natter_test_support::{Friends, Person, Signal, Socket, befriend};
+use serde_json::{Value, json};
+
+/// The next word about a user.
+async fn presence_of(socket: &mut Socket, person: &Person) -> Value {
+    loop {
+        let frame = socket.frame("presence").await;
+        if frame["user"] == person.id.as_str() {
+            return frame;
+        }
+    }
+}
+
+#[tokio::test]
+async fn friends_see_each_other_come_and_go() {
+    let world = World::start(Topology::Apart).await;
+    let Friends { alice, bob, .. } = world.friends().await;
+    let mut at_one = alice.connect(&world.gateway()).await;
+
+    // Through another gateway, and both ways: who comes later is told who is there.
+    let mut at_two = bob.connect(&world.gateway_2()).await;
+    assert_eq!(presence_of(&mut at_one, &bob).await["online"], true);
+    let seen = presence_of(&mut at_two, &alice).await;
+    assert_eq!(seen["online"], true);
+    assert!(seen["last_seen"].is_string());
+
+    // A second device, and moving to another gateway, is not going away: the next word that comes
+    // is of the end.
+    let also = bob.connect(&world.gateway()).await;
+    drop(at_two);
+    let again = bob.connect(&world.gateway_2()).await;
+    drop(also);
+    drop(again);
+    let gone = presence_of(&mut at_one, &bob).await;
+    assert_eq!(gone["online"], false);
+    assert!(gone["last_seen"].is_string());
+    let all = at_one
+        .seen()
+        .iter()
+        .filter(|frame| frame["type"] == "presence");
+    let all: Vec<&Value> = all.map(|frame| &frame["online"]).collect();
+    assert_eq!(all, [true, false]);
+}
+
+#[tokio::test]
+async fn strangers_see_nothing_and_former_friends_nothing_more() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let eve = Person::sign_up(&world.users(), "eve").await;
+    let mut eves = eve.connect(&world.gateway()).await;
+    let mut alices = alice.connect(&world.gateway()).await;
+    let bobs = bob.connect(&world.gateway_2()).await;
+    assert_eq!(presence_of(&mut alices, &bob).await["online"], true);
+
+    let friendships = format!("{}/api/users/friendship/", world.friendships());
+    let reject = json!({"friendship_id": channel, "status": "rejected"});
+    assert_eq!(alice.patch(&friendships, reject).await.0, 200);
+    alices.frame("friendship_update").await;
+    drop(bobs);
+    // What comes next to either is the presence of a friend of both, made now.
+    let mutual = Person::sign_up(&world.users(), "mutual").await;
+    for person in [&alice, &eve] {
+        befriend(&world.friendships(), person, &mutual).await;
+    }
+    let _mutuals = mutual.connect(&world.gateway_2()).await;
+    for socket in [&mut alices, &mut eves] {
+        let frame = socket.frame("presence").await;
+        assert_eq!(
+            (&frame["user"], &frame["online"]),
+            (&json!(mutual.id), &json!(true))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_new_friend_is_shown_and_a_lost_broker_is_caught_up_with() {
+    let mut world = World::start(Topology::Apart).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let bob = Person::sign_up(&world.users(), "bob").await;
+    let mut alices = alice.connect(&world.gateway()).await;
+    let bobs = bob.connect(&world.gateway_2()).await;
+    befriend(&world.friendships(), &alice, &bob).await;
+    assert_eq!(presence_of(&mut alices, &bob).await["online"], true);
+
+    // While the broker is away nobody hears that the other left.
+    world.nats.stop(Signal::Kill).await;
+    drop(bobs);
+    world.nats.start_again().await;
+    let again = bob.connect(&world.gateway_2()).await;
+    drop(again);
+    assert_eq!(presence_of(&mut alices, &bob).await["online"], false);
+}
