@@ -93,6 +93,7 @@ async fn a_new_friend_is_shown_and_a_lost_broker_is_caught_up_with() {
     world.nats.stop(Signal::Kill).await;
     drop(bobs);
     world.nats.start_again().await;
+    world.ready().await;
     let again = bob.connect(&world.gateway_2()).await;
     drop(again);
     assert_eq!(presence_of(&mut alices, &bob).await["online"], false);
