@@ -112,6 +112,7 @@ class Postgres:
         if there.stdout.strip() != "1":
             setup = (ROOT / "deploy/postgres/setup.sql").read_text()
             self.sql(setup.replace("@PASSWORD@", self.password), "natter", check=True)
+        self.sql((ROOT / "deploy/postgres/extensions.sql").read_text(), "natter", check=True)
 
     def sql(self, text, database, *, check=False):
         command = [self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-1"]

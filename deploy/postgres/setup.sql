@@ -7,6 +7,3 @@ CREATE ROLE natter_messages LOGIN PASSWORD '@PASSWORD@';
 CREATE SCHEMA users AUTHORIZATION natter_users;
 CREATE SCHEMA friendships AUTHORIZATION natter_friendships;
 CREATE SCHEMA messages AUTHORIZATION natter_messages;
--- For the indexes behind the searches for users and in messages; part of PostgreSQL's own packages.
-CREATE EXTENSION pg_trgm WITH SCHEMA users;
-CREATE EXTENSION btree_gin WITH SCHEMA messages;

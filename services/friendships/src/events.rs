@@ -14,8 +14,9 @@ use natter_service::Process;
 use crate::{
     Friendships,
     error::Error,
-    friendship::side_of,
+    friendship::{Side, side_of},
     http::{cards, set_side},
+    store::note_gone,
 };
 
 pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Result<()> {
@@ -104,10 +105,16 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
     Ok(())
 }
 
-/// Rejects every friendship on the side of somebody who is gone. Each is a transaction of its own
-/// and done once: a repeat goes on where a crash left off.
+/// Rejects every friendship on the side of somebody who is gone. Each is a transaction of its own,
+/// and one that is done is not done again: a repeat goes on where a crash left off.
 async fn close_all(friendships: &Friendships, user: UserId) -> Result<(), Error> {
-    let all = friendships.store.of_user(user).await?;
+    note_gone(&friendships.store, user).await?;
+    let mut all = friendships.store.of_user(user).await?;
+    all.retain(|one| match side_of(user, one.from_user, one.to_user) {
+        Some(Side::From) => one.status_from_user != Status::Rejected,
+        Some(Side::To) => one.status_to_user != Status::Rejected,
+        None => false,
+    });
     let users = all.iter().flat_map(|one| [one.from_user, one.to_user]);
     let cards = cards(&friendships.bus, users).await?;
     for one in all {

@@ -23,7 +23,7 @@ use crate::{
     Friendships,
     error::Error,
     friendship::{Side, Statuses, change_event, side_of},
-    store::{Store, announce, insert, lock, set_statuses},
+    store::{Store, announce, insert, is_gone, lock, set_statuses},
 };
 
 pub fn router(friendships: Friendships, settings: &ProcessSettings) -> Router {
@@ -166,6 +166,9 @@ async fn ask(
         return Err(Error::UserNotFound);
     }
     let mut tx = friendships.store.begin().await?;
+    if is_gone(&mut tx, [caller.user, to]).await? {
+        return Err(Error::UserNotFound);
+    }
     let state = insert(&mut tx, caller.user, to, status)
         .await?
         .ok_or(Error::AlreadyExists)?;
@@ -231,10 +234,12 @@ pub async fn set_side(
     cards: &HashMap<UserId, UserCard>,
 ) -> Result<Friendship<UserCard>, Error> {
     let mut tx = store.begin().await?;
-    let before = lock(&mut tx, id)
-        .await?
-        .ok_or(Error::FriendshipNotFound)?
-        .friendship;
+    let before = lock(&mut tx, id).await?;
+    let before = before.ok_or(Error::FriendshipNotFound)?.friendship;
+    // A friend who is gone stays gone, whatever was on its way.
+    if status != Status::Rejected && is_gone(&mut tx, [before.from_user, before.to_user]).await? {
+        return Err(Error::FriendshipNotFound);
+    }
     let statuses = Statuses {
         from: before.status_from_user,
         to: before.status_to_user,

@@ -137,6 +137,39 @@ pub async fn insert(
     row.map(FriendshipState::try_from).transpose()
 }
 
+/// Notes that a user is gone. Whoever was just becoming a friend of theirs is done when this
+/// returns, and nobody does afterwards.
+pub async fn note_gone(store: &Store, user: UserId) -> sqlx::Result<()> {
+    let mut tx = store.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))")
+        .bind(user.0)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("INSERT INTO gone_users (user_id) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(user.0)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await
+}
+
+/// Whether one of the users is gone. If not, none goes before the transaction ends.
+pub async fn is_gone(
+    tx: &mut Transaction<'_, Postgres>,
+    mut users: [UserId; 2],
+) -> sqlx::Result<bool> {
+    users.sort_unstable();
+    for user in users {
+        sqlx::query("SELECT pg_advisory_xact_lock_shared(hashtextextended($1::text, 0))")
+            .bind(user.0)
+            .execute(&mut **tx)
+            .await?;
+    }
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM gone_users WHERE user_id = ANY($1))")
+        .bind(users.map(|user| user.0))
+        .fetch_one(&mut **tx)
+        .await
+}
+
 /// The friendship, locked until the transaction ends.
 pub async fn lock(
     tx: &mut Transaction<'_, Postgres>,

@@ -57,10 +57,6 @@ CREATE TABLE log (
 CREATE UNIQUE INDEX log_client_id ON log (friendship_id, sender, client_id)
     WHERE client_id IS NOT NULL;
 
--- The words of messages and of their edits, by channel: a search reads those of the caller's own.
-CREATE INDEX log_words ON log USING gin (friendship_id, to_tsvector('simple', content))
-    WHERE kind < 2;
-
 -- How far each user has received and seen: marks, not rows for each message.
 CREATE TABLE marks (
     friendship_id uuid NOT NULL,
@@ -87,7 +83,6 @@ CREATE TABLE media (
     -- message was deleted.
     expires_at    timestamptz DEFAULT now() + interval '1 day'
 );
-CREATE INDEX media_owner ON media (owner, id);
 CREATE INDEX media_expired ON media (expires_at) WHERE expires_at IS NOT NULL;
 
 -- One row for each batch that was committed: which entries the stream CHAT must get.

@@ -1,5 +1,7 @@
 //! Settings of the message-history service.
 
+use std::time::Duration;
+
 use clap::{Args, value_parser};
 use natter_pg::DatabaseUrl;
 
@@ -17,4 +19,14 @@ pub struct Settings {
     /// Most connections to it
     #[arg(long, env = "NATTER_MESSAGES_DATABASE_CONNECTIONS", value_name = "NATTER_MESSAGES_DATABASE_CONNECTIONS", default_value_t = 12, value_parser = value_parser!(u32).range(4..))]
     pub messages_database_connections: u32,
+
+    /// How often files that nothing needs any more are removed, in seconds
+    #[arg(long, env = "NATTER_MEDIA_SWEEP_SECONDS", value_name = "NATTER_MEDIA_SWEEP_SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..))]
+    media_sweep_seconds: u64,
+}
+
+impl Settings {
+    pub fn sweep_every(&self) -> Duration {
+        Duration::from_secs(self.media_sweep_seconds)
+    }
 }

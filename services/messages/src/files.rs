@@ -1,20 +1,25 @@
 //! Files: into the media store first, then into a row; and away again when nothing needs them.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
 use natter_media::{MESSAGES, MediaStore, Place};
-use natter_protocol::{MediaId, call::NewMedia, message::check_filename};
+use natter_protocol::{MediaId, Timestamp, call::NewMedia, message::check_filename};
 use natter_service::Process;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 use crate::{error::Error, store::Store};
 
 /// The largest file that is uploaded, in bytes.
 pub const MAX_FILE_BYTES: usize = 25 << 20;
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 const SWEEP_FILES: i64 = 100;
+const STRAYS_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// A file that no row names may be on its way for so long.
+const STRAY_AGE_MS: u64 = 24 * 3600 * 1_000;
+const STRAYS_AT_A_TIME: usize = 500;
 
 /// Puts a file into the media store; what is to be known of it.
 pub async fn store(
@@ -29,18 +34,20 @@ pub async fn store(
     Ok(natter_media::add(media, filename, bytes).await?)
 }
 
-/// Removes what nothing needs any more, until the process stops.
-pub fn sweep(store: &Store, media: &MediaStore, process: &Process) {
+/// Removes what nothing needs any more, until the process stops: files that are past their time,
+/// and files of which nothing is known, because what they were stored for never was.
+pub fn sweep(store: &Store, media: &MediaStore, every: Duration, process: &Process) {
     let (store, media) = (store.clone(), media.clone());
     let stop = process.shutdown.clone();
     process.tasks.spawn(async move {
         let sweeping = async {
+            let mut strays_at = Instant::now();
             loop {
-                sleep(SWEEP_EVERY).await;
-                match timeout(SWEEP_TIMEOUT, sweep_once(&store, &media)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!(%error, "files could not be swept"),
-                    Err(_) => tracing::warn!("files could not be swept in time"),
+                sleep(every).await;
+                tried("expired", sweep_once(&store, &media)).await;
+                if Instant::now() >= strays_at {
+                    strays_at = Instant::now() + STRAYS_EVERY;
+                    tried("stray", sweep_strays(&store, &media)).await;
                 }
             }
         };
@@ -49,6 +56,41 @@ pub fn sweep(store: &Store, media: &MediaStore, process: &Process) {
             () = stop.cancelled() => {}
         }
     });
+}
+
+async fn tried(which: &str, sweep: impl Future<Output = Result<(), Error>>) {
+    match timeout(SWEEP_TIMEOUT, sweep).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, which, "files could not be swept"),
+        Err(_) => tracing::warn!(which, "files could not be swept in time"),
+    }
+}
+
+/// Removes the files that no row names: their send or upload broke off. Their ids say how old they
+/// are.
+async fn sweep_strays(store: &Store, media: &MediaStore) -> Result<(), Error> {
+    let old = Timestamp::now().unix_ms().saturating_sub(STRAY_AGE_MS);
+    let ids = media.names(MESSAGES).try_filter_map(|name| {
+        let id = Uuid::parse_str(&name).ok();
+        std::future::ready(Ok(id.filter(|id| made_at_ms(*id) < old)))
+    });
+    let mut chunks = std::pin::pin!(ids.try_chunks(STRAYS_AT_A_TIME));
+    while let Some(ids) = chunks.next().await {
+        let ids = ids.map_err(|error| error.1)?;
+        let known = store.known_media(&ids).await?;
+        for id in ids.iter().filter(|id| !known.contains(id)) {
+            tracing::info!(%id, "a stray file is removed");
+            media.delete(Place(MESSAGES, &id.to_string())).await?;
+        }
+    }
+    Ok(())
+}
+
+/// When a version 7 UUID was made, in milliseconds since 1970.
+fn made_at_ms(id: Uuid) -> u64 {
+    id.as_bytes()[..6]
+        .iter()
+        .fold(0, |ms, byte| (ms << 8) | u64::from(*byte))
 }
 
 async fn sweep_once(store: &Store, media: &MediaStore) -> Result<(), Error> {

@@ -179,12 +179,16 @@ fn date(text: &str) -> Result<DateTime<Utc>, Error> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
     }
-    // Of no other length: chrono would also take 2026-1-1.
-    match text.len() {
-        10 => NaiveDate::parse_from_str(text, "%Y-%m-%d")
+    // chrono would also take 2026-1-1, and a sign.
+    let is_digit = |(place, byte): (usize, u8)| match place {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    match text.len() == 10 && text.bytes().enumerate().all(is_digit) {
+        true => NaiveDate::parse_from_str(text, "%Y-%m-%d")
             .map(|date| date.and_time(NaiveTime::MIN).and_utc())
             .map_err(|_| Error::InvalidQuery),
-        _ => Err(Error::InvalidQuery),
+        false => Err(Error::InvalidQuery),
     }
 }
 

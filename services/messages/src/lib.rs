@@ -52,6 +52,7 @@ pub async fn start(
     media: MediaStore,
     process: &Process,
 ) -> anyhow::Result<Router> {
+    let sweep_every = settings.sweep_every();
     let pool = natter_pg::connect(
         &settings.messages_database_url,
         SCHEMA,
@@ -78,7 +79,7 @@ pub async fn start(
         bus: bus.clone(),
         media,
     };
-    files::sweep(&messages.store, &messages.media, process);
+    files::sweep(&messages.store, &messages.media, sweep_every, process);
     events::start(&messages, process).await?;
     process
         .health

@@ -4,13 +4,17 @@
 //! from the same place, for [`PATIENCE`]: an export goes on where a crash interrupted it. If that
 //! is not enough, the download breaks off and never looks complete.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_zip::{
     Compression, ZipEntryBuilder, base::write::EntryStreamWriter, tokio::write::ZipFileWriter,
 };
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use futures_util::{AsyncWriteExt, Stream, StreamExt, stream};
 use natter_bus::{Bus, CallError};
 use natter_media::{MESSAGES, MediaStore, Place};
@@ -24,8 +28,8 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::{
     io::DuplexStream,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::{Instant, sleep},
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{compat::Compat, io::ReaderStream, task::TaskTracker};
 
@@ -35,8 +39,10 @@ use crate::{
     store::{Account, PastSession},
 };
 
-/// How many exports run at a time; more are asked to come back.
-const CONCURRENT_EXPORTS: usize = 4;
+/// How many exports run at a time, one for each user; more are asked to come back.
+const CONCURRENT_EXPORTS: usize = 16;
+/// The longest an export may take, however patient its reader.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// How much of an archive waits for its reader, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How long a service that does not answer is asked again, and a reader who does not read is
@@ -48,12 +54,22 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 pub struct Exports {
     media: MediaStore,
     bus: Bus,
-    running: Arc<Semaphore>,
+    running: Arc<Mutex<HashSet<UserId>>>,
     tasks: TaskTracker,
 }
 
 type Archive = ZipFileWriter<DuplexStream>;
 type Entry<'a> = EntryStreamWriter<'a, Compat<DuplexStream>>;
+
+/// A place among the running exports, given back when it is dropped.
+struct Running(Arc<Mutex<HashSet<UserId>>>, UserId);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.remove(&self.1);
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 enum Broken {
@@ -74,7 +90,7 @@ impl Exports {
         Self {
             media,
             bus,
-            running: Arc::new(Semaphore::new(CONCURRENT_EXPORTS)),
+            running: Arc::default(),
             tasks: process.tasks.clone(),
         }
     }
@@ -83,18 +99,17 @@ impl Exports {
     pub fn start(
         &self,
         account: Account,
-        created_at: DateTime<Utc>,
         sessions: Vec<PastSession>,
     ) -> Result<impl Stream<Item = Result<Bytes, std::io::Error>> + Send + use<>, Error> {
-        let running = self.running.clone().try_acquire_owned();
-        let running: OwnedSemaphorePermit = running.map_err(|_| Error::Busy)?;
+        let user = UserId(account.id);
+        let running = self.begin(user)?;
         let (writer, reader) = tokio::io::duplex(BUFFER_BYTES);
         let (whole, is_whole) = oneshot::channel();
         let export = self.clone();
         self.tasks.spawn(async move {
             let _running = running;
-            let user = UserId(account.id);
-            match export.write(writer, account, created_at, sessions).await {
+            let written = timeout(LONGEST, export.write(writer, account, sessions)).await;
+            match written.unwrap_or_else(|_| Err(stalled().into())) {
                 Ok(()) => {
                     tracing::info!(%user, "exported");
                     // The reader is gone if nobody listens.
@@ -114,11 +129,19 @@ impl Exports {
         Ok(ReaderStream::new(reader).chain(end))
     }
 
+    /// Takes the user's one place among those that run.
+    fn begin(&self, user: UserId) -> Result<Running, Error> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.len() >= CONCURRENT_EXPORTS || !running.insert(user) {
+            return Err(Error::Busy);
+        }
+        Ok(Running(self.running.clone(), user))
+    }
+
     async fn write(
         &self,
         writer: DuplexStream,
         account: Account,
-        created_at: DateTime<Utc>,
         sessions: Vec<PastSession>,
     ) -> Result<(), Broken> {
         let user = UserId(account.id);
@@ -126,7 +149,7 @@ impl Exports {
         let profile = json!({
             "id": user, "username": account.username, "email": account.email,
             "first_name": account.first_name, "last_name": account.last_name,
-            "personal_image": account.image, "created_at": Timestamp::from(created_at),
+            "personal_image": account.image, "created_at": Timestamp::from(account.created_at),
         });
         whole(&mut archive, "account.json", &profile).await?;
         let sessions: Vec<_> = sessions.iter().map(shown).collect();
@@ -154,7 +177,7 @@ impl Exports {
             self.file(&mut archive, &name, Place(MESSAGES, &place))
                 .await?;
         }
-        archive.close().await?;
+        read(archive.close()).await?;
         Ok(())
     }
 
@@ -212,7 +235,7 @@ impl Exports {
         }
         let end: &[u8] = if after_seq == 0 { b"[]\n" } else { b"\n]\n" };
         put(&mut entry, end).await?;
-        entry.close().await?;
+        read(entry.close()).await?;
         Ok(())
     }
 
@@ -231,7 +254,7 @@ impl Exports {
         while let Some(part) = bytes.next().await {
             put(&mut entry, &part?).await?;
         }
-        entry.close().await?;
+        read(entry.close()).await?;
         Ok(())
     }
 
@@ -256,14 +279,24 @@ where
 
 async fn begin<'a>(archive: &'a mut Archive, name: &str) -> Result<Entry<'a>, Broken> {
     let entry = ZipEntryBuilder::new(name.into(), Compression::Deflate);
-    Ok(archive.write_entry_stream(entry).await?)
+    read(archive.write_entry_stream(entry)).await
+}
+
+async fn put(entry: &mut Entry<'_>, bytes: &[u8]) -> Result<(), Broken> {
+    read(entry.write_all(bytes)).await
 }
 
 /// Writes as fast as the reader reads; one who stopped is not waited for.
-async fn put(entry: &mut Entry<'_>, bytes: &[u8]) -> Result<(), Broken> {
-    let written = tokio::time::timeout(PATIENCE, entry.write_all(bytes)).await;
-    written.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    Ok(())
+async fn read<T, E>(writing: impl Future<Output = Result<T, E>>) -> Result<T, Broken>
+where
+    Broken: From<E>,
+{
+    let written = timeout(PATIENCE, writing).await;
+    Ok(written.map_err(|_| stalled())??)
+}
+
+fn stalled() -> std::io::Error {
+    std::io::ErrorKind::TimedOut.into()
 }
 
 /// An entry that is written at once.
@@ -271,7 +304,7 @@ async fn whole(archive: &mut Archive, name: &str, content: &impl Serialize) -> R
     let text = serde_json::to_vec_pretty(content)?;
     let mut entry = begin(archive, name).await?;
     put(&mut entry, &text).await?;
-    entry.close().await?;
+    read(entry.close()).await?;
     Ok(())
 }
 

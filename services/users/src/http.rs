@@ -13,11 +13,11 @@ mod signup;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::IntoResponse,
 };
-use natter_service::{Api, BaseUrl, ErrorKey, Page, ProcessSettings, body_limit};
+use natter_service::{Api, BaseUrl, ErrorKey, Page, PathId, ProcessSettings, body_limit};
 use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{
@@ -136,9 +136,9 @@ async fn jwks(State(signer): State<Signer>) -> impl IntoResponse {
 )]
 async fn stored_image(
     State(images): State<Images>,
-    Path(name): Path<String>,
+    PathId(name): PathId<String>,
 ) -> Result<impl IntoResponse, Error> {
-    let (bytes, content_type) = images.get(&name).await?;
+    let (bytes, content_type) = images.get(&name.unwrap_or_default()).await?;
     let headers = [
         (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),

@@ -1,19 +1,22 @@
 //! Profile images: decoded, scaled down, encoded anew (which drops what cameras write into them),
-//! and kept in the media store under a name that changes with the content.
+//! and kept in the media store under a new name each time.
 
-use std::{io::Cursor, sync::Arc};
+use std::{io::Cursor, sync::Arc, time::Duration};
 
-use aws_lc_rs::digest;
 use bytes::Bytes;
 use image::{
     DynamicImage, ImageDecoder, ImageFormat, ImageReader, codecs::jpeg::JpegEncoder,
     imageops::FilterType,
 };
 use natter_media::{MediaStore, Place};
-use natter_protocol::UserId;
-use tokio::sync::Semaphore;
+use natter_service::Process;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
+use uuid::Uuid;
 
-use crate::{account::Broken, error::Error};
+use crate::{account::Broken, error::Error, store::Store};
 
 /// The largest file that is accepted, in bytes.
 pub const MAX_FILE_BYTES: usize = 5 << 20;
@@ -22,6 +25,10 @@ const MAX_PIXELS: u64 = 25_000_000;
 const MAX_SIDE: u32 = 1_024;
 const JPEG_QUALITY: u8 = 85;
 const FOLDER: &str = "images";
+const MAX_STEM_BYTES: usize = 64;
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
+const SWEEP_IMAGES: i64 = 100;
 
 /// Where an image is served, below the public URL.
 pub fn path(name: &str) -> String {
@@ -30,21 +37,25 @@ pub fn path(name: &str) -> String {
 
 #[derive(Clone)]
 pub struct Images {
-    store: MediaStore,
+    files: MediaStore,
+    rows: Store,
     decoding: Arc<Semaphore>,
+    unnamed: Arc<Notify>,
 }
 
 impl Images {
-    pub fn new(store: MediaStore) -> Self {
+    pub fn new(files: MediaStore, rows: Store) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            store,
+            files,
+            rows,
             decoding: Arc::new(Semaphore::new(workers)),
+            unnamed: Arc::default(),
         }
     }
 
-    /// Stores a user's image; its name.
-    pub async fn put(&self, user: UserId, file: Bytes) -> Result<String, Error> {
+    /// Stores an image; its name. It is removed again unless an account names it soon.
+    pub async fn put(&self, file: Bytes) -> Result<String, Error> {
         if file.len() > MAX_FILE_BYTES {
             let sentence = format!("The image is larger than {} MiB.", MAX_FILE_BYTES >> 20);
             return Err(Broken::new("invalid_image", sentence).into());
@@ -59,13 +70,11 @@ impl Images {
         let (encoded, extension) = normalised
             .await
             .map_err(|error| Error::Internal(error.into()))??;
-        let hash = digest::digest(&digest::SHA256, &encoded);
-        let hash: String = hash.as_ref()[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let name = format!("{user}-{hash}.{extension}");
-        self.store.put(object(&name), encoded.into()).await?;
+        // Never used before: what is removed is nobody's.
+        let name = format!("{}.{extension}", Uuid::now_v7());
+        // The row first: what is not named by an account in the end is removed by it.
+        self.rows.expect_image(&name).await?;
+        self.files.put(object(&name), encoded.into()).await?;
         Ok(name)
     }
 
@@ -76,15 +85,40 @@ impl Images {
             Some((stem, "png")) if is_stem(stem) => "image/png",
             _ => return Err(Error::ImageNotFound),
         };
-        let stored = self.store.get(object(name)).await?;
+        let stored = self.files.get(object(name)).await?;
         Ok((stored.ok_or(Error::ImageNotFound)?, content_type))
     }
 
-    /// Removes an image that nothing names any more. That it stays is no harm.
-    pub async fn remove(&self, name: &str) {
-        if let Err(error) = self.store.delete(object(name)).await {
-            tracing::warn!(%error, "an old image could not be removed");
+    /// Removes the images that no account names any more, until the process stops.
+    pub fn sweep(&self, process: &Process) {
+        let (images, stop) = (self.clone(), process.shutdown.clone());
+        process.tasks.spawn(async move {
+            let sweeping = async {
+                loop {
+                    let _ = timeout(SWEEP_EVERY, images.unnamed.notified()).await;
+                    match timeout(SWEEP_TIMEOUT, images.sweep_once()).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::warn!(%error, "images could not be swept"),
+                        Err(_) => tracing::warn!("images could not be swept in time"),
+                    }
+                }
+            };
+            stop.run_until_cancelled(sweeping).await;
+        });
+    }
+
+    /// An account names an image no more.
+    pub fn sweep_soon(&self) {
+        self.unnamed.notify_one();
+    }
+
+    async fn sweep_once(&self) -> Result<(), Error> {
+        for name in self.rows.expired_images(SWEEP_IMAGES).await? {
+            // The row last: what is left by a crash between is swept again.
+            self.files.delete(object(&name)).await?;
+            self.rows.forget_image(&name).await?;
         }
+        Ok(())
     }
 }
 
@@ -93,8 +127,10 @@ pub fn object(name: &str) -> Place<'_> {
 }
 
 fn is_stem(stem: &str) -> bool {
-    stem.bytes()
-        .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    (1..=MAX_STEM_BYTES).contains(&stem.len())
+        && stem
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
 pub fn undecodable() -> Broken {

@@ -55,7 +55,6 @@ pub async fn start(
     media: MediaStore,
     process: &Process,
 ) -> anyhow::Result<Router> {
-    let images = Images::new(media.clone());
     let pool = natter_pg::connect(
         &settings.users_database_url,
         SCHEMA,
@@ -69,6 +68,8 @@ pub async fn start(
     ensure_revoked_sessions(&bus, settings.access_lifetime()).await?;
 
     let store = Store::new(pool.clone());
+    let images = Images::new(media.clone(), store.clone());
+    images.sweep(process);
     let signer = Signer::start(&settings, auth, &store).await?;
     let verifier = Verifier::new(auth);
     verifier

@@ -26,6 +26,7 @@ pub struct Account {
     pub first_name: String,
     pub last_name: String,
     pub image: Option<String>,
+    pub created_at: DateTime<Utc>,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -148,7 +149,7 @@ impl Store {
             "INSERT INTO accounts
                  (id, username, username_key, email, password_hash, first_name, last_name, image)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             RETURNING id, username, email, first_name, last_name, image",
+             RETURNING id, username, email, first_name, last_name, image, created_at",
         )
         .bind(Uuid::now_v7())
         .bind(new.username.as_str())
@@ -164,6 +165,7 @@ impl Store {
             Some("accounts_username_key") => Error::UsernameTaken,
             _ => error.into(),
         })?;
+        name_image(&mut tx, account.image.as_deref()).await?;
         let user = profile(&account);
         push(&mut tx, user.id, UserEvent::Registered { user }).await?;
         let session = log_in(&mut tx, UserId(account.id), user_agent).await?;
@@ -178,16 +180,59 @@ impl Store {
             .await
     }
 
-    pub async fn log_in(&self, user: UserId, user_agent: &str) -> sqlx::Result<NewSession> {
+    /// Starts a session, if the account is still there and its password still the one that was
+    /// checked.
+    pub async fn log_in(
+        &self,
+        checked: &Credentials,
+        user_agent: &str,
+    ) -> sqlx::Result<Option<NewSession>> {
         let mut tx = self.0.begin().await?;
-        let session = log_in(&mut tx, user, user_agent).await?;
+        let same: Option<i32> = sqlx::query_scalar(
+            "SELECT 1 FROM accounts WHERE id = $1 AND password_hash = $2 FOR SHARE",
+        )
+        .bind(checked.id)
+        .bind(&checked.password_hash)
+        .fetch_optional(&mut *tx)
+        .await?;
+        if same.is_none() {
+            return Ok(None);
+        }
+        let session = log_in(&mut tx, UserId(checked.id), user_agent).await?;
         tx.commit().await?;
-        Ok(session)
+        Ok(Some(session))
+    }
+
+    /// Notes an image that is about to be put into the media store.
+    pub async fn expect_image(&self, name: &str) -> sqlx::Result<()> {
+        sqlx::query("INSERT INTO images (name) VALUES ($1)")
+            .bind(name)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Images that no account names.
+    pub async fn expired_images(&self, limit: i64) -> sqlx::Result<Vec<String>> {
+        sqlx::query_scalar(
+            "SELECT name FROM images WHERE expires_at < now() ORDER BY expires_at LIMIT $1",
+        )
+        .bind(limit)
+        .fetch_all(&self.0)
+        .await
+    }
+
+    pub async fn forget_image(&self, name: &str) -> sqlx::Result<()> {
+        sqlx::query("DELETE FROM images WHERE name = $1 AND expires_at < now()")
+            .bind(name)
+            .execute(&self.0)
+            .await?;
+        Ok(())
     }
 
     pub async fn account(&self, user: UserId) -> sqlx::Result<Option<Account>> {
         sqlx::query_as(
-            "SELECT id, username, email, first_name, last_name, image FROM accounts WHERE id = $1",
+            "SELECT id, username, email, first_name, last_name, image, created_at FROM accounts WHERE id = $1",
         )
         .bind(user.0)
         .fetch_optional(&self.0)
@@ -196,7 +241,7 @@ impl Store {
 
     pub async fn accounts(&self, users: &[Uuid]) -> sqlx::Result<Vec<Account>> {
         sqlx::query_as(
-            "SELECT id, username, email, first_name, last_name, image
+            "SELECT id, username, email, first_name, last_name, image, created_at
              FROM accounts WHERE id = ANY($1)",
         )
         .bind(users)
@@ -204,12 +249,11 @@ impl Store {
         .await
     }
 
-    /// Changes the profile; also the name of the image that it had before.
     pub async fn change_profile(
         &self,
         user: UserId,
         change: ProfileChange,
-    ) -> Result<(Account, Option<String>), Error> {
+    ) -> Result<Account, Error> {
         let mut tx = self.0.begin().await?;
         let previous: Option<Option<String>> =
             sqlx::query_scalar("SELECT image FROM accounts WHERE id = $1 FOR UPDATE")
@@ -217,13 +261,14 @@ impl Store {
                 .fetch_optional(&mut *tx)
                 .await?;
         let previous = previous.ok_or(Error::AccountGone)?;
+        let changes_image = change.image.is_some();
         let account: Account = sqlx::query_as(
             "UPDATE accounts SET
                  first_name = coalesce($2, first_name),
                  last_name = coalesce($3, last_name),
                  image = CASE WHEN $4 THEN $5 ELSE image END
              WHERE id = $1
-             RETURNING id, username, email, first_name, last_name, image",
+             RETURNING id, username, email, first_name, last_name, image, created_at",
         )
         .bind(user.0)
         .bind(change.first_name)
@@ -232,12 +277,16 @@ impl Store {
         .bind(change.image.flatten())
         .fetch_one(&mut *tx)
         .await?;
+        if changes_image {
+            name_image(&mut tx, account.image.as_deref()).await?;
+            unname_image(&mut tx, previous.as_deref()).await?;
+        }
         let event = UserEvent::ProfileChanged {
             user: profile(&account),
         };
         push(&mut tx, user, event).await?;
         tx.commit().await?;
-        Ok((account, previous))
+        Ok(account)
     }
 
     /// The live sessions of a user, newest first.
@@ -251,43 +300,39 @@ impl Store {
         .await
     }
 
-    /// When the account was made, and all its sessions, also those that have ended.
-    pub async fn history(
-        &self,
-        user: UserId,
-    ) -> sqlx::Result<Option<(DateTime<Utc>, Vec<PastSession>)>> {
-        let made: Option<DateTime<Utc>> =
-            sqlx::query_scalar("SELECT created_at FROM accounts WHERE id = $1")
-                .bind(user.0)
-                .fetch_optional(&self.0)
-                .await?;
-        let Some(made) = made else { return Ok(None) };
-        let sessions = sqlx::query_as(
+    /// All sessions of a user, also those that have ended.
+    pub async fn past_sessions(&self, user: UserId) -> sqlx::Result<Vec<PastSession>> {
+        sqlx::query_as(
             "SELECT sid, created_at, last_used_at, ended_at, user_agent FROM sessions
              WHERE user_id = $1 ORDER BY created_at, sid",
         )
         .bind(user.0)
         .fetch_all(&self.0)
-        .await?;
-        Ok(Some((made, sessions)))
+        .await
     }
 
-    /// Deletes an account with its sessions; the name of its image. The other services learn it
-    /// from the event that commits with it.
-    pub async fn delete_account(&self, user: UserId) -> Result<Option<String>, Error> {
+    /// Deletes an account with its sessions. The other services learn it from the event that
+    /// commits with it.
+    pub async fn delete_account(&self, user: UserId) -> Result<(), Error> {
         let mut tx = self.0.begin().await?;
-        for subject in sessions_of(&mut tx, user).await? {
-            end_session(&mut tx, subject).await?;
-        }
+        // From here on nobody logs in.
         let image: Option<Option<String>> =
-            sqlx::query_scalar("DELETE FROM accounts WHERE id = $1 RETURNING image")
+            sqlx::query_scalar("SELECT image FROM accounts WHERE id = $1 FOR UPDATE")
                 .bind(user.0)
                 .fetch_optional(&mut *tx)
                 .await?;
         let image = image.ok_or(Error::AccountGone)?;
+        for subject in sessions_of(&mut tx, user).await? {
+            end_session(&mut tx, subject).await?;
+        }
+        sqlx::query("DELETE FROM accounts WHERE id = $1")
+            .bind(user.0)
+            .execute(&mut *tx)
+            .await?;
+        unname_image(&mut tx, image.as_deref()).await?;
         push(&mut tx, user, UserEvent::Deleted { user }).await?;
         tx.commit().await?;
-        Ok(image)
+        Ok(())
     }
 
     /// How many usernames contain the key.
@@ -308,7 +353,7 @@ impl Store {
         offset: u64,
     ) -> sqlx::Result<Vec<Account>> {
         sqlx::query_as(
-            "SELECT id, username, email, first_name, last_name, image FROM accounts
+            "SELECT id, username, email, first_name, last_name, image, created_at FROM accounts
              WHERE username_key LIKE $1
              ORDER BY username_key LIMIT $2 OFFSET $3",
         )
@@ -392,10 +437,45 @@ pub async fn rotate(
     Ok(())
 }
 
-pub async fn set_password(tx: &mut PgConnection, user: UserId, hash: &str) -> sqlx::Result<()> {
-    sqlx::query("UPDATE accounts SET password_hash = $2 WHERE id = $1")
-        .bind(user.0)
-        .bind(hash)
+/// Sets a new password, if the old one is still the one that was checked.
+pub async fn set_password(
+    tx: &mut PgConnection,
+    checked: &Credentials,
+    hash: &str,
+) -> sqlx::Result<bool> {
+    let set =
+        sqlx::query("UPDATE accounts SET password_hash = $3 WHERE id = $1 AND password_hash = $2")
+            .bind(checked.id)
+            .bind(&checked.password_hash)
+            .bind(hash)
+            .execute(tx)
+            .await?;
+    Ok(set.rows_affected() == 1)
+}
+
+/// An account names this image from now on.
+async fn name_image(tx: &mut PgConnection, name: Option<&str>) -> sqlx::Result<()> {
+    sqlx::query("UPDATE images SET expires_at = NULL WHERE name = $1")
+        .bind(name)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// No account names this image any more.
+async fn unname_image(tx: &mut PgConnection, name: Option<&str>) -> sqlx::Result<()> {
+    sqlx::query("UPDATE images SET expires_at = now() WHERE name = $1")
+        .bind(name)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// The session was used.
+pub async fn touch(tx: &mut PgConnection, sid: SessionId, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query("UPDATE sessions SET last_used_at = $2 WHERE sid = $1")
+        .bind(sid.0)
+        .bind(now)
         .execute(tx)
         .await?;
     Ok(())

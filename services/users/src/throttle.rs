@@ -52,11 +52,11 @@ impl Throttle {
         }
     }
 
-    /// Refuses a login that has failed too often.
-    pub fn check(&self, username_key: &str, address: ClientAddress) -> Result<(), Error> {
-        self.accounts.check(username_key)?;
+    /// Counts a login before it is tried, as if it failed, and refuses it where too many have.
+    pub fn attempt(&self, username_key: &str, address: ClientAddress) -> Result<(), Error> {
+        self.accounts.take(username_key.to_owned())?;
         match &self.others {
-            Some(others) => others.addresses.check(&address.0),
+            Some(others) => others.addresses.take(address.0),
             None => Ok(()),
         }
     }
@@ -66,22 +66,16 @@ impl Throttle {
         let Some(others) = &self.others else {
             return Ok(());
         };
-        others.names.check(username_key)?;
-        others.signups.check(&address.0)?;
-        others.names.add(username_key.to_owned());
-        others.signups.add(address.0);
-        Ok(())
+        others.names.take(username_key.to_owned())?;
+        others.signups.take(address.0)
     }
 
-    pub fn failed(&self, username_key: String, address: ClientAddress) {
-        self.accounts.add(username_key);
-        if let Some(others) = &self.others {
-            others.addresses.add(address.0);
-        }
-    }
-
-    pub fn succeeded(&self, username_key: &str) {
+    /// The login did not fail.
+    pub fn succeeded(&self, username_key: &str, address: ClientAddress) {
         self.accounts.forget(username_key);
+        if let Some(others) = &self.others {
+            others.addresses.give_back(&address.0);
+        }
     }
 }
 
@@ -98,34 +92,33 @@ impl<K: Hash + Eq> Tries<K> {
         }
     }
 
-    fn check<Q>(&self, key: &Q) -> Result<(), Error>
-    where
-        K: std::borrow::Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        match by_key.get(key) {
-            Some((failures, first)) if *failures >= self.allowed && first.elapsed() < WINDOW => {
-                let left = WINDOW.saturating_sub(first.elapsed()).as_secs() + 1;
-                Err(Error::RateLimited(u32::try_from(left).unwrap_or(u32::MAX)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn add(&self, key: K) {
+    /// Counts a try, and refuses it where there were too many.
+    fn take(&self, key: K) -> Result<(), Error> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         if by_key.len() >= MAX_KEYS {
             by_key.retain(|_, (_, first)| first.elapsed() < WINDOW);
         }
-        if by_key.len() >= MAX_KEYS {
-            return;
+        if by_key.len() >= MAX_KEYS && !by_key.contains_key(&key) {
+            return Ok(());
         }
-        let (failures, first) = by_key.entry(key).or_insert((0, Instant::now()));
+        let (tries, first) = by_key.entry(key).or_insert((0, Instant::now()));
         if first.elapsed() >= WINDOW {
-            (*failures, *first) = (0, Instant::now());
+            (*tries, *first) = (0, Instant::now());
         }
-        *failures += 1;
+        if *tries >= self.allowed {
+            let left = WINDOW.saturating_sub(first.elapsed()).as_secs() + 1;
+            return Err(Error::RateLimited(u32::try_from(left).unwrap_or(u32::MAX)));
+        }
+        *tries += 1;
+        Ok(())
+    }
+
+    /// Takes one try back.
+    fn give_back(&self, key: &K) {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((tries, _)) = by_key.get_mut(key) {
+            *tries = tries.saturating_sub(1);
+        }
     }
 
     fn forget<Q>(&self, key: &Q)
@@ -147,16 +140,15 @@ mod tests {
         let throttle = Throttle::new(RateLimits::Off);
         let address = |last| ClientAddress(IpAddr::from([10, 0, 0, last]));
         for number in 0..10 {
-            assert!(throttle.check("ALICE", address(number)).is_ok());
-            throttle.failed("ALICE".to_owned(), address(number));
+            assert!(throttle.attempt("ALICE", address(number)).is_ok());
         }
         assert!(matches!(
-            throttle.check("ALICE", address(99)),
+            throttle.attempt("ALICE", address(99)),
             Err(Error::RateLimited(1..=300))
         ));
-        assert!(throttle.check("BOB", address(0)).is_ok());
-        throttle.succeeded("ALICE");
-        assert!(throttle.check("ALICE", address(99)).is_ok());
+        assert!(throttle.attempt("BOB", address(0)).is_ok());
+        throttle.succeeded("ALICE", address(0));
+        assert!(throttle.attempt("ALICE", address(99)).is_ok());
     }
 
     #[test]
@@ -181,9 +173,14 @@ mod tests {
             let throttle = Throttle::new(limits);
             let address = ClientAddress(IpAddr::from([10, 0, 0, 1]));
             for number in 0..ADDRESS_FAILURES {
-                throttle.failed(number.to_string(), address);
+                let name = number.to_string();
+                assert!(throttle.attempt(&name, address).is_ok());
+                // A login that does not fail counts for nothing.
+                if throttle.attempt("GOOD", address).is_ok() {
+                    throttle.succeeded("GOOD", address);
+                }
             }
-            assert_eq!(throttle.check("SOMEBODY", address).is_err(), refused);
+            assert_eq!(throttle.attempt("SOMEBODY", address).is_err(), refused);
         }
     }
 }

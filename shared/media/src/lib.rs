@@ -82,6 +82,15 @@ impl MediaStore {
         }
     }
 
+    /// The names of all files of a folder, in no order.
+    pub fn names(
+        &self,
+        folder: &'static str,
+    ) -> impl Stream<Item = Result<String, MediaError>> + Send + 'static {
+        let listed = self.0.list(Some(&Path::from(folder)));
+        listed.map_ok(|file| file.location.filename().unwrap_or_default().to_owned())
+    }
+
     /// Removes a file; that there is none is fine.
     pub async fn delete(&self, place: Place<'_>) -> Result<(), MediaError> {
         match self.0.delete(&place.path()).await {

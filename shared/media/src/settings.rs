@@ -9,9 +9,10 @@ use object_store::{
     local::LocalFileSystem,
 };
 
-/// An S3 service that does not answer is `unavailable` well before a request's deadline.
+/// An S3 service that is not there is `unavailable` well before a request's deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the answer to begin (a file is sent meanwhile), and between two parts of it.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRIES: usize = 2;
 
@@ -90,7 +91,7 @@ impl MediaSettings {
     fn s3(&self, bucket: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
         let client = ClientOptions::new()
             .with_connect_timeout(CONNECT_TIMEOUT)
-            // Of each read: how long a file takes is for its size and its reader to say.
+            // How long a whole file takes is for its size and its reader to say.
             .with_timeout_disabled()
             .with_read_timeout(READ_TIMEOUT);
         let retry = RetryConfig {

@@ -125,7 +125,11 @@ fn only_operation(item: &mut PathItem) -> Option<&mut Operation> {
 
 /// What every operation of this kind may be refused with.
 fn usual(operation: &Operation) -> Vec<Problem> {
-    let mut problems = vec![Problem::unavailable(), Problem::internal()];
+    let mut problems = vec![
+        Problem::method_not_allowed(),
+        Problem::unavailable(),
+        Problem::internal(),
+    ];
     if operation.security.is_some() {
         problems.push(Problem::not_authenticated());
         problems.push(Problem::token_not_valid());

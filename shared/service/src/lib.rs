@@ -26,6 +26,6 @@ pub use http::wrap;
 pub use origin::{BaseUrl, ClientAddress};
 pub use paging::{Page, PageParams, Paged};
 pub use problem::{ErrorKey, Problem};
-pub use query::Params;
+pub use query::{Params, PathId};
 pub use run::{Process, run};
 pub use settings::{LogFormat, ProcessSettings, RateLimits};

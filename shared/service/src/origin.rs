@@ -30,13 +30,14 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let mut address = peer.map_or(IpAddr::from([0; 4]), |peer| peer.0.ip());
+        let mut address = peer.map_or(IpAddr::from([0; 4]), |peer| peer.0.ip().to_canonical());
         let trusted = parts
             .extensions
             .get::<Origins>()
             .map(|origins| &origins.trusted_proxies);
-        let hops = parts.headers.get("x-forwarded-for");
-        let hops = hops.and_then(|hops| hops.to_str().ok()).unwrap_or_default();
+        let lines = parts.headers.get_all("x-forwarded-for").iter();
+        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+        let hops = lines.join(",");
         // From the nearest hop back to the first that is no proxy of ours: what stands before it
         // anybody can have written.
         let mut hops = hops.rsplit(',').map(|hop| hop.trim().parse());
@@ -60,7 +61,9 @@ impl<S: Sync> FromRequestParts<S> for BaseUrl {
         }
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let trusted = match (origins, peer) {
-            (Some(origins), Some(peer)) => origins.trusted_proxies.contains(&peer.0.ip()),
+            (Some(origins), Some(peer)) => origins
+                .trusted_proxies
+                .contains(&peer.0.ip().to_canonical()),
             _ => false,
         };
         let forwarded = |name| first(&parts.headers, name).filter(|_| trusted);

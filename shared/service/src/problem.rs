@@ -77,6 +77,10 @@ impl Problem {
         Self::of_status(StatusCode::PAYLOAD_TOO_LARGE)
     }
 
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::of_status(StatusCode::METHOD_NOT_ALLOWED)
+    }
+
     pub(crate) fn body_too_slow() -> Self {
         Self::of_status(StatusCode::REQUEST_TIMEOUT)
     }

@@ -1,6 +1,12 @@
-//! Query parameters, read once for parsing and for the links of a page.
+//! What stands in a request's URL: query parameters, read once for parsing and for the links of a
+//! page, and the id in its path.
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use std::{convert::Infallible, str::FromStr};
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
 
 use crate::Problem;
 
@@ -30,5 +36,17 @@ impl<S: Sync> FromRequestParts<S> for Params {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         Self::of(parts.uri.query().unwrap_or_default())
+    }
+}
+
+/// The id in the path; `None` for what is no id, which names nothing that there is.
+pub struct PathId<T>(pub Option<T>);
+
+impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for PathId<T> {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let text = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(text.ok().and_then(|Path(text)| text.parse().ok())))
     }
 }

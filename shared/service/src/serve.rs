@@ -8,11 +8,14 @@ use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 /// A request's head is at most this long, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// A client that takes nothing of an answer for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// When there are no file descriptors left, closing connections frees some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -32,8 +35,12 @@ pub async fn serve(
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((socket, peer)) => {
+                let mut socket = Box::pin(TimeoutStream::new(ready(socket)));
+                socket
+                    .as_mut()
+                    .set_write_timeout_pinned(Some(WRITE_TIMEOUT));
                 let connection = http
-                    .serve_connection(TokioIo::new(ready(socket)), service(&routes, peer))
+                    .serve_connection(TokioIo::new(socket), service(&routes, peer))
                     .with_upgrades();
                 let stop = stop.clone();
                 connections.spawn(async move {

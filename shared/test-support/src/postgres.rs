@@ -18,6 +18,7 @@ use crate::{
 };
 
 const PASSWORD: &str = "test";
+const EXTENSIONS: &str = include_str!("../../../deploy/postgres/extensions.sql");
 const SETUP: &str = include_str!("../../../deploy/postgres/setup.sql");
 
 pub struct Postgres {
@@ -75,7 +76,7 @@ impl Postgres {
             .await
             .expect("a database");
         let mut natter = postgres.admin("natter").await;
-        let setup = SETUP.replace("@PASSWORD@", PASSWORD);
+        let setup = SETUP.replace("@PASSWORD@", PASSWORD) + EXTENSIONS;
         sqlx::raw_sql(sqlx::AssertSqlSafe(setup))
             .execute(&mut natter)
             .await

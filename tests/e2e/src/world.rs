@@ -22,8 +22,8 @@ pub struct World {
     pub postgres: Postgres,
     pub nats: Nats,
     services: BTreeMap<&'static str, Service>,
-    // Removed when the test ends.
-    _media: TempDir,
+    /// The media store, removed when the test ends.
+    pub media: TempDir,
 }
 
 struct Service {
@@ -53,7 +53,7 @@ impl World {
         }
         if !settings
             .iter()
-            .any(|(name, _)| name.starts_with("NATTER_MEDIA_"))
+            .any(|(name, _)| name.starts_with("NATTER_MEDIA_S3_"))
         {
             let folder = media.path().to_string_lossy().into_owned();
             variables.push(("NATTER_MEDIA_DIR".to_owned(), folder));
@@ -97,7 +97,7 @@ impl World {
             postgres,
             nats,
             services,
-            _media: media,
+            media,
         };
         world.ready().await;
         world

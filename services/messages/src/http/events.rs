@@ -1,12 +1,9 @@
 //! `GET /api/messages/status/friendship/<id>/events/`: the log, for clients that catch up.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use natter_auth::Caller;
 use natter_protocol::{FriendshipId, frame::ServerFrame};
-use natter_service::{BaseUrl, Params, from_one, from_zero};
+use natter_service::{BaseUrl, Params, PathId, from_one, from_zero};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -51,10 +48,10 @@ pub async fn events(
     State(messages): State<Messages>,
     caller: Caller,
     base: BaseUrl,
-    Path(friendship): Path<String>,
+    PathId(friendship): PathId<FriendshipId>,
     params: Params,
 ) -> Result<Json<Events>, Error> {
-    let id: FriendshipId = friendship.parse().map_err(|_| Error::FriendshipNotFound)?;
+    let id = friendship.ok_or(Error::FriendshipNotFound)?;
     let after_seq = params.get("after_seq").map_or(Ok(0), seq)?;
     let limit = params
         .get("limit")

@@ -1,15 +1,12 @@
 //! `GET /api/messages/status/friendship/<id>/messages/`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use natter_auth::Caller;
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
     call::{Mark, MarkReply},
 };
-use natter_service::{BaseUrl, Page, PageParams, Paged, Params, from_zero};
+use natter_service::{BaseUrl, Page, PageParams, Paged, Params, PathId, from_zero};
 use utoipa::IntoParams;
 
 use super::item::{Item, items};
@@ -60,11 +57,11 @@ pub async fn history(
     State(messages): State<Messages>,
     caller: Caller,
     base: BaseUrl,
-    Path(friendship): Path<String>,
+    PathId(friendship): PathId<FriendshipId>,
     params: Params,
     page: Page,
 ) -> Result<Json<Paged<Item>>, Error> {
-    let id: FriendshipId = friendship.parse().map_err(|_| Error::FriendshipNotFound)?;
+    let id = friendship.ok_or(Error::FriendshipNotFound)?;
     let channel = messages.channels.of_member(id, caller.user).await?;
     let filter = Filter::parse(&params)?;
     let bounds = filter.bounds(&messages.store, &channel).await?;

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -11,7 +11,7 @@ use http_range_header::parse_range_header;
 use natter_auth::Caller;
 use natter_media::{MESSAGES, Place};
 use natter_protocol::{MediaId, message::Media};
-use natter_service::{BaseUrl, Fields, Value};
+use natter_service::{BaseUrl, Fields, PathId, Value};
 use utoipa::ToSchema;
 
 use crate::{Messages, error::Error, files, plan::KnownMedia};
@@ -73,10 +73,10 @@ pub async fn upload(
 pub async fn download(
     State(messages): State<Messages>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathId(id): PathId<MediaId>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let id: MediaId = id.parse().map_err(|_| Error::MediaNotFound)?;
+    let id = id.ok_or(Error::MediaNotFound)?;
     let row = messages
         .store
         .media(id)
@@ -141,6 +141,14 @@ fn range(headers: &HeaderMap, size: u64) -> Result<Option<(u64, u64)>, ()> {
     else {
         return Ok(None);
     };
+    if size == 0 {
+        return Err(());
+    }
+    // The last bytes, more than there are: all of them.
+    let suffix = value.strip_prefix("bytes=-").map(str::parse::<u64>);
+    if matches!(suffix, Some(Ok(bytes)) if bytes > size) {
+        return Ok(Some((0, size - 1)));
+    }
     // What is no range of bytes is ignored, as HTTP has it; so are several.
     let Ok(parsed) = parse_range_header(value) else {
         return Ok(None);

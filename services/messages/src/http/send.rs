@@ -2,11 +2,7 @@
 
 use std::collections::HashMap;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use natter_auth::Caller;
 use natter_protocol::{
     FriendshipId, MessageId,
@@ -14,7 +10,7 @@ use natter_protocol::{
     frame::MediaItem,
     message::{MAX_MEDIA, check_client_id, check_payload},
 };
-use natter_service::{BaseUrl, Fields, Value};
+use natter_service::{BaseUrl, Fields, PathId, Value};
 use utoipa::ToSchema;
 
 use super::item::{Item, items};
@@ -68,10 +64,10 @@ pub async fn send(
     State(messages): State<Messages>,
     caller: Caller,
     base: BaseUrl,
-    Path(friendship): Path<String>,
+    PathId(friendship): PathId<FriendshipId>,
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<Item>), Error> {
-    let id: FriendshipId = friendship.parse().map_err(|_| Error::FriendshipNotFound)?;
+    let id = friendship.ok_or(Error::FriendshipNotFound)?;
     // Before anything is stored for somebody who may not send here.
     messages.channels.of_member(id, caller.user).await?;
     let invalid = |error: &dyn std::fmt::Display| Error::InvalidMessage(error.to_string());

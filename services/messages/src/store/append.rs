@@ -257,7 +257,9 @@ async fn uploaded(
     }
     let rows: Vec<MediaRow> = sqlx::query_as(
         "SELECT id, owner, filename, content_type, size, sha256, friendship_id FROM media
-         WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+         WHERE id = ANY($1)
+           AND (expires_at IS NULL OR expires_at > now() OR friendship_id IS NOT NULL)
+         ORDER BY id FOR UPDATE",
     )
     .bind(&ids)
     .fetch_all(&mut **tx)

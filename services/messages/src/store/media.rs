@@ -1,5 +1,7 @@
 //! Which files there are, and whose.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use natter_protocol::{FriendshipId, MediaId, UserId, call::OwnFile, message::Media};
 use uuid::Uuid;
@@ -87,7 +89,7 @@ impl Store {
     pub async fn media(&self, id: MediaId) -> sqlx::Result<Option<MediaRow>> {
         sqlx::query_as(
             "SELECT id, owner, filename, content_type, size, sha256, friendship_id FROM media
-             WHERE id = $1 AND (expires_at IS NULL OR expires_at > now())",
+             WHERE id = $1 AND NOT removed AND (expires_at IS NULL OR expires_at > now())",
         )
         .bind(id.0)
         .fetch_optional(&self.0)
@@ -103,7 +105,8 @@ impl Store {
     ) -> sqlx::Result<Vec<OwnFile>> {
         let rows: Vec<OwnFileRow> = sqlx::query_as(
             "SELECT id, filename, content_type, size, created_at, friendship_id FROM media
-             WHERE owner = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > now())
+             WHERE owner = $1 AND id > $2 AND NOT removed
+               AND (expires_at IS NULL OR expires_at > now())
              ORDER BY id LIMIT $3",
         )
         .bind(owner.0)
@@ -114,22 +117,35 @@ impl Store {
         Ok(rows.into_iter().map(OwnFile::from).collect())
     }
 
-    /// Files that nothing needs any more.
+    /// Which of these are known.
+    pub async fn known_media(&self, ids: &[Uuid]) -> sqlx::Result<HashSet<Uuid>> {
+        let known: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM media WHERE id = ANY($1)")
+            .bind(ids)
+            .fetch_all(&self.0)
+            .await?;
+        Ok(known.into_iter().collect())
+    }
+
+    /// Files that nothing needs any more: for long enough that no send is just taking them.
     pub async fn expired_media(&self, limit: i64) -> sqlx::Result<Vec<Uuid>> {
         sqlx::query_scalar(
-            "SELECT id FROM media WHERE expires_at < now() ORDER BY expires_at LIMIT $1",
+            "SELECT id FROM media WHERE expires_at < now() - interval '1 minute'
+             ORDER BY expires_at LIMIT $1",
         )
         .bind(limit)
         .fetch_all(&self.0)
         .await
     }
 
-    /// Forgets a file, if nothing needs it still.
+    /// Forgets a file that is gone; of one that was sent it is kept that it was.
     pub async fn forget_media(&self, id: Uuid) -> sqlx::Result<()> {
-        sqlx::query("DELETE FROM media WHERE id = $1 AND expires_at < now()")
-            .bind(id)
-            .execute(&self.0)
-            .await?;
+        for statement in [
+            "UPDATE media SET removed = true, expires_at = NULL
+             WHERE id = $1 AND friendship_id IS NOT NULL",
+            "DELETE FROM media WHERE id = $1 AND friendship_id IS NULL",
+        ] {
+            sqlx::query(statement).bind(id).execute(&self.0).await?;
+        }
         Ok(())
     }
 }

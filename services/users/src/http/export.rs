@@ -24,9 +24,8 @@ use crate::{Users, error::Error};
 pub async fn export(State(users): State<Users>, caller: Caller) -> Result<Response, Error> {
     let account = users.store.account(caller.user).await?;
     let account = account.ok_or(Error::AccountGone)?;
-    let history = users.store.history(caller.user).await?;
-    let (created_at, sessions) = history.ok_or(Error::AccountGone)?;
-    let archive = users.exports.start(account, created_at, sessions)?;
+    let sessions = users.store.past_sessions(caller.user).await?;
+    let archive = users.exports.start(account, sessions)?;
     tracing::info!(user = %caller.user, "export begun");
     let headers = [
         (header::CONTENT_TYPE, "application/zip"),

@@ -1,16 +1,12 @@
 //! `POST /api/users/login/`
 
 use axum::{Json, extract::State, http::HeaderMap};
-use natter_protocol::{UserId, call::TokenPair};
+use natter_protocol::call::TokenPair;
 use natter_service::{ClientAddress, Fields};
 use utoipa::ToSchema;
 
 use super::user_agent;
-use crate::{
-    Users,
-    account::{Username, username_key},
-    error::Error,
-};
+use crate::{Users, account::Username, error::Error};
 
 /// Who logs in.
 #[derive(ToSchema)]
@@ -43,27 +39,23 @@ pub async fn login(
         tracing::warn!("login without a username or a password");
         return Err(Error::CredentialsRequired);
     };
-    let key = username_key(username);
-    users.throttle.check(&key, address)?;
-    // What is no username (and may be no text for a database) has no account.
-    let credentials = match Username::new(username) {
-        Ok(_) => users.store.credentials(&key).await?,
-        Err(_) => None,
-    };
+    // What is no username has no account; all of them are counted as one.
+    let key = Username::new(username).map(|name| name.key());
+    let key = key.unwrap_or_default();
+    users.throttle.attempt(&key, address)?;
+    let credentials = users.store.credentials(&key).await?;
     let hash = credentials
         .as_ref()
         .map(|known| known.password_hash.as_str());
     let matches = users.passwords.verify(password, hash).await?;
     let Some(known) = credentials.filter(|_| matches) else {
         tracing::warn!(username, "login refused");
-        users.throttle.failed(key, address);
         return Err(Error::InvalidCredentials);
     };
-    users.throttle.succeeded(&key);
-    let session = users
-        .store
-        .log_in(UserId(known.id), &user_agent(&headers))
-        .await?;
+    users.throttle.succeeded(&key, address);
+    let session = users.store.log_in(&known, &user_agent(&headers)).await?;
+    // Deleted, or with another password since.
+    let session = session.ok_or(Error::InvalidCredentials)?;
     tracing::info!(username, "logged in");
     Ok(Json(users.signer.pair(
         session.subject,

@@ -10,7 +10,7 @@ use crate::{
     Users,
     account::{check_password, username_key},
     error::Error,
-    store::{Account, end_session, other_sessions, set_password},
+    store::{Account, Credentials, end_session, other_sessions, set_password},
 };
 
 /// The password, and what it becomes.
@@ -44,11 +44,13 @@ pub async fn change(
     let (Some(current), Some(new)) = (fields.text("current"), fields.text("new")) else {
         return Err(Error::PasswordsRequired);
     };
-    let account = confirm(&users, caller, address, current).await?;
+    let (account, checked) = confirm(&users, caller, address, current).await?;
     check_password(new, &account.username, &account.email)?;
     let hash = users.passwords.hash(new).await?;
     let mut tx = users.store.begin().await?;
-    set_password(&mut tx, caller.user, &hash).await?;
+    if !set_password(&mut tx, &checked, &hash).await? {
+        return Err(Error::InvalidCredentials);
+    }
     for subject in other_sessions(&mut tx, caller.user, caller.sid).await? {
         end_session(&mut tx, subject).await?;
     }
@@ -59,26 +61,24 @@ pub async fn change(
     }))
 }
 
-/// The caller's account. Refuses a wrong password, and counts it like a failed login.
+/// The caller's account, and what was checked of it. Refuses a wrong password, and counts it like a failed login.
 pub async fn confirm(
     users: &Users,
     caller: Caller,
     address: ClientAddress,
     password: &str,
-) -> Result<Account, Error> {
+) -> Result<(Account, Credentials), Error> {
     let account = users
         .store
         .account(caller.user)
         .await?
         .ok_or(Error::AccountGone)?;
     let key = username_key(&account.username);
-    users.throttle.check(&key, address)?;
+    users.throttle.attempt(&key, address)?;
     let known = users.store.credentials(&key).await?;
     let hash = known.as_ref().map(|known| known.password_hash.as_str());
-    if !users.passwords.verify(password, hash).await? {
-        users.throttle.failed(key, address);
-        return Err(Error::InvalidCredentials);
-    }
-    users.throttle.succeeded(&key);
-    Ok(account)
+    let matches = users.passwords.verify(password, hash).await?;
+    let known = known.filter(|_| matches).ok_or(Error::InvalidCredentials)?;
+    users.throttle.succeeded(&key, address);
+    Ok((account, known))
 }

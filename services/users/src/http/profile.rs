@@ -112,28 +112,13 @@ pub async fn patch(
         last_name: name(&fields, "last_name")?.map(str::to_owned),
         image: None,
     };
-    let stored = match image(&fields)? {
-        Some(Some(file)) => Some(users.images.put(caller.user, file).await?),
-        Some(None) => {
-            change.image = Some(None);
-            None
-        }
+    change.image = match image(&fields)? {
+        Some(Some(file)) => Some(Some(users.images.put(file).await?)),
+        Some(None) => Some(None),
         None => None,
     };
-    if let Some(name) = &stored {
-        change.image = Some(Some(name.clone()));
-    }
-    let changes_image = change.image.is_some();
-    let changed = users.store.change_profile(caller.user, change).await;
-    if let (Err(_), Some(name)) = (&changed, &stored) {
-        users.images.remove(name).await;
-    }
-    let (account, previous) = changed?;
-    if let Some(previous) =
-        previous.filter(|previous| changes_image && stored.as_ref() != Some(previous))
-    {
-        users.images.remove(&previous).await;
-    }
+    let account = users.store.change_profile(caller.user, change).await?;
+    users.images.sweep_soon();
     Ok(Profile::of(account, &base))
 }
 
@@ -157,10 +142,8 @@ pub async fn delete(
 ) -> Result<StatusCode, Error> {
     let password = fields.text("password").ok_or(Error::InvalidCredentials)?;
     confirm(&users, caller, address, password).await?;
-    let image = users.store.delete_account(caller.user).await?;
-    if let Some(name) = image {
-        users.images.remove(&name).await;
-    }
+    users.store.delete_account(caller.user).await?;
+    users.images.sweep_soon();
     tracing::info!(user = %caller.user, "account deleted");
     Ok(StatusCode::NO_CONTENT)
 }

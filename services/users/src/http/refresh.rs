@@ -1,6 +1,10 @@
 //! `POST /api/users/refresh-token/`, and the exchange that `rpc.users.refresh` shares.
 
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{
+    Json,
+    extract::{FromRequestParts, State},
+    http::request::Parts,
+};
 use natter_auth::bearer;
 use natter_protocol::{SessionId, Timestamp, call::TokenPair};
 use natter_service::Fields;
@@ -11,7 +15,7 @@ use crate::{
     Users,
     error::Error,
     session::Exchange,
-    store::{end_session, lock_session, rotate},
+    store::{end_session, lock_session, rotate, touch},
     token::Subject,
 };
 
@@ -29,16 +33,27 @@ use crate::{
 )]
 pub async fn refresh(
     State(users): State<Users>,
-    headers: HeaderMap,
+    access: SessionAccess,
     fields: Fields,
 ) -> Result<Json<TokenPair>, Error> {
-    let access = users.verifier.expired_access(bearer(&headers)?)?;
     let refresh = fields.text("refresh").ok_or(Error::RefreshRequired)?;
     let presented = Presented {
         refresh,
-        sid: access.sid,
+        sid: access.0,
     };
     exchange(&users, presented).await.map(Json)
+}
+
+/// The session of the access token in `Authorization`, which may have expired.
+pub struct SessionAccess(SessionId);
+
+impl FromRequestParts<Users> for SessionAccess {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, users: &Users) -> Result<Self, Error> {
+        let claims = users.verifier.expired_access(bearer(&parts.headers)?)?;
+        Ok(Self(claims.sid))
+    }
 }
 
 /// A refresh token and the session that its bearer belongs to.
@@ -66,11 +81,15 @@ pub async fn exchange(users: &Users, presented: Presented<'_>) -> Result<TokenPa
         .ok_or(Error::InvalidRefresh)?;
     let now = Timestamp::now().utc();
     let pair = match session.family().present(claims.jti, users.policy, now) {
-        Exchange::Keep => TokenPair {
-            access: users.signer.access(subject)?,
-            refresh: None,
-        },
+        Exchange::Keep => {
+            touch(&mut tx, subject.sid, now).await?;
+            TokenPair {
+                access: users.signer.access(subject)?,
+                refresh: None,
+            }
+        }
         Exchange::Repeat => {
+            touch(&mut tx, subject.sid, now).await?;
             users
                 .signer
                 .pair(subject, session.family().current, session.refresh_issued_at)?

@@ -1,12 +1,9 @@
 //! `GET /api/users/sessions/` and `DELETE /api/users/sessions/<sid>/`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use natter_auth::Caller;
 use natter_protocol::{SessionId, Timestamp};
+use natter_service::PathId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -62,11 +59,11 @@ pub async fn list(State(users): State<Users>, caller: Caller) -> Result<Json<Vec
 pub async fn end(
     State(users): State<Users>,
     caller: Caller,
-    Path(sid): Path<String>,
+    PathId(sid): PathId<SessionId>,
 ) -> Result<StatusCode, Error> {
     let subject = Subject {
         user: caller.user,
-        sid: sid.parse().map_err(|_| Error::SessionNotFound)?,
+        sid: sid.ok_or(Error::SessionNotFound)?,
     };
     let mut tx = users.store.begin().await?;
     // Also for another's: nobody is told that it exists.

@@ -2,10 +2,9 @@
 
 use axum::{Json, extract::State, http::HeaderMap, http::StatusCode};
 use bytes::Bytes;
-use natter_protocol::{UserId, call::TokenPair};
+use natter_protocol::call::TokenPair;
 use natter_service::{ClientAddress, Fields, Value};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::user_agent;
 use crate::{
@@ -88,7 +87,7 @@ pub async fn signup(
     }
     let password_hash = users.passwords.hash(password).await?;
     let image = match image {
-        Some(file) => Some(users.images.put(UserId(Uuid::now_v7()), file).await?),
+        Some(file) => Some(users.images.put(file).await?),
         None => None,
     };
     let log_name = username.as_str().to_owned();
@@ -98,17 +97,9 @@ pub async fn signup(
         password_hash,
         first_name,
         last_name,
-        image: image.clone(),
+        image,
     };
-    let session = match users.store.sign_up(new, &user_agent(&headers)).await {
-        Ok(session) => session,
-        Err(error) => {
-            if let Some(name) = image {
-                users.images.remove(&name).await;
-            }
-            return Err(error);
-        }
-    };
+    let session = users.store.sign_up(new, &user_agent(&headers)).await?;
     tracing::info!(username = log_name, "signed up");
     let pair = users
         .signer

@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 
 const NOBODY: &str = "01a20000-0000-7000-8000-000000000000";
 /// Not to be had on purpose, or with tests of their own in `deadlines`, `failures` and `users`.
-const TRIED_ELSEWHERE: [(u16, &str); 4] = [
+/// The 405 is tried with the rules for every endpoint.
+const TRIED_ELSEWHERE: [(u16, &str); 5] = [
+    (405, "method_not_allowed"),
     (500, "internal_error"),
     (503, "unavailable"),
     (408, "request_timeout"),

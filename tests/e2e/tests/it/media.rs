@@ -1,7 +1,7 @@
 //! Files: in frames, over HTTP, and who may have them.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Person};
+use natter_test_support::{Friends, Person, until};
 use reqwest::{
     StatusCode,
     multipart::{Form, Part},
@@ -188,4 +188,74 @@ async fn an_upload_is_its_owners_until_it_is_sent() {
     assert_eq!(status, 201, "{item}");
     assert_eq!(item["message"]["content"], "with a file");
     assert_eq!(item["message"]["media"][0]["filename"], "b.txt");
+}
+
+#[tokio::test]
+async fn what_nothing_needs_is_swept() {
+    let often = [("NATTER_MEDIA_SWEEP_SECONDS", "1")];
+    let world = World::start_with(Topology::Standalone, &often).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    let media = format!("{}/api/messages/media/", world.messages());
+    let (_, kept) = upload(&alice, &media, "file", "kept.txt", b"kept").await;
+    let (_, swept) = upload(&alice, &media, "file", "swept.txt", b"swept").await;
+    let send = format!(
+        "{}/api/messages/status/friendship/{channel}/messages/",
+        world.messages()
+    );
+    let with_file = json!({"media": [{"id": kept["id"]}], "client_id": "a-1"});
+    assert_eq!(
+        alice.post(&send, with_file.clone()).await.0,
+        StatusCode::CREATED
+    );
+    // One that nothing is known of, from long ago, and one from now.
+    let folder = world.media.path().join("media");
+    let stray = folder.join("01000000-0000-7000-8000-000000000000");
+    let fresh = folder.join(uuid::Uuid::now_v7().to_string());
+    for path in [&stray, &fresh] {
+        std::fs::write(path, b"stray").expect("it is ours");
+    }
+    let mut admin = world.postgres.admin("natter").await;
+    let expire = "UPDATE messages.media SET expires_at = now() - interval '1 hour'
+                  WHERE friendship_id IS NULL";
+    sqlx::query(expire)
+        .execute(&mut admin)
+        .await
+        .expect("expired");
+    let swept = folder.join(swept["id"].as_str().expect("an id"));
+    until("both are swept", || async {
+        (!stray.exists() && !swept.exists()).then_some(())
+    })
+    .await;
+    assert!(folder.join(kept["id"].as_str().expect("an id")).exists());
+    assert!(fresh.exists());
+
+    // A file goes with its message, and the repeat of its send is still a repeat.
+    let (_, sent) = alice.post(&send, with_file.clone()).await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    socket
+        .send(json!({
+            "type": "friendship_delete", "channel": channel, "message": sent["id"], "client_id": "a-2",
+        }))
+        .await;
+    socket.answer("a-2").await;
+    let expire = "UPDATE messages.media SET expires_at = now() - interval '1 hour'
+                  WHERE expires_at IS NOT NULL";
+    sqlx::query(expire)
+        .execute(&mut admin)
+        .await
+        .expect("expired");
+    let kept = folder.join(kept["id"].as_str().expect("an id"));
+    until("it is swept", || async { (!kept.exists()).then_some(()) }).await;
+    until("its row says so", || async {
+        let mut admin = world.postgres.admin("natter").await;
+        let removed = "SELECT EXISTS (SELECT FROM messages.media WHERE removed)";
+        let removed: bool = sqlx::query_scalar(removed)
+            .fetch_one(&mut admin)
+            .await
+            .ok()?;
+        removed.then_some(())
+    })
+    .await;
+    let (status, again) = alice.post(&send, with_file).await;
+    assert_eq!((status, &again["id"]), (StatusCode::OK, &sent["id"]));
 }

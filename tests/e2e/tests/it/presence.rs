@@ -1,7 +1,7 @@
 //! Who is online, through two gateways.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Person, Signal, Socket, befriend};
+use natter_test_support::{Friends, Person, Signal, Socket, befriend, until};
 use serde_json::{Value, json};
 
 /// The next word about a user.
@@ -93,8 +93,12 @@ async fn a_new_friend_is_shown_and_a_lost_broker_is_caught_up_with() {
     world.nats.stop(Signal::Kill).await;
     drop(bobs);
     world.nats.start_again().await;
-    world.ready().await;
-    let again = bob.connect(&world.gateway_2()).await;
-    drop(again);
+    let again = until("the other is back", || async {
+        let gateway = world.gateway_2();
+        let mut socket = Socket::connect(&gateway, &bob.headers()).await.ok()?;
+        let first = socket.next().await.ok()?;
+        (first["type"] == "ready").then_some(socket)
+    });
+    drop(again.await);
     assert_eq!(presence_of(&mut alices, &bob).await["online"], false);
 }

@@ -1,7 +1,7 @@
 //! The users service over HTTP.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Person};
+use natter_test_support::{Friends, Person, until};
 use reqwest::{
     Client, StatusCode,
     multipart::{Form, Part},
@@ -277,10 +277,11 @@ async fn a_profile_changes_where_it_is_told_to() {
 
     let (_, removed) = alice.patch(&url, json!({"personal_image": null})).await;
     assert_eq!(removed["personal_image"], Value::Null);
-    assert_eq!(
-        reqwest::get(image).await.expect("an answer").status(),
-        StatusCode::NOT_FOUND
-    );
+    until("the image is gone", || async {
+        let answer = reqwest::get(image).await.expect("an answer");
+        (answer.status() == StatusCode::NOT_FOUND).then_some(())
+    })
+    .await;
     assert_eq!(alice.get(&url).await.1, removed);
 }
 
