@@ -90,6 +90,11 @@ impl Process {
         }
     }
 
+    /// The kernel's id of it, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Everything printed so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines

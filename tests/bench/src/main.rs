@@ -5,7 +5,9 @@
 
 mod explain;
 mod history;
+mod idle;
 mod logins;
+mod sends;
 mod table;
 
 use clap::Parser;
@@ -18,6 +20,10 @@ enum Bench {
     History(history::Options),
     /// What other routes' callers notice of 200 logins at a time
     Logins,
+    /// Send to ack, and sends a commit, at 10 to 5,000 sends a second
+    Sends,
+    /// The gateway's memory for each idle connection, at 1,000 and 10,000
+    Idle,
 }
 
 #[tokio::main]
@@ -25,5 +31,7 @@ async fn main() -> anyhow::Result<()> {
     match Bench::parse() {
         Bench::History(options) => history::run(options).await,
         Bench::Logins => logins::run().await,
+        Bench::Sends => sends::run().await,
+        Bench::Idle => idle::run().await,
     }
 }

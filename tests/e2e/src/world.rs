@@ -172,6 +172,17 @@ impl World {
         }
     }
 
+    /// What a process shows at `/metrics`.
+    pub async fn metrics(&self, name: &str) -> reqwest::Result<String> {
+        let url = format!("http://{}/metrics", self.services[name].admin);
+        reqwest::get(url).await?.text().await
+    }
+
+    /// The kernel's id of a process.
+    pub fn process_id(&self, name: &str) -> Option<u32> {
+        self.services[name].process.id()
+    }
+
     pub fn process(&mut self, name: &str) -> &mut Process {
         &mut self
             .services
