@@ -6,6 +6,7 @@
 
 mod client;
 mod generated;
+mod lossy;
 mod nats;
 mod ports;
 mod postgres;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use client::{Friends, PASSWORD, Person, befriend};
 pub use generated::check_generated;
+pub use lossy::Lossy;
 pub use nats::Nats;
 pub use ports::free_port;
 pub use postgres::Postgres;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use natter_test_support::{
-    Friends, Nats, PATIENCE, Person, Postgres, Process, Signal, befriend, binary,
+    Friends, Lossy, Nats, PATIENCE, Person, Postgres, Process, Signal, befriend, binary,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,6 +21,7 @@ pub enum Topology {
 pub struct World {
     pub postgres: Postgres,
     pub nats: Nats,
+    _lossy: Option<Lossy>,
     services: BTreeMap<&'static str, Service>,
     /// The media store, removed when the test ends.
     pub media: TempDir,
@@ -41,10 +42,24 @@ impl World {
 
     /// Starts with more settings than the necessary ones.
     pub async fn start_with(topology: Topology, settings: &[(&str, &str)]) -> Self {
+        Self::start_behind(topology, settings, false).await
+    }
+
+    /// Starts behind a way to NATS that loses, repeats and reorders log events.
+    pub async fn start_lossy(topology: Topology) -> Self {
+        Self::start_behind(topology, &[], true).await
+    }
+
+    async fn start_behind(topology: Topology, settings: &[(&str, &str)], lossy: bool) -> Self {
         let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start());
+        let lossy = match lossy {
+            true => Some(Lossy::start(&nats.url()).await),
+            false => None,
+        };
+        let nats_url = lossy.as_ref().map_or_else(|| nats.url(), Lossy::url);
         let media = TempDir::with_prefix("natter-media-").expect("a temporary folder");
         let mut variables = vec![
-            ("NATTER_NATS_URL".to_owned(), nats.url()),
+            ("NATTER_NATS_URL".to_owned(), nats_url),
             ("NATTER_RATE_LIMITS".to_owned(), "off".to_owned()),
         ];
         for schema in ["users", "friendships", "messages"] {
@@ -96,6 +111,7 @@ impl World {
         let world = Self {
             postgres,
             nats,
+            _lossy: lossy,
             services,
             media,
         };

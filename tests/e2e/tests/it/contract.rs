@@ -1,0 +1,220 @@
+//! Every row of the contract's tables, and the tests that hold it. A row whose test is renamed or
+//! removed fails here.
+
+use std::{collections::BTreeSet, fs};
+
+const HTTP: &[(&str, &[&str])] = &[
+    (
+        "paths",
+        &[
+            "every_documented_error_has_its_body",
+            "the_documentation_page_needs_nothing_from_elsewhere",
+        ],
+    ),
+    (
+        "bodies",
+        &[
+            "bodies_that_are_none_get_an_error_body",
+            "sending_over_http_is_like_sending_a_frame",
+        ],
+    ),
+    ("error bodies", &["every_documented_error_has_its_body"]),
+    ("no credentials", &["every_documented_error_has_its_body"]),
+    (
+        "bad, expired or revoked access token",
+        &[
+            "every_documented_error_has_its_body",
+            "logging_out_closes_that_sessions_sockets_and_no_other",
+        ],
+    ),
+    (
+        "malformed JSON, wrong type, unknown content type, over-long body",
+        &[
+            "every_documented_error_has_its_body",
+            "what_is_too_long_is_answered_while_it_is_still_being_sent",
+        ],
+    ),
+    (
+        "unknown path / wrong method",
+        &[
+            "every_documented_error_has_its_body",
+            "bodies_that_are_none_get_an_error_body",
+        ],
+    ),
+    (
+        "rate limit",
+        &[
+            "repeated_failures_are_refused_for_a_while",
+            "too_many_sign_ups_are_refused_for_a_while",
+        ],
+    ),
+    (
+        "a dependency is down",
+        &[
+            "postgres_stops_and_returns",
+            "nats_stops_and_returns",
+            "files_live_in_a_bucket",
+        ],
+    ),
+    ("ids", &["two_people_talk_through_one_process"]),
+    (
+        "URLs in answers",
+        &[
+            "links_keep_every_other_parameter",
+            "a_profile_changes_where_it_is_told_to",
+        ],
+    ),
+    (
+        "paging",
+        &[
+            "users_are_found_by_a_part_of_their_name",
+            "pages_bounds_and_orders",
+            "following_next_visits_every_row_once",
+        ],
+    ),
+    ("request id", &["bodies_that_are_none_get_an_error_body"]),
+    (
+        "tokens",
+        &["an_expired_access_token_is_renewed_at_the_upgrade"],
+    ),
+    (
+        "POST login/",
+        &[
+            "a_login_is_right_or_refused_alike",
+            "repeated_failures_are_refused_for_a_while",
+        ],
+    ),
+    (
+        "POST logout/",
+        &[
+            "logout_wants_ones_own_refresh_token",
+            "logging_out_closes_that_sessions_sockets_and_no_other",
+        ],
+    ),
+    (
+        "POST refresh-token/",
+        &[
+            "a_refresh_token_counts_once",
+            "a_lost_answer_to_a_refresh_is_repeated",
+            "the_table_of_exchanges",
+        ],
+    ),
+    (
+        "POST signup/",
+        &[
+            "signup_says_what_is_wrong",
+            "large_images_are_scaled_and_keep_their_shape",
+            "a_username_is_its_own_normal_form",
+            "a_password_is_told_exactly_what_it_lacks",
+        ],
+    ),
+    (
+        "GET, PATCH profile/",
+        &["a_profile_changes_where_it_is_told_to"],
+    ),
+    (
+        "GET /api/users/",
+        &["users_are_found_by_a_part_of_their_name"],
+    ),
+    (
+        "POST password/",
+        &["a_new_password_ends_every_other_session"],
+    ),
+    (
+        "GET sessions/, DELETE sessions/<sid>/",
+        &["sessions_are_listed_and_ended"],
+    ),
+    (
+        "DELETE profile/",
+        &[
+            "a_deleted_account_is_gone_and_its_messages_stay",
+            "a_deletion_goes_on_after_a_crash_in_the_middle",
+        ],
+    ),
+    (
+        "GET export/",
+        &[
+            "an_export_has_everything",
+            "an_export_goes_on_after_a_crash_in_the_middle",
+        ],
+    ),
+    ("GET friendship/", &["every_refusal_has_its_words"]),
+    (
+        "POST friendship/",
+        &[
+            "every_refusal_has_its_words",
+            "two_opposite_requests_make_one_friendship",
+        ],
+    ),
+    (
+        "PATCH friendship/",
+        &[
+            "every_refusal_has_its_words",
+            "a_rejection_is_taken_back_by_its_own_side_only",
+        ],
+    ),
+    (
+        "GET messages/",
+        &[
+            "pages_bounds_and_orders",
+            "what_cannot_be_asked_is_refused",
+            "reading_is_receiving_and_the_sender_is_told",
+        ],
+    ),
+    (
+        "POST messages/",
+        &["sending_over_http_is_like_sending_a_frame"],
+    ),
+    ("GET events/", &["the_log_is_read_as_frames"]),
+    (
+        "POST media/, GET media/<id>/",
+        &[
+            "an_upload_is_its_owners_until_it_is_sent",
+            "what_nothing_needs_is_swept",
+        ],
+    ),
+    (
+        "GET conversations/",
+        &["conversations_are_listed_by_activity_with_what_is_unread"],
+    ),
+    ("GET search/", &["messages_are_found_by_their_words"]),
+    (
+        "documentation",
+        &[
+            "the_documentation_page_needs_nothing_from_elsewhere",
+            "schemathesis_finds_nothing",
+        ],
+    ),
+];
+
+/// The names of all functions in the tests, here and beside the code.
+fn functions(folder: &str, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            functions(&path.to_string_lossy(), found);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let names = text
+                .split("fn ")
+                .skip(1)
+                .filter_map(|rest| rest.split('(').next());
+            found.extend(names.map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_row_has_a_test() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let mut there = BTreeSet::new();
+    for folder in ["services", "shared", "tests"] {
+        functions(&format!("{root}/{folder}"), &mut there);
+    }
+    for (row, tests) in HTTP {
+        assert!(!tests.is_empty(), "{row}");
+        for test in *tests {
+            assert!(there.contains(*test), "{row}: there is no {test}");
+        }
+    }
+}
