@@ -88,29 +88,51 @@ struct Connection {
     known_since: Timestamp,
 }
 
-/// Opens the connection and serves it to its end.
-pub async fn run(gateway: Arc<Gateway>, socket: WebSocket, admission: Admission, base_url: String) {
+/// Opens the connection and serves it to its end. What opening needs is freed with it, and what a
+/// connection that waits keeps is on the heap once.
+pub fn run(
+    gateway: Arc<Gateway>,
+    socket: WebSocket,
+    admission: Admission,
+    base_url: String,
+) -> impl Future<Output = ()> + Send {
+    let opening = Box::pin(open(gateway, socket, admission, base_url));
+    async move {
+        let Some(mut connection) = opening.await else {
+            return;
+        };
+        let reason = connection.serve().await;
+        let (gateway, peer) = (connection.gateway.clone(), connection.peer.clone());
+        Box::pin(connection.end(reason)).await;
+        gateway.registry.remove(&peer);
+    }
+}
+
+async fn open(
+    gateway: Arc<Gateway>,
+    socket: WebSocket,
+    admission: Admission,
+    base_url: String,
+) -> Option<Box<Connection>> {
     let (peer, queues) = Peer::new(admission.user, admission.sid);
-    gateway
-        .registry
-        .add(&peer, gateway.settings.user_connections);
+    let limit = gateway.settings.user_connections;
+    gateway.registry.add(&peer, limit);
     if gateway.verifier.is_revoked(peer.sid()) {
         peer.closer.close(Close::SessionEnded);
     }
     let expires = admission.expires;
     // Not raced against the closer: every step has its deadline, and what was joined must be left.
-    let opened =
-        Connection::open(&gateway, socket, peer.clone(), queues, admission, base_url).await;
-    match opened {
+    let opened = Connection::open(&gateway, socket, peer.clone(), queues, admission, base_url);
+    match opened.await {
         Ok(mut connection) => {
             connection.expire(expires);
-            let reason = connection.serve().await;
-            connection.end(reason).await;
+            return Some(connection);
         }
         Err(Some((socket, reason))) => refuse(socket, reason).await,
         Err(None) => {}
     }
     gateway.registry.remove(&peer);
+    None
 }
 
 /// Closes a socket that is not to be served.
@@ -134,6 +156,8 @@ impl Connection {
         }
     }
 
+    // What is done for an event is boxed: a connection that waits, and most of the time it does,
+    // keeps no room for it.
     async fn work(&mut self) -> Close {
         let heartbeat = self.gateway.settings.heartbeat();
         let mut beat = interval_at(Instant::now() + heartbeat, heartbeat);
@@ -144,11 +168,11 @@ impl Connection {
         loop {
             let done = tokio::select! {
                 frame = self.socket.recv(), if self.sends.has_room() && !is_over(closing_at) => {
-                    self.on_frame(frame).await
+                    Box::pin(self.on_frame(frame)).await
                 }
-                Some(delivery) = self.deliveries.recv(), if self.live => self.write_from(delivery).await,
-                Some(answered) = self.sends.next(&self.gateway.bus) => self.on_answer(answered).await,
-                Some(notice) = self.notices.recv() => self.on_notice(&notice).await,
+                Some(delivery) = self.deliveries.recv(), if self.live => Box::pin(self.write_from(delivery)).await,
+                Some(answered) = self.sends.next(&self.gateway.bus) => Box::pin(self.on_answer(answered)).await,
+                Some(notice) = self.notices.recv() => Box::pin(self.on_notice(&notice)).await,
                 Ok(()) = missed.changed() => {
                     self.list_soon();
                     Ok(())
@@ -157,16 +181,16 @@ impl Connection {
                     self.list();
                     Ok(())
                 }
-                open = listed(&mut self.listing) => self.on_list(open).await,
-                _ = beat.tick() => self.beat(heartbeat).await,
+                open = listed(&mut self.listing) => Box::pin(self.on_list(open)).await,
+                _ = beat.tick() => Box::pin(self.beat(heartbeat)).await,
                 () = sleep_until(resume_by), if !self.live => Err(Close::ResumeExpected),
                 () = at(self.expires_at) => Err(Close::SessionEnded),
-                () = at(self.warn_at) => self.warn().await,
+                () = at(self.warn_at) => Box::pin(self.warn()).await,
                 () = shutdown.cancelled(), if closing_at.is_none() => {
                     let delay = self.drain_delay();
                     closing_at = Some(Instant::now() + delay);
                     let reconnect_after_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                    self.write(&ServerFrame::Goaway { reconnect_after_ms }).await
+                    Box::pin(self.write(&ServerFrame::Goaway { reconnect_after_ms })).await
                 }
                 () = at(closing_at), if self.sends.is_empty() => Err(Close::Restart),
             };
@@ -355,14 +379,14 @@ impl Connection {
     }
 
     /// Leaves the channels and closes the socket.
-    async fn end(self, reason: Close) {
+    async fn end(self: Box<Self>, reason: Close) {
         let Self {
             gateway,
             peer,
             channels,
             socket,
             ..
-        } = self;
+        } = *self;
         gateway.presence.go(&peer).await;
         gateway.hub.leave(&peer, channels.into_keys()).await;
         refuse(socket, reason).await;

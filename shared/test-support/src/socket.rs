@@ -2,7 +2,10 @@
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{
@@ -71,8 +74,10 @@ impl Socket {
 
     /// The next frame. `None` when the connection is closed, with the code in `Err`.
     pub async fn next(&mut self) -> Result<Value, Option<u16>> {
+        // In all: the pings of an open connection are no frames.
+        let give_up = Instant::now() + PATIENCE;
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
+            let message = timeout_at(give_up, self.stream.next()).await;
             let message =
                 message.unwrap_or_else(|_| panic!("no frame came; before: {:#?}", self.seen));
             match message {

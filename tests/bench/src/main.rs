@@ -8,6 +8,7 @@ mod history;
 mod idle;
 mod logins;
 mod sends;
+mod soak;
 mod table;
 
 use clap::Parser;
@@ -24,6 +25,8 @@ enum Bench {
     Sends,
     /// The gateway's memory for each idle connection, at 1,000 and 10,000
     Idle,
+    /// Devices that come and go at random while processes are restarted; what each has is checked
+    Soak(soak::Options),
 }
 
 #[tokio::main]
@@ -33,5 +36,6 @@ async fn main() -> anyhow::Result<()> {
         Bench::Logins => logins::run().await,
         Bench::Sends => sends::run().await,
         Bench::Idle => idle::run().await,
+        Bench::Soak(options) => soak::run(options).await,
     }
 }

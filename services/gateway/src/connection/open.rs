@@ -26,7 +26,7 @@ impl Connection {
         queues: Queues,
         admission: Admission,
         base_url: String,
-    ) -> Result<Self, Option<(WebSocket, Close)>> {
+    ) -> Result<Box<Self>, Option<(WebSocket, Close)>> {
         let first = admission.renewed.map(|pair| ServerFrame::Token {
             access: pair.access,
             refresh: pair.refresh,
@@ -55,7 +55,7 @@ impl Connection {
                 return Err(Some((socket, Close::Overloaded)));
             }
         };
-        let mut connection = Self {
+        let mut connection = Box::new(Self {
             gateway: gateway.clone(),
             socket,
             peer,
@@ -78,7 +78,7 @@ impl Connection {
             listing: None,
             listing_since: opened,
             known_since: opened,
-        };
+        });
         let ready = ServerFrame::Ready {
             user: connection.peer.user,
             heartbeat_seconds: gateway.settings.heartbeat_seconds,

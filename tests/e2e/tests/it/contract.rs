@@ -187,6 +187,188 @@ const HTTP: &[(&str, &[&str])] = &[
     ),
 ];
 
+const WEBSOCKET: &[(&str, &[&str])] = &[
+    (
+        "opening: headers",
+        &[
+            "two_people_talk_through_separate_processes",
+            "an_expired_access_token_is_renewed_at_the_upgrade",
+            "who_may_not_connect_is_told_so",
+        ],
+    ),
+    (
+        "opening: subprotocol",
+        &[
+            "a_browser_is_warned_and_renews_its_token",
+            "who_may_not_connect_is_told_so",
+            "origins",
+        ],
+    ),
+    (
+        "negotiating natter.v1",
+        &["what_cannot_be_replayed_is_said"],
+    ),
+    (
+        "too many connections",
+        &["past_the_limit_the_oldest_connection_is_closed"],
+    ),
+    (
+        "1. acknowledged is kept",
+        &[
+            "a_killed_process_loses_nothing",
+            "the_one_process_killed_loses_nothing",
+            "postgres_freezes_and_thaws",
+        ],
+    ),
+    (
+        "2. delivered is stored",
+        &[
+            "postgres_freezes_and_thaws",
+            "a_killed_process_loses_nothing",
+        ],
+    ),
+    (
+        "3. one order, no holes",
+        &[
+            "two_gateways_and_two_replicas_give_one_order",
+            "what_the_broker_loses_repeats_or_reorders_is_mended",
+        ],
+    ),
+    (
+        "4. once",
+        &["a_repeat_is_the_same_message_whenever_and_wherever_it_comes"],
+    ),
+    (
+        "5. resume without a seam",
+        &[
+            "resuming_has_no_seam_at_any_point",
+            "a_client_that_returns_gets_what_it_missed_once_and_in_order",
+            "what_cannot_be_replayed_is_said",
+        ],
+    ),
+    (
+        "6. only members",
+        &[
+            "nothing_of_a_channel_reaches_anybody_outside_it",
+            "logging_out_closes_that_sessions_sockets_and_no_other",
+        ],
+    ),
+    (
+        "client: friendship",
+        &[
+            "two_people_talk_through_one_process",
+            "a_file_in_a_frame_reaches_the_other_side",
+            "changes_are_ones_own_and_replies_of_the_same_channel",
+        ],
+    ),
+    (
+        "client: friendship_notification_seen, _received",
+        &["two_people_talk_through_one_process"],
+    ),
+    (
+        "client: friendship_edit, friendship_delete",
+        &["changes_are_ones_own_and_replies_of_the_same_channel"],
+    ),
+    (
+        "client: typing; server: typing",
+        &["typing_reaches_the_other_side_only"],
+    ),
+    (
+        "client: resume; server: resumed, resync",
+        &[
+            "resuming_has_no_seam_at_any_point",
+            "what_cannot_be_replayed_is_said",
+        ],
+    ),
+    (
+        "client: auth; server: token_expiring",
+        &["a_browser_is_warned_and_renews_its_token"],
+    ),
+    (
+        "client: ping",
+        &[
+            "what_is_no_frame_is_answered_and_a_flood_of_it_ends_the_connection",
+            "who_answers_no_pings_is_dropped",
+        ],
+    ),
+    ("server: ready", &["two_people_talk_through_one_process"]),
+    (
+        "server: token",
+        &["an_expired_access_token_is_renewed_at_the_upgrade"],
+    ),
+    (
+        "server: friendship_message, _edited, _deleted",
+        &[
+            "changes_are_ones_own_and_replies_of_the_same_channel",
+            "the_log_is_read_as_frames",
+        ],
+    ),
+    (
+        "server: ack",
+        &["a_repeat_is_the_same_message_whenever_and_wherever_it_comes"],
+    ),
+    (
+        "server: chat_friendship_notification",
+        &[
+            "two_people_talk_through_one_process",
+            "reading_is_receiving_and_the_sender_is_told",
+        ],
+    ),
+    (
+        "server: friendship_update",
+        &["a_rejection_is_taken_back_by_its_own_side_only"],
+    ),
+    (
+        "server: presence",
+        &[
+            "friends_see_each_other_come_and_go",
+            "strangers_see_nothing_and_former_friends_nothing_more",
+        ],
+    ),
+    (
+        "server: goaway; close 1012",
+        &["a_rolling_restart_under_traffic_loses_nothing_and_tells_everyone"],
+    ),
+    (
+        "server: error",
+        &[
+            "what_is_no_frame_is_answered_and_a_flood_of_it_ends_the_connection",
+            "a_client_that_is_too_fast_is_told_when_to_go_on",
+            "postgres_stops_and_returns",
+            "nothing_of_a_channel_reaches_anybody_outside_it",
+        ],
+    ),
+    ("close 1000", &["a_client_that_closes_is_answered"]),
+    (
+        "close 1008",
+        &["what_is_no_frame_is_answered_and_a_flood_of_it_ends_the_connection"],
+    ),
+    (
+        "close 1009",
+        &["a_frame_that_is_too_big_is_refused_with_its_code"],
+    ),
+    ("close 1013", &["nats_stops_and_returns"]),
+    (
+        "close 4001",
+        &[
+            "logging_out_closes_that_sessions_sockets_and_no_other",
+            "who_may_not_connect_is_told_so",
+        ],
+    ),
+    (
+        "close 4008",
+        &["a_slow_reader_is_closed_and_its_neighbour_notices_nothing"],
+    ),
+    (
+        "close 4009",
+        &["past_the_limit_the_oldest_connection_is_closed"],
+    ),
+    (
+        "silent for two heartbeats",
+        &["who_answers_no_pings_is_dropped"],
+    ),
+];
+
 /// The names of all functions in the tests, here and beside the code.
 fn functions(folder: &str, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -211,7 +393,7 @@ fn every_row_has_a_test() {
     for folder in ["services", "shared", "tests"] {
         functions(&format!("{root}/{folder}"), &mut there);
     }
-    for (row, tests) in HTTP {
+    for (row, tests) in HTTP.iter().chain(WEBSOCKET) {
         assert!(!tests.is_empty(), "{row}");
         for test in *tests {
             assert!(there.contains(*test), "{row}: there is no {test}");

@@ -95,6 +95,10 @@ async fn what_the_broker_loses_repeats_or_reorders_is_mended() {
     from_alice.follow_to(60).await;
     let history = alice.history(&world.messages(), &channel).await;
     Log::check(&[&from_alice.log, &to_bob.log, &laptop.log], &history);
+    // Not by coming back and resuming: on the connections that they had.
+    for talker in [&from_alice, &to_bob, &laptop] {
+        assert_eq!(talker.log.reconnections, 0);
+    }
     let fetched = world.metrics("gateway-2").await.expect("metrics");
     assert!(fetched.contains("gaps_fetched_total"), "nothing was lost");
 }
