@@ -3,12 +3,16 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::ws::{CloseFrame, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
     /// The client closed, or is gone.
     Done,
+    /// The client breaks the WebSocket protocol.
+    ProtocolError,
+    NotUtf8,
     ResumeExpected,
     Flood,
     FrameTooBig,
@@ -20,9 +24,23 @@ pub enum Close {
 }
 
 impl Close {
+    /// What a connection that cannot be read any more is closed with.
+    pub fn of_error(error: axum::Error) -> Self {
+        match error.into_inner().downcast_ref() {
+            Some(Error::Capacity(_)) => Self::FrameTooBig,
+            Some(Error::Utf8(_)) => Self::NotUtf8,
+            // The client went away without a word.
+            Some(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Self::Done,
+            Some(Error::Protocol(_)) => Self::ProtocolError,
+            _ => Self::Done,
+        }
+    }
+
     pub fn frame(self) -> CloseFrame {
         let (code, reason) = match self {
             Self::Done => (1000, "Done"),
+            Self::ProtocolError => (1002, "Not the WebSocket protocol"),
+            Self::NotUtf8 => (1007, "A text is not UTF-8"),
             Self::ResumeExpected => (1008, "The resume frame did not come in time"),
             Self::Flood => (1008, "Too many frames that are none"),
             Self::FrameTooBig => (1009, "Frame too big"),

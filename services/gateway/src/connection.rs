@@ -242,10 +242,7 @@ impl Connection {
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Close(_))) | None => Err(Close::Done),
-            Some(Err(error)) => match error.to_string().contains("too long") {
-                true => Err(Close::FrameTooBig),
-                false => Err(Close::Done),
-            },
+            Some(Err(error)) => Err(Close::of_error(error)),
         }
     }
 

@@ -80,3 +80,60 @@ fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let value = headers.get(name)?.to_str().ok()?;
     value.split(',').next().map(str::trim)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    async fn address(peer: &str, trusted: &[&str], lines: &[&str]) -> IpAddr {
+        let mut request = Request::builder().uri("/");
+        for line in lines {
+            request = request.header("x-forwarded-for", *line);
+        }
+        let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+        let peer: IpAddr = peer.parse().expect("an address");
+        parts
+            .extensions
+            .insert(ConnectInfo(SocketAddr::new(peer, 1)));
+        let trusted: Vec<IpAddr> = trusted
+            .iter()
+            .map(|one| one.parse().expect("one"))
+            .collect();
+        parts.extensions.insert(Origins {
+            public_url: None,
+            trusted_proxies: trusted.into(),
+        });
+        let Ok(address) = ClientAddress::from_request_parts(&mut parts, &()).await;
+        address.0
+    }
+
+    #[tokio::test]
+    async fn only_a_trusted_proxy_is_believed_and_only_what_it_added_itself() {
+        for (peer, trusted, lines, expected) in [
+            ("9.9.9.9", &["10.0.0.1"][..], &["1.1.1.1"][..], "9.9.9.9"),
+            ("10.0.0.1", &["10.0.0.1"], &["1.1.1.1"], "1.1.1.1"),
+            // What stands before the proxy's own hop the client may have made up.
+            ("10.0.0.1", &["10.0.0.1"], &["6.6.6.6, 1.1.1.1"], "1.1.1.1"),
+            (
+                "10.0.0.1",
+                &["10.0.0.1"],
+                &["6.6.6.6", "1.1.1.1"],
+                "1.1.1.1",
+            ),
+            (
+                "10.0.0.1",
+                &["10.0.0.1", "10.0.0.2"],
+                &["1.1.1.1, 10.0.0.2"],
+                "1.1.1.1",
+            ),
+            ("::ffff:10.0.0.1", &["10.0.0.1"], &["1.1.1.1"], "1.1.1.1"),
+            ("10.0.0.1", &["10.0.0.1"], &["unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.1"], &[], "10.0.0.1"),
+        ] {
+            let expected: IpAddr = expected.parse().expect("an address");
+            assert_eq!(address(peer, trusted, lines).await, expected, "{lines:?}");
+        }
+    }
+}

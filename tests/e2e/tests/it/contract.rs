@@ -46,6 +46,7 @@ const HTTP: &[(&str, &[&str])] = &[
         &[
             "repeated_failures_are_refused_for_a_while",
             "too_many_sign_ups_are_refused_for_a_while",
+            "only_a_trusted_proxy_is_believed_and_only_what_it_added_itself",
         ],
     ),
     (

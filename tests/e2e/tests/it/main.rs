@@ -1,4 +1,5 @@
 mod account;
+mod conformance;
 mod contract;
 mod deadlines;
 mod errors;

@@ -95,10 +95,13 @@ async fn files_live_in_a_bucket() {
 
     // Without it files are unavailable, and everything else goes on.
     server.kill().await.expect("it runs");
-    let (status, body) = get(None).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    let body: Value = serde_json::from_str(&body).expect("JSON");
-    assert_eq!(body["code"], "unavailable");
+    let request = bob.http.get(file).bearer_auth(&bob.access);
+    let refused = request.send().await.expect("an answer");
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
+    let text = "The service is unavailable right now; try again shortly.";
+    let body: Value = refused.json().await.expect("JSON");
+    assert_eq!(body, json!({"error": text, "code": "unavailable"}));
     let words = json!({"payload": "still here"});
     assert_eq!(alice.post(&send, words).await.0, StatusCode::CREATED);
 }
