@@ -1,5 +1,7 @@
 //! A WebSocket client of the public contract.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
@@ -122,6 +124,21 @@ impl Socket {
                 return code;
             }
         }
+    }
+
+    /// The code that the connection is closed with, however long that takes up to `patience`.
+    pub async fn closed_within(&mut self, patience: Duration) -> Option<u16> {
+        let closed = async {
+            loop {
+                match self.stream.next().await {
+                    Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return None,
+                }
+            }
+        };
+        let closed = tokio::time::timeout(patience, closed).await;
+        closed.expect("the connection stays open")
     }
 
     /// Whether the server answers the close frame that was sent, and ends the connection.

@@ -1,7 +1,7 @@
 //! What is stopped, frozen or killed loses nothing that was acknowledged.
 
 use natter_e2e::{Log, Talker, Topology, World};
-use natter_test_support::{Friends, Signal, Socket};
+use natter_test_support::{Friends, PATIENCE, Signal, Socket, until};
 use serde_json::json;
 use std::time::Instant;
 
@@ -170,4 +170,25 @@ async fn kill_while_talking(world: &mut World, victim: Victim) {
     tokio::join!(alice_talks.follow_to(newest), bob_talks.follow_to(newest));
     assert_eq!(history.len(), 2 * MESSAGES, "{victim:?}");
     Log::check(&[&alice_talks.log, &bob_talks.log], &history);
+}
+
+#[tokio::test]
+async fn when_nothing_is_heard_of_ended_sessions_nobody_is_believed() {
+    let mut world = World::start(Topology::Standalone).await;
+    let Friends { alice, .. } = world.friends().await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    let profile = format!("{}/api/users/profile/", world.users());
+    world.nats.stop(Signal::Term).await;
+    // After half a minute of silence: longer than a test waits otherwise.
+    assert_eq!(socket.closed_within(3 * PATIENCE).await, Some(1013));
+    let refused = alice.get(&profile).await;
+    assert_eq!(
+        (refused.0.as_u16(), &refused.1["code"]),
+        (503, &json!("unavailable"))
+    );
+    world.nats.start_again().await;
+    until("sessions are believed again", || async {
+        (alice.get(&profile).await.0 == 200).then_some(())
+    })
+    .await;
 }
