@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 pub enum Close {
     /// The client closed, or is gone.
     Done,
+    /// The client has not answered for long.
+    Gone,
     /// The client breaks the WebSocket protocol.
     ProtocolError,
     NotUtf8,
@@ -39,6 +41,7 @@ impl Close {
     pub fn frame(self) -> CloseFrame {
         let (code, reason) = match self {
             Self::Done => (1000, "Done"),
+            Self::Gone => (1001, "No answer to pings"),
             Self::ProtocolError => (1002, "Not the WebSocket protocol"),
             Self::NotUtf8 => (1007, "A text is not UTF-8"),
             Self::ResumeExpected => (1008, "The resume frame did not come in time"),

@@ -11,18 +11,22 @@ mod pace;
 mod resume;
 mod sends;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
 use natter_protocol::{
-    FriendshipId, Timestamp,
+    FriendshipId, Timestamp, UserId,
     frame::{ErrorCode, FrameError, ServerError, ServerFrame},
     message::Kind,
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, interval_at, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout},
 };
 
 use crate::{
@@ -40,6 +44,7 @@ use sends::Sends;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client has to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client that speaks the full protocol has to answer `ready`.
 const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long before its token runs out a browser is told.
@@ -58,6 +63,10 @@ struct Connection {
     peer: Arc<Peer>,
     deliveries: mpsc::Receiver<Delivery>,
     notices: mpsc::Receiver<Notice>,
+    /// Notices that came while something was being written; a channel that they close is left.
+    held: VecDeque<Notice>,
+    /// With whom the channels are, until presence is told: when the connection is live.
+    friends: Vec<(FriendshipId, UserId)>,
     /// What links in frames start with.
     base_url: String,
     full: bool,
@@ -76,8 +85,8 @@ struct Connection {
     garbage: u32,
     garbage_since: Instant,
     sends: Sends,
-    /// When the last bytes came from the client.
-    heard: Instant,
+    /// Pings since anything came from the client.
+    unanswered: u32,
     /// Channels that were left, with the newest seq written of them: nothing is written twice.
     left: HashMap<FriendshipId, u64>,
     /// Notices may have been missed: when to ask which channels are open.
@@ -135,15 +144,19 @@ async fn open(
     None
 }
 
-/// Closes a socket that is not to be served.
+/// Closes a socket that is not to be served. One that is slow gets more time to be told.
 pub async fn refuse(mut socket: WebSocket, reason: Close) {
+    let patience = match reason {
+        Close::TooSlow => SLOW_CLOSE_TIMEOUT,
+        _ => CLOSE_TIMEOUT,
+    };
     let closing = async {
         // Refused where the client closed first; reading on then sends it the answer.
         let _ = socket.send(Message::Close(Some(reason.frame()))).await;
         while let Some(Ok(_)) = socket.recv().await {}
     };
     // The client may be gone already; then there is nothing to say.
-    let _ = timeout(CLOSE_TIMEOUT, closing).await;
+    let _ = timeout(patience, closing).await;
 }
 
 impl Connection {
@@ -161,6 +174,7 @@ impl Connection {
     async fn work(&mut self) -> Close {
         let heartbeat = self.gateway.settings.heartbeat();
         let mut beat = interval_at(Instant::now() + heartbeat, heartbeat);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let resume_by = Instant::now() + RESUME_TIMEOUT;
         let mut missed = self.gateway.bus.missed();
         let shutdown = self.gateway.process.shutdown.clone();
@@ -172,7 +186,12 @@ impl Connection {
                 }
                 Some(delivery) = self.deliveries.recv(), if self.live => Box::pin(self.write_from(delivery)).await,
                 Some(answered) = self.sends.next(&self.gateway.bus) => Box::pin(self.on_answer(answered)).await,
-                Some(notice) = self.notices.recv() => Box::pin(self.on_notice(&notice)).await,
+                Some(notice) = next_notice(self.live, &mut self.held, &mut self.notices) => {
+                    match self.live {
+                        true => Box::pin(self.on_notice(&notice)).await,
+                        false => Box::pin(self.hold(notice)).await,
+                    }
+                }
                 Ok(()) = missed.changed() => {
                     self.list_soon();
                     Ok(())
@@ -182,7 +201,7 @@ impl Connection {
                     Ok(())
                 }
                 open = listed(&mut self.listing) => Box::pin(self.on_list(open)).await,
-                _ = beat.tick() => Box::pin(self.beat(heartbeat)).await,
+                _ = beat.tick() => Box::pin(self.beat()).await,
                 () = sleep_until(resume_by), if !self.live => Err(Close::ResumeExpected),
                 () = at(self.expires_at) => Err(Close::SessionEnded),
                 () = at(self.warn_at) => Box::pin(self.warn()).await,
@@ -228,7 +247,7 @@ impl Connection {
     }
 
     async fn on_frame(&mut self, frame: Option<Result<Message, axum::Error>>) -> Result<(), Close> {
-        self.heard = Instant::now();
+        self.unanswered = 0;
         match frame {
             Some(Ok(Message::Text(text))) => self.on_text(&text).await,
             Some(Ok(Message::Binary(_))) => {
@@ -246,10 +265,11 @@ impl Connection {
         }
     }
 
-    async fn beat(&mut self, heartbeat: Duration) -> Result<(), Close> {
-        if self.heard.elapsed() >= 2 * heartbeat {
-            return Err(Close::Done);
+    async fn beat(&mut self) -> Result<(), Close> {
+        if self.unanswered >= 2 {
+            return Err(Close::Gone);
         }
+        self.unanswered += 1;
         self.send(Message::Ping(Default::default())).await
     }
 
@@ -302,6 +322,7 @@ impl Connection {
         let mut next = Some(first);
         let mut count = 0;
         while let Some(delivery) = next {
+            self.heed().await?;
             match &delivery {
                 Delivery::Presence(frames) => {
                     for frame in frames.iter() {
@@ -402,6 +423,18 @@ fn written(
 
 fn is_over(moment: Option<Instant>) -> bool {
     moment.is_some_and(|moment| moment <= Instant::now())
+}
+
+/// The next notice; of a live connection those that were held first.
+async fn next_notice(
+    live: bool,
+    held: &mut VecDeque<Notice>,
+    notices: &mut mpsc::Receiver<Notice>,
+) -> Option<Notice> {
+    match held.pop_front_if(|_| live) {
+        Some(notice) => Some(notice),
+        None => notices.recv().await,
+    }
 }
 
 /// Until the moment comes; never where there is none.

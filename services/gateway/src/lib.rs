@@ -39,7 +39,7 @@ struct Gateway {
     marks: Marks,
     presence: Presence,
     media: MediaStore,
-    registry: Registry,
+    registry: Arc<Registry>,
     process: Process,
 }
 
@@ -55,12 +55,13 @@ pub async fn start(
     let verifier = Verifier::new(auth);
     follow_keys(&verifier, &bus, process);
     follow_revocations(&verifier, &bus, process);
+    let registry = Arc::new(Registry::default());
     let gateway = Arc::new(Gateway {
         hub: Hub::start(&bus, process),
-        marks: Marks::start(&bus, process),
+        marks: Marks::start(&bus, &registry, process),
         presence: Presence::start(&bus, process).await?,
         media,
-        registry: Registry::default(),
+        registry,
         process: process.clone(),
         settings,
         bus: bus.clone(),

@@ -3,7 +3,7 @@
 //! the messages service does not answer. What is not told when the process stops is not lost for
 //! the reader: the next message's mark, or reading the history, says it too.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use natter_bus::Bus;
@@ -17,6 +17,8 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
 };
+
+use crate::registry::Registry;
 
 /// Marks that wait to be merged. Past it a mark is left to the next message's.
 const QUEUE: usize = 4_096;
@@ -33,15 +35,14 @@ type Key = (FriendshipId, UserId);
 pub struct Marks(mpsc::Sender<(Key, MessageId)>);
 
 impl Marks {
-    pub fn start(bus: &Bus, process: &Process) -> Self {
+    pub fn start(bus: &Bus, registry: &Arc<Registry>, process: &Process) -> Self {
         let (queue, received) = mpsc::channel(QUEUE);
-        let stop = process.shutdown.clone();
-        let bus = bus.clone();
+        let (bus, registry, stop) = (bus.clone(), registry.clone(), process.shutdown.clone());
         process.tasks.spawn(async move {
-            tokio::select! {
-                () = merge(bus, received) => {}
-                () = stop.cancelled() => {}
-            }
+            let drained = async {
+                registry.drained(&stop).await;
+            };
+            merge(bus, received, drained).await;
         });
         Self(queue)
     }
@@ -54,11 +55,18 @@ impl Marks {
     }
 }
 
-async fn merge(bus: Bus, mut received: mpsc::Receiver<(Key, MessageId)>) {
+/// Until the last connection has gone and what it left behind is told.
+async fn merge(
+    bus: Bus,
+    mut received: mpsc::Receiver<(Key, MessageId)>,
+    drained: impl Future<Output = ()>,
+) {
+    tokio::pin!(drained);
+    let mut is_drained = false;
     // A key is here while its request is on the way; the value is the next one's.
     let mut waiting: HashMap<Key, Option<MessageId>> = HashMap::new();
     let mut requests: FuturesUnordered<BoxFuture<'static, Key>> = FuturesUnordered::new();
-    loop {
+    while !(is_drained && requests.is_empty() && received.is_empty()) {
         tokio::select! {
             mark = received.recv(), if requests.len() < IN_FLIGHT => {
                 let Some((key, message)) = mark else { return };
@@ -74,6 +82,7 @@ async fn merge(bus: Bus, mut received: mpsc::Receiver<(Key, MessageId)>) {
                     }
                 }
             }
+            () = &mut drained, if !is_drained => is_drained = true,
             Some(key) = requests.next(), if !requests.is_empty() => {
                 if let Some(message) = waiting.remove(&key).flatten() {
                     waiting.insert(key, None);

@@ -129,6 +129,14 @@ impl Peer {
         }
     }
 
+    /// Queues a delivery if there is room; whether there was.
+    pub fn offer(&self, delivery: Delivery) -> bool {
+        !matches!(
+            self.queue.try_send(delivery),
+            Err(mpsc::error::TrySendError::Full(_))
+        )
+    }
+
     pub fn notify(&self, notice: Notice) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.notices.try_send(notice) {
             self.too_slow();

@@ -40,6 +40,8 @@ const TICK: Duration = Duration::from_secs(1);
 const ASK_AFTER: Duration = Duration::from_secs(60);
 /// One that has not answered by then holds the user no more.
 const FORGET_AFTER: Duration = Duration::from_secs(90);
+/// How long an answer takes at most.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Users that one event asks for: about 20 KiB.
 const MAX_ASKED: usize = 500;
 /// Commands that wait; who sends one more waits.
@@ -68,6 +70,8 @@ struct Present {
     /// Users of whom nothing is known yet, and who wants to know.
     to_ask: BTreeSet<UserId>,
     asker: Option<UserId>,
+    /// Connections whose queues had no room: they are told again how it is.
+    behind: BTreeSet<u64>,
 }
 
 struct Connected {
@@ -105,6 +109,7 @@ impl Presence {
             watched: HashMap::new(),
             to_ask: BTreeSet::new(),
             asker: None,
+            behind: BTreeSet::new(),
         };
         let stop = process.shutdown.clone();
         process.tasks.spawn(async move {
@@ -159,7 +164,8 @@ impl Present {
                 }
                 Ok(()) = missed.changed() => self.doubt_all(),
                 _ = tick.tick() => self.tick().await,
-                () = stop.cancelled(), if self.peers.is_empty() => return,
+                // What was said last must not be lost with the connection.
+                () = stop.cancelled(), if self.peers.is_empty() => return self.bus.flush().await,
             }
             if commands.is_empty() {
                 self.ask().await;
@@ -177,15 +183,11 @@ impl Present {
                 }
                 self.asker = Some(peer.user);
                 let id = peer.id;
-                let known = friends.iter().filter_map(|(_, friend)| {
-                    let watched = watch(&mut self.watched, &mut self.to_ask, id, *friend);
-                    watched.shown_online.then(|| watched.frame(*friend))
-                });
-                let known: Vec<Utf8Bytes> = known.collect();
-                if !known.is_empty() {
-                    peer.deliver(Delivery::Presence(known.into()));
+                for (_, friend) in &friends {
+                    watch(&mut self.watched, &mut self.to_ask, id, *friend);
                 }
                 self.peers.insert(id, Connected { peer, friends });
+                self.tell_all(id);
             }
             Command::Gain(id, channel, friend) => {
                 let Some(connected) = self.peers.get_mut(&id) else {
@@ -195,8 +197,10 @@ impl Present {
                 self.asker = Some(connected.peer.user);
                 let watched = watch(&mut self.watched, &mut self.to_ask, id, friend);
                 if watched.shown_online {
-                    let frame = watched.frame(friend);
-                    connected.peer.deliver(Delivery::Presence([frame].into()));
+                    let frames = [watched.frame(friend)].into();
+                    if !connected.peer.offer(Delivery::Presence(frames)) {
+                        self.behind.insert(id);
+                    }
                 }
             }
             Command::Lose(id, channel) => {
@@ -230,8 +234,27 @@ impl Present {
         }
     }
 
-    /// Publishes how it is with a local user, and asks for others.
+    /// Tells a connection of all its friends who are online.
+    fn tell_all(&mut self, id: u64) {
+        let Some(connected) = self.peers.get(&id) else {
+            return;
+        };
+        let known = connected.friends.iter().filter_map(|(_, friend)| {
+            let watched = self.watched.get(friend)?;
+            watched.last_seen.map(|_| watched.frame(*friend))
+        });
+        let known: Vec<Utf8Bytes> = known.collect();
+        if !known.is_empty() && !connected.peer.offer(Delivery::Presence(known.into())) {
+            self.behind.insert(id);
+        }
+    }
+
+    /// Publishes how it is with a local user, and asks for others. While the broker is away that
+    /// is for later: whoever needs to know asks then.
     async fn say(&self, user: UserId, online: bool, asks: Vec<UserId>) {
+        if !self.bus.is_connected() {
+            return;
+        }
         let event = Event::new(PresenceEvent {
             user,
             online,
@@ -277,10 +300,12 @@ impl Present {
         };
         watched.shown_online = online;
         let frame = watched.frame(user);
-        let peers = watched.watchers.iter().filter_map(|id| self.peers.get(id));
-        for connected in peers {
+        for id in &watched.watchers {
             let frames = [frame.clone()].into();
-            connected.peer.deliver(Delivery::Presence(frames));
+            let connected = self.peers.get(id);
+            if connected.is_some_and(|one| !one.peer.offer(Delivery::Presence(frames))) {
+                self.behind.insert(*id);
+            }
         }
     }
 
@@ -308,11 +333,21 @@ impl Present {
         for user in gone {
             self.show(user, false);
         }
+        for id in std::mem::take(&mut self.behind) {
+            self.tell_all(id);
+        }
     }
 
-    /// Something may have been missed: what is known is asked for again.
+    /// Something may have been missed: what is known is asked for again, and who does not answer
+    /// soon holds nobody any more.
     fn doubt_all(&mut self) {
-        self.to_ask.extend(self.watched.keys());
+        let doubted = Instant::now().checked_sub(FORGET_AFTER.saturating_sub(ANSWER_WITHIN));
+        for (user, watched) in &mut self.watched {
+            self.to_ask.insert(*user);
+            for (_, heard) in &mut watched.held_by {
+                *heard = doubted.map_or(*heard, |doubted| doubted.min(*heard));
+            }
+        }
     }
 
     async fn ask(&mut self) {

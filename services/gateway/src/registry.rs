@@ -9,12 +9,18 @@ use std::{
 use futures_util::StreamExt;
 use natter_bus::{Message, Subscriber};
 use natter_protocol::{SessionId, UserId, subject};
-use tokio::{sync::broadcast::error::RecvError, time::interval};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{interval, sleep},
+};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{Gateway, close::Close, peer::Peer};
 
 /// How often it is checked that the feed of ended sessions is alive.
 const FEED_CHECK: Duration = Duration::from_secs(1);
+const DRAIN_CHECK: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 pub struct Registry(Mutex<HashMap<UserId, Vec<Arc<Peer>>>>);
@@ -63,6 +69,14 @@ impl Registry {
         }
     }
 
+    /// Until the process stops and the last connection has gone.
+    pub async fn drained(&self, shutdown: &CancellationToken) {
+        shutdown.cancelled().await;
+        while self.len() > 0 {
+            sleep(DRAIN_CHECK).await;
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.users().values().map(Vec::len).sum()
     }
@@ -86,12 +100,6 @@ impl Registry {
 /// Hands notices to the connections they are for, until the process stops and the last has gone.
 pub async fn follow_notices(gateway: Arc<Gateway>, mut notices: Subscriber) {
     let registry = &gateway.registry;
-    let stopped = async {
-        gateway.process.shutdown.cancelled().await;
-        while registry.len() > 0 {
-            tokio::time::sleep(FEED_CHECK).await;
-        }
-    };
     let following = async {
         while let Some(notice) = notices.next().await {
             if let Some(user) = subject::parse_notice(&notice.subject) {
@@ -101,7 +109,7 @@ pub async fn follow_notices(gateway: Arc<Gateway>, mut notices: Subscriber) {
     };
     tokio::select! {
         () = following => {}
-        () = stopped => {}
+        () = registry.drained(&gateway.process.shutdown) => {}
     }
 }
 
@@ -112,6 +120,8 @@ pub async fn close_ended(gateway: Arc<Gateway>) {
     let mut ended = verifier.ended_sessions();
     let mut check = interval(FEED_CHECK);
     let mut was_current = false;
+    let drained = registry.drained(&gateway.process.shutdown);
+    tokio::pin!(drained);
     loop {
         tokio::select! {
             session = ended.recv() => match session {
@@ -125,11 +135,13 @@ pub async fn close_ended(gateway: Arc<Gateway>) {
                 let is_current = verifier.is_current();
                 if was_current && !is_current {
                     tracing::error!("the feed of ended sessions is silent: connections are closed");
+                }
+                if !is_current {
                     registry.close_where(Close::Overloaded, |_| true);
                 }
                 was_current = is_current;
             }
-            () = gateway.process.shutdown.cancelled() => return,
+            () = &mut drained => return,
         }
     }
 }

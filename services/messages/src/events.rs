@@ -121,6 +121,8 @@ async fn answer<Q, R, F, Fut>(
             .instrument(span)
         })
         .await;
+    // The last answers must not be lost with the connection.
+    bus.flush().await;
 }
 
 async fn answer_calls(messages: &Messages, process: &Process) -> anyhow::Result<()> {

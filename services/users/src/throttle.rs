@@ -52,12 +52,21 @@ impl Throttle {
         }
     }
 
-    /// Counts a login before it is tried, as if it failed, and refuses it where too many have.
-    pub fn attempt(&self, username_key: &str, address: ClientAddress) -> Result<(), Error> {
-        self.accounts.take(username_key.to_owned())?;
+    /// Refuses a login that has failed too often. Several that run at the same time are all tried:
+    /// how many run is bounded where passwords are checked.
+    pub fn check(&self, username_key: &str, address: ClientAddress) -> Result<(), Error> {
+        self.accounts.check(username_key)?;
         match &self.others {
-            Some(others) => others.addresses.take(address.0),
+            Some(others) => others.addresses.check(&address.0),
             None => Ok(()),
+        }
+    }
+
+    pub fn failed(&self, username_key: String, address: ClientAddress) {
+        // What counts is that it failed, also past the limit.
+        let _ = self.accounts.take(username_key);
+        if let Some(others) = &self.others {
+            let _ = others.addresses.take(address.0);
         }
     }
 
@@ -70,12 +79,8 @@ impl Throttle {
         others.signups.take(address.0)
     }
 
-    /// The login did not fail.
-    pub fn succeeded(&self, username_key: &str, address: ClientAddress) {
+    pub fn succeeded(&self, username_key: &str) {
         self.accounts.forget(username_key);
-        if let Some(others) = &self.others {
-            others.addresses.give_back(&address.0);
-        }
     }
 }
 
@@ -92,6 +97,27 @@ impl<K: Hash + Eq> Tries<K> {
         }
     }
 
+    /// Refuses where there were too many.
+    fn check<Q>(&self, key: &Q) -> Result<(), Error>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        match by_key.get(key) {
+            Some((tries, first)) => self.allow(*tries, *first),
+            None => Ok(()),
+        }
+    }
+
+    fn allow(&self, tries: u32, first: Instant) -> Result<(), Error> {
+        if tries < self.allowed || first.elapsed() >= WINDOW {
+            return Ok(());
+        }
+        let left = WINDOW.saturating_sub(first.elapsed()).as_secs() + 1;
+        Err(Error::RateLimited(u32::try_from(left).unwrap_or(u32::MAX)))
+    }
+
     /// Counts a try, and refuses it where there were too many.
     fn take(&self, key: K) -> Result<(), Error> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,20 +131,9 @@ impl<K: Hash + Eq> Tries<K> {
         if first.elapsed() >= WINDOW {
             (*tries, *first) = (0, Instant::now());
         }
-        if *tries >= self.allowed {
-            let left = WINDOW.saturating_sub(first.elapsed()).as_secs() + 1;
-            return Err(Error::RateLimited(u32::try_from(left).unwrap_or(u32::MAX)));
-        }
+        self.allow(*tries, *first)?;
         *tries += 1;
         Ok(())
-    }
-
-    /// Takes one try back.
-    fn give_back(&self, key: &K) {
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((tries, _)) = by_key.get_mut(key) {
-            *tries = tries.saturating_sub(1);
-        }
     }
 
     fn forget<Q>(&self, key: &Q)
@@ -140,15 +155,16 @@ mod tests {
         let throttle = Throttle::new(RateLimits::Off);
         let address = |last| ClientAddress(IpAddr::from([10, 0, 0, last]));
         for number in 0..10 {
-            assert!(throttle.attempt("ALICE", address(number)).is_ok());
+            assert!(throttle.check("ALICE", address(number)).is_ok());
+            throttle.failed("ALICE".to_owned(), address(number));
         }
         assert!(matches!(
-            throttle.attempt("ALICE", address(99)),
+            throttle.check("ALICE", address(99)),
             Err(Error::RateLimited(1..=300))
         ));
-        assert!(throttle.attempt("BOB", address(0)).is_ok());
-        throttle.succeeded("ALICE", address(0));
-        assert!(throttle.attempt("ALICE", address(99)).is_ok());
+        assert!(throttle.check("BOB", address(0)).is_ok());
+        throttle.succeeded("ALICE");
+        assert!(throttle.check("ALICE", address(99)).is_ok());
     }
 
     #[test]
@@ -173,14 +189,9 @@ mod tests {
             let throttle = Throttle::new(limits);
             let address = ClientAddress(IpAddr::from([10, 0, 0, 1]));
             for number in 0..ADDRESS_FAILURES {
-                let name = number.to_string();
-                assert!(throttle.attempt(&name, address).is_ok());
-                // A login that does not fail counts for nothing.
-                if throttle.attempt("GOOD", address).is_ok() {
-                    throttle.succeeded("GOOD", address);
-                }
+                throttle.failed(number.to_string(), address);
             }
-            assert_eq!(throttle.attempt("SOMEBODY", address).is_err(), refused);
+            assert_eq!(throttle.check("SOMEBODY", address).is_err(), refused);
         }
     }
 }

@@ -189,6 +189,14 @@ impl Bus {
             .map_err(PublishError::Send)
     }
 
+    /// Until what was published has been written, or cannot be.
+    pub async fn flush(&self) {
+        let flushed = timeout(PUBLISH_TIMEOUT, self.client.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::warn!("not everything could be told to the broker");
+        }
+    }
+
     /// Answers a request that carries a reply subject; one without needs no answer.
     pub async fn reply(
         &self,

@@ -46,6 +46,8 @@ const SMALL: Size = Size {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let world = World::start(Topology::Standalone).await;
     let Friends { alice, channel, .. } = world.friends().await;
+    // The messages service learns of the channel when it is asked for it.
+    alice.history(&world.messages(), &channel).await;
     prepare(&world.postgres).await?;
     let large = Size {
         users: options.users,

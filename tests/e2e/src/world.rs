@@ -188,6 +188,13 @@ impl World {
         }
     }
 
+    /// Whether a process says that it is ready.
+    pub async fn is_ready(&self, name: &str) -> bool {
+        let url = format!("http://{}/readyz", self.services[name].admin);
+        let answer = reqwest::get(&url).await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
     /// What a process shows at `/metrics`.
     pub async fn metrics(&self, name: &str) -> reqwest::Result<String> {
         let url = format!("http://{}/metrics", self.services[name].admin);

@@ -21,6 +21,9 @@ const CLOCK_SLACK: chrono::Duration = chrono::Duration::seconds(5);
 /// gateway do not all ask at once.
 const LIST_PAUSE: Duration = Duration::from_millis(500);
 
+/// Notices that are kept while something else is done.
+const MAX_HELD: usize = 1_000;
+
 /// A question for the user's open channels on its way.
 pub(super) type Listing = BoxFuture<'static, Result<Vec<OpenChannel>, CallError>>;
 
@@ -56,6 +59,39 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Looks at the notices that have come, in the midst of something else.
+    pub(super) async fn heed(&mut self) -> Result<(), Close> {
+        while let Ok(notice) = self.notices.try_recv() {
+            self.hold(notice).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a notice for later. What ends something acts at once: the session, a channel.
+    pub(super) async fn hold(&mut self, notice: Notice) -> Result<(), Close> {
+        match &notice.body {
+            UserNotice::SessionEnded { sid } if *sid == self.peer.sid() => {
+                return Err(Close::SessionEnded);
+            }
+            UserNotice::SessionEnded { .. } => return Ok(()),
+            UserNotice::FriendshipUpdate { friendship } if !friendship.is_open => {
+                self.lose(friendship.id).await;
+            }
+            UserNotice::FriendshipUpdate { .. } => {}
+        }
+        if self.held.len() >= MAX_HELD {
+            return Err(Close::TooSlow);
+        }
+        self.held.push_back(notice);
+        Ok(())
+    }
+
+    /// Is told of its friends from now on.
+    pub(super) async fn come(&mut self) {
+        let friends = std::mem::take(&mut self.friends);
+        self.gateway.presence.come(&self.peer, friends).await;
     }
 
     /// Notices may have been lost: what is open will be asked for shortly.
@@ -151,7 +187,10 @@ impl Connection {
                 Ok(())
             }
             Ok(()) => {
-                self.gateway.presence.gain(&self.peer, id, friend).await;
+                match self.live {
+                    true => self.gateway.presence.gain(&self.peer, id, friend).await,
+                    false => self.friends.push((id, friend)),
+                }
                 Ok(())
             }
             result => result,
@@ -212,6 +251,7 @@ impl Connection {
         if let Some(newest) = self.channels.remove(&id) {
             self.left.insert(id, newest);
             self.own_marks.remove(&id);
+            self.friends.retain(|(known, _)| *known != id);
             self.gateway.presence.lose(&self.peer, id).await;
             self.gateway.hub.leave(&self.peer, [id]).await;
         }

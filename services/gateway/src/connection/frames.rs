@@ -11,11 +11,16 @@ use natter_protocol::{
     subject,
 };
 
+use tokio::time::timeout;
+
 use super::{
     Connection, Pace,
     sends::{Answered, Question},
 };
 use crate::close::Close;
+
+/// For the files of a frame to be stored: below that of its answer.
+const MEDIA_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Connection {
     pub(super) async fn on_text(&mut self, text: &str) -> Result<(), Close> {
@@ -30,9 +35,22 @@ impl Connection {
         let (answers, _) = frame.answered_by();
         match frame {
             ClientFrame::Friendship(frame) => {
-                let media = match natter_media::add_all(&self.gateway.media, frame.media).await {
-                    Ok(media) => media,
-                    Err(error) => {
+                let storing = natter_media::add_all(&self.gateway.media, frame.media);
+                let media = match timeout(MEDIA_TIMEOUT, storing).await {
+                    Ok(Ok(media)) => media,
+                    Err(_) => {
+                        let refusal = Refusal::Unavailable;
+                        let answers = Some(answers.to_owned());
+                        return self
+                            .refuse_frame(
+                                refusal.into(),
+                                refusal.to_string(),
+                                answers,
+                                frame.client_id,
+                            )
+                            .await;
+                    }
+                    Ok(Err(error)) => {
                         let (code, detail) = refused_file(&error);
                         return self
                             .refuse_frame(code, detail, Some(answers.to_owned()), frame.client_id)
@@ -196,7 +214,13 @@ impl Connection {
     pub(super) async fn on_answer(&mut self, answered: Answered) -> Result<(), Close> {
         match answered {
             Answered::Send(question, reply) => {
-                natter_media::settle(&self.gateway.media, &question.media, &reply).await;
+                if !question.media.is_empty() {
+                    let (gateway, media) = (self.gateway.clone(), question.media.clone());
+                    let reply = reply.clone();
+                    self.gateway.process.tasks.spawn(async move {
+                        natter_media::settle(&gateway.media, &media, &reply).await;
+                    });
+                }
                 match reply {
                     SendReply::Ack(stored) => {
                         self.write(&ServerFrame::Ack {

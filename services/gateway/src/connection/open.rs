@@ -1,6 +1,9 @@
 //! From the upgrade to `ready`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use axum::extract::ws::{Message, WebSocket};
 use natter_protocol::{FriendshipId, Timestamp, call::ListOpen, frame::ServerFrame};
@@ -61,6 +64,8 @@ impl Connection {
             peer,
             deliveries: queues.deliveries,
             notices: queues.notices,
+            held: VecDeque::new(),
+            friends,
             base_url,
             full,
             live: !full,
@@ -72,7 +77,7 @@ impl Connection {
             garbage: 0,
             garbage_since: Instant::now(),
             sends: Sends::default(),
-            heard: Instant::now(),
+            unanswered: 0,
             left: HashMap::new(),
             list_at: None,
             listing: None,
@@ -86,8 +91,9 @@ impl Connection {
         };
         match connection.write(&ready).await {
             Ok(()) => {
-                let peer = &connection.peer;
-                gateway.presence.come(peer, friends).await;
+                if connection.live {
+                    connection.come().await;
+                }
                 Ok(connection)
             }
             Err(reason) => {

@@ -61,6 +61,9 @@ impl Connection {
         // First everything up to `ready`, while nothing is queued for this connection yet.
         let mut too_far = self.too_far(&since).await?;
         for (channel, since) in since {
+            if !self.channels.contains_key(&channel) {
+                continue;
+            }
             let ready = self.channels.insert(channel, since).unwrap_or(since);
             if !too_far.contains(&channel) {
                 self.replay(channel, since, ready).await?;
@@ -70,6 +73,9 @@ impl Connection {
         let open: Vec<FriendshipId> = self.channels.keys().copied().collect();
         let heads = self.gateway.hub.activate(&self.peer, &open).await;
         for (channel, head) in heads.map_err(|_| Close::Overloaded)? {
+            if !self.channels.contains_key(&channel) {
+                continue;
+            }
             if too_far.contains(&channel) {
                 self.channels.insert(channel, head);
             } else {
@@ -84,7 +90,9 @@ impl Connection {
         }
         self.live = true;
         let channels = self.channels.clone();
-        self.write(&ServerFrame::Resumed { channels }).await
+        self.write(&ServerFrame::Resumed { channels }).await?;
+        self.come().await;
+        Ok(())
     }
 
     /// The channels that cannot be replayed here: too far behind, or their logs end before what
@@ -139,6 +147,11 @@ impl Connection {
                 return Err(Close::Overloaded);
             }
             for event in events.into_iter().filter(|event| event.seq <= up_to) {
+                self.heed().await?;
+                // Closed meanwhile: nothing more of it is shown.
+                if !self.channels.contains_key(&channel) {
+                    return Ok(());
+                }
                 after_seq = event.seq;
                 let delivery = log_delivery(event);
                 let frame = delivery.frame.text(&self.base_url);

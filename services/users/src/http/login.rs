@@ -42,7 +42,7 @@ pub async fn login(
     // What is no username has no account; all of them are counted as one.
     let key = Username::new(username).map(|name| name.key());
     let key = key.unwrap_or_default();
-    users.throttle.attempt(&key, address)?;
+    users.throttle.check(&key, address)?;
     let credentials = users.store.credentials(&key).await?;
     let hash = credentials
         .as_ref()
@@ -50,9 +50,10 @@ pub async fn login(
     let matches = users.passwords.verify(password, hash).await?;
     let Some(known) = credentials.filter(|_| matches) else {
         tracing::warn!(username, "login refused");
+        users.throttle.failed(key, address);
         return Err(Error::InvalidCredentials);
     };
-    users.throttle.succeeded(&key, address);
+    users.throttle.succeeded(&key);
     let session = users.store.log_in(&known, &user_agent(&headers)).await?;
     // Deleted, or with another password since.
     let session = session.ok_or(Error::InvalidCredentials)?;

@@ -74,11 +74,14 @@ pub async fn confirm(
         .await?
         .ok_or(Error::AccountGone)?;
     let key = username_key(&account.username);
-    users.throttle.attempt(&key, address)?;
+    users.throttle.check(&key, address)?;
     let known = users.store.credentials(&key).await?;
     let hash = known.as_ref().map(|known| known.password_hash.as_str());
     let matches = users.passwords.verify(password, hash).await?;
-    let known = known.filter(|_| matches).ok_or(Error::InvalidCredentials)?;
-    users.throttle.succeeded(&key, address);
+    let Some(known) = known.filter(|_| matches) else {
+        users.throttle.failed(key, address);
+        return Err(Error::InvalidCredentials);
+    };
+    users.throttle.succeeded(&key);
     Ok((account, known))
 }

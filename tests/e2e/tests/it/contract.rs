@@ -264,7 +264,10 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
     ),
     (
         "client: friendship_notification_seen, _received",
-        &["two_people_talk_through_one_process"],
+        &[
+            "marks_move_forward_and_are_told_to_both_sides",
+            "two_people_talk_through_one_process",
+        ],
     ),
     (
         "client: friendship_edit, friendship_delete",
@@ -348,7 +351,10 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         "close 1009",
         &["a_frame_that_is_too_big_is_refused_with_its_code"],
     ),
-    ("close 1013", &["nats_stops_and_returns"]),
+    (
+        "close 1013",
+        &["when_nothing_is_heard_of_ended_sessions_nobody_is_believed"],
+    ),
     (
         "close 4001",
         &[
@@ -365,12 +371,12 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         &["past_the_limit_the_oldest_connection_is_closed"],
     ),
     (
-        "silent for two heartbeats",
+        "silent for two heartbeats; close 1001",
         &["who_answers_no_pings_is_dropped"],
     ),
 ];
 
-/// The names of all functions in the tests, here and beside the code.
+/// The names of all tests, here and beside the code.
 fn functions(folder: &str, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -378,9 +384,13 @@ fn functions(folder: &str, found: &mut BTreeSet<String>) {
             functions(&path.to_string_lossy(), found);
         } else if path.extension().is_some_and(|kind| kind == "rs") {
             let text = fs::read_to_string(&path).unwrap_or_default();
-            let names = text
-                .split("fn ")
-                .skip(1)
+            // Behind the attribute of a test, or among properties.
+            let tests = text.split("test]\n").skip(1);
+            let tests = tests.filter_map(|rest| rest.split("fn ").nth(1));
+            let properties = text.split("proptest! {").skip(1);
+            let properties = properties.flat_map(|rest| rest.split("fn ").skip(1));
+            let names = tests
+                .chain(properties)
                 .filter_map(|rest| rest.split('(').next());
             found.extend(names.map(str::to_owned));
         }

@@ -118,6 +118,11 @@ async fn a_rolling_restart_under_traffic_loses_nothing_and_tells_everyone() {
             assert_eq!(socket.closed().await, Some(1012));
             delay
         });
+        let unready = until("it says that it drains", || async {
+            let is_ready = world.is_ready("gateway").await;
+            (!is_ready).then_some(())
+        });
+        unready.await;
         let delays = futures_util::future::join_all(told).await;
         let spread = delays.iter().max().zip(delays.iter().min());
         assert!(
@@ -127,6 +132,11 @@ async fn a_rolling_restart_under_traffic_loses_nothing_and_tells_everyone() {
         assert_eq!(
             timeout(PATIENCE, world.process("gateway").ended()).await,
             Ok(Some(0))
+        );
+        let lines = world.process("gateway").lines().join("\n");
+        assert!(
+            lines.contains("stopped") && !lines.contains("not everything finished"),
+            "{lines}"
         );
         world.restart("gateway", Signal::Term).await;
         world.restart("gateway-2", Signal::Term).await;

@@ -339,11 +339,37 @@ async fn nothing_of_a_channel_reaches_anybody_outside_it() {
             (&json!("not_a_member"), &frame["type"])
         );
     }
-    // From the rejection on nothing more reaches the other side either.
+    // From the rejection on nothing more of it reaches the other side either: here, that its last
+    // message was read.
+    bobs.say(&channel, "b-1", "last").await;
+    alices
+        .find(|frame| frame["message"]["client_id"] == "b-1")
+        .await;
+    bobs.find(|frame| {
+        frame["type"] == "chat_friendship_notification" && frame["received_seq"] == 2
+    })
+    .await;
     let reject = json!({"friendship_id": channel, "status": "rejected"});
     let friendships = format!("{}/api/users/friendship/", world.friendships());
     assert_eq!(alice.patch(&friendships, reject).await.0, 200);
     bobs.frame("friendship_update").await;
+    let before = bobs.seen().len();
+    let seen = json!({"type": "friendship_notification_seen", "channel": channel, "message": first["message"]});
+    let mut elsewhere = alice.connect(&world.gateway()).await;
+    for socket in [&mut alices, &mut elsewhere] {
+        socket.send(seen.clone()).await;
+        socket.send(json!({"type": "ping"})).await;
+        socket.frame("pong").await;
+    }
+    let history = alice.history(&world.messages(), &channel).await;
+    assert_eq!(history.len(), 2);
+    bobs.send(json!({"type": "ping"})).await;
+    bobs.frame("pong").await;
+    let after: Vec<&Value> = bobs.seen()[before..]
+        .iter()
+        .map(|frame| &frame["type"])
+        .collect();
+    assert_eq!(after, ["pong"]);
     for (socket, frame) in [
         (
             &mut bobs,
@@ -365,5 +391,69 @@ async fn nothing_of_a_channel_reaches_anybody_outside_it() {
             .iter()
             .all(|kind| ["ready", "error", "pong"].map(Value::from).contains(kind)),
         "{kinds:?}"
+    );
+}
+
+#[tokio::test]
+async fn marks_move_forward_and_are_told_to_both_sides() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut alices = alice.connect(&world.gateway()).await;
+    let mut phone = full(&bob, &world.gateway_2(), json!({})).await;
+    let mut laptop = full(&bob, &world.gateway(), json!({})).await;
+    for socket in [&mut phone, &mut laptop] {
+        socket.frame("resumed").await;
+    }
+    let mut messages = Vec::new();
+    for number in 1..=3 {
+        let ack = alices.say(&channel, &format!("a-{number}"), "text").await;
+        messages.push(ack["message"].clone());
+        phone.frame("friendship_message").await;
+    }
+    let mark =
+        |kind: &str, message: &Value| json!({"type": kind, "channel": channel, "message": message});
+    let (received, seen) = (
+        "friendship_notification_received",
+        "friendship_notification_seen",
+    );
+    // Written is not received where it is confirmed; what is confirmed out of turn moves nothing.
+    for (kind, place, expected) in [
+        (received, 1, Some((2, 0))),
+        (received, 0, None),
+        (seen, 0, Some((2, 1))),
+        (received, 2, Some((3, 1))),
+        (seen, 2, Some((3, 3))),
+    ] {
+        phone.send(mark(kind, &messages[place])).await;
+        let Some((received_seq, seen_seq)) = expected else {
+            continue;
+        };
+        for socket in [&mut alices, &mut laptop] {
+            let told = socket.frame("chat_friendship_notification").await;
+            assert_eq!(
+                (
+                    &told["user"],
+                    &told["received_seq"],
+                    &told["seen_seq"],
+                    &told["is_received"]
+                ),
+                (
+                    &json!(bob.id),
+                    &json!(received_seq),
+                    &json!(seen_seq),
+                    &json!(true)
+                ),
+            );
+        }
+    }
+    let history = alice.history(&world.messages(), &channel).await;
+    assert!(
+        history
+            .iter()
+            .all(|item| item["is_received"] == true && item["is_seen"] == true)
     );
 }
