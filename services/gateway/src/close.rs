@@ -73,6 +73,10 @@ impl Closer {
         self.token.cancel();
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
     pub async fn closed(&self) -> Close {
         self.token.cancelled().await;
         self.reason.get().copied().unwrap_or(Close::Done)

@@ -24,10 +24,7 @@ use natter_protocol::{
     frame::{ErrorCode, FrameError, ServerError, ServerFrame},
     message::Kind,
 };
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::{
     Gateway,
@@ -61,8 +58,6 @@ struct Connection {
     gateway: Arc<Gateway>,
     socket: WebSocket,
     peer: Arc<Peer>,
-    deliveries: mpsc::Receiver<Delivery>,
-    notices: mpsc::Receiver<Notice>,
     /// Notices that came while something was being written; a channel that they close is left.
     held: VecDeque<Notice>,
     /// With whom the channels are, until presence is told: when the connection is live.
@@ -123,7 +118,7 @@ async fn open(
     admission: Admission,
     base_url: String,
 ) -> Option<Box<Connection>> {
-    let (peer, queues) = Peer::new(admission.user, admission.sid);
+    let peer = Peer::new(admission.user, admission.sid);
     let limit = gateway.settings.user_connections;
     gateway.registry.add(&peer, limit);
     if gateway.verifier.is_revoked(peer.sid()) {
@@ -131,7 +126,7 @@ async fn open(
     }
     let expires = admission.expires;
     // Not raced against the closer: every step has its deadline, and what was joined must be left.
-    let opened = Connection::open(&gateway, socket, peer.clone(), queues, admission, base_url);
+    let opened = Connection::open(&gateway, socket, peer.clone(), admission, base_url);
     match opened.await {
         Ok(mut connection) => {
             connection.expire(expires);
@@ -184,9 +179,9 @@ impl Connection {
                 frame = self.socket.recv(), if self.sends.has_room() && !is_over(closing_at) => {
                     Box::pin(self.on_frame(frame)).await
                 }
-                Some(delivery) = self.deliveries.recv(), if self.live => Box::pin(self.write_from(delivery)).await,
+                delivery = self.peer.deliveries.next(), if self.live => Box::pin(self.write_from(delivery)).await,
                 Some(answered) = self.sends.next(&self.gateway.bus) => Box::pin(self.on_answer(answered)).await,
-                Some(notice) = next_notice(self.live, &mut self.held, &mut self.notices) => {
+                notice = next_notice(self.live, &mut self.held, &self.peer) => {
                     match self.live {
                         true => Box::pin(self.on_notice(&notice)).await,
                         false => Box::pin(self.hold(notice)).await,
@@ -340,7 +335,7 @@ impl Connection {
             }
             count += 1;
             next = match count < WRITE_BATCH {
-                true => self.deliveries.try_recv().ok(),
+                true => self.peer.deliveries.pop(),
                 false => None,
             };
         }
@@ -405,6 +400,7 @@ impl Connection {
             socket,
             ..
         } = *self;
+        peer.closer.close(reason);
         gateway.presence.go(&peer).await;
         gateway.hub.leave(&peer, channels.into_keys()).await;
         refuse(socket, reason).await;
@@ -426,14 +422,10 @@ fn is_over(moment: Option<Instant>) -> bool {
 }
 
 /// The next notice; of a live connection those that were held first.
-async fn next_notice(
-    live: bool,
-    held: &mut VecDeque<Notice>,
-    notices: &mut mpsc::Receiver<Notice>,
-) -> Option<Notice> {
+async fn next_notice(live: bool, held: &mut VecDeque<Notice>, peer: &Peer) -> Notice {
     match held.pop_front_if(|_| live) {
-        Some(notice) => Some(notice),
-        None => notices.recv().await,
+        Some(notice) => notice,
+        None => peer.notices.next().await,
     }
 }
 

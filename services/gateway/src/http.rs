@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Reserved for each connection however idle it is: the default is 128 KiB.
-const READ_BUFFER_BYTES: usize = 1024;
+const READ_BUFFER_BYTES: usize = 512;
 /// Written through at once: what waits to be written waits in the connection's queue.
 const WRITE_BUFFER_BYTES: usize = 0;
 /// A client that does not read is found by its queue and the write deadline long before.

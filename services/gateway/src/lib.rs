@@ -15,6 +15,7 @@ mod hub;
 mod marks;
 mod peer;
 mod presence;
+mod queue;
 mod registry;
 
 use std::sync::Arc;

@@ -12,11 +12,11 @@ use natter_protocol::{
     frame::ServerFrame,
     message::Kind,
 };
-use tokio::sync::mpsc;
 
 use crate::{
     close::{Close, Closer},
     hub::encode,
+    queue::Queue,
 };
 
 /// How many deliveries may wait for a connection; one more and it is too slow.
@@ -31,18 +31,13 @@ pub struct Peer {
     /// Changes when a browser renews its connection with another session's token.
     sid: Mutex<SessionId>,
     pub closer: Closer,
-    queue: mpsc::Sender<Delivery>,
-    notices: mpsc::Sender<Notice>,
+    /// The connection takes them out.
+    pub deliveries: Queue<Delivery>,
+    pub notices: Queue<Notice>,
 }
 
 /// What acts on a user's connections, also before they are live.
 pub type Notice = Arc<Event<UserNotice>>;
-
-/// What a connection takes out of its queues.
-pub struct Queues {
-    pub deliveries: mpsc::Receiver<Delivery>,
-    pub notices: mpsc::Receiver<Notice>,
-}
 
 /// Something for a connection to write. Shared by all that get it, so it is encoded once.
 #[derive(Clone)]
@@ -94,24 +89,16 @@ pub struct TypingDelivery {
 }
 
 impl Peer {
-    /// A new connection's address, and where its deliveries come out.
-    pub fn new(user: UserId, sid: SessionId) -> (Arc<Self>, Queues) {
+    pub fn new(user: UserId, sid: SessionId) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let (queue, deliveries) = mpsc::channel(QUEUE);
-        let (notify, notices) = mpsc::channel(NOTICES);
-        let peer = Self {
+        Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             user,
             sid: Mutex::new(sid),
             closer: Closer::default(),
-            queue,
-            notices: notify,
-        };
-        let queues = Queues {
-            deliveries,
-            notices,
-        };
-        (Arc::new(peer), queues)
+            deliveries: Queue::new(QUEUE),
+            notices: Queue::new(NOTICES),
+        })
     }
 
     pub fn sid(&self) -> SessionId {
@@ -124,26 +111,27 @@ impl Peer {
 
     /// Queues a delivery. Where there is no room, the connection is told to come back and resume.
     pub fn deliver(&self, delivery: Delivery) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(delivery) {
+        if self.deliveries.push(delivery).is_err() {
             self.too_slow();
         }
     }
 
     /// Queues a delivery if there is room; whether there was.
     pub fn offer(&self, delivery: Delivery) -> bool {
-        !matches!(
-            self.queue.try_send(delivery),
-            Err(mpsc::error::TrySendError::Full(_))
-        )
+        self.deliveries.push(delivery).is_ok()
     }
 
     pub fn notify(&self, notice: Notice) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.notices.try_send(notice) {
+        if self.notices.push(notice).is_err() {
             self.too_slow();
         }
     }
 
     fn too_slow(&self) {
+        // One that is closing takes nothing more.
+        if self.closer.is_closed() {
+            return;
+        }
         metrics::counter!("slow_closes_total").increment(1);
         self.closer.close(Close::TooSlow);
     }

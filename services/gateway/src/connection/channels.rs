@@ -63,7 +63,7 @@ impl Connection {
 
     /// Looks at the notices that have come, in the midst of something else.
     pub(super) async fn heed(&mut self) -> Result<(), Close> {
-        while let Ok(notice) = self.notices.try_recv() {
+        while let Some(notice) = self.peer.notices.pop() {
             self.hold(notice).await?;
         }
         Ok(())

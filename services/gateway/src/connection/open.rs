@@ -11,13 +11,7 @@ use natter_service::RateLimits;
 use tokio::time::{Instant, timeout};
 
 use super::{Connection, Pace, Sends, WRITE_TIMEOUT, written};
-use crate::{
-    Gateway,
-    close::Close,
-    handshake::Admission,
-    hub::encode,
-    peer::{Peer, Queues},
-};
+use crate::{Gateway, close::Close, handshake::Admission, hub::encode, peer::Peer};
 
 impl Connection {
     /// Subscribes to everything that is the user's and says `ready`. On failure the socket comes
@@ -26,7 +20,6 @@ impl Connection {
         gateway: &Arc<Gateway>,
         mut socket: WebSocket,
         peer: Arc<Peer>,
-        queues: Queues,
         admission: Admission,
         base_url: String,
     ) -> Result<Box<Self>, Option<(WebSocket, Close)>> {
@@ -62,8 +55,6 @@ impl Connection {
             gateway: gateway.clone(),
             socket,
             peer,
-            deliveries: queues.deliveries,
-            notices: queues.notices,
             held: VecDeque::new(),
             friends,
             base_url,
