@@ -141,18 +141,18 @@ fn range(headers: &HeaderMap, size: u64) -> Result<Option<(u64, u64)>, ()> {
     else {
         return Ok(None);
     };
-    if size == 0 {
-        return Err(());
-    }
     // The last bytes, more than there are: all of them.
     let suffix = value.strip_prefix("bytes=-").map(str::parse::<u64>);
-    if matches!(suffix, Some(Ok(bytes)) if bytes > size) {
+    if matches!(suffix, Some(Ok(bytes)) if bytes > size && size > 0) {
         return Ok(Some((0, size - 1)));
     }
     // What is no range of bytes is ignored, as HTTP has it; so are several.
     let Ok(parsed) = parse_range_header(value) else {
         return Ok(None);
     };
+    if size == 0 {
+        return Err(());
+    }
     match parsed.validate(size).map_err(drop)?.as_slice() {
         [one] => Ok(Some((*one.start(), *one.end()))),
         _ => Ok(None),
