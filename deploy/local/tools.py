@@ -127,6 +127,14 @@ def python_packages():
     return folder
 
 
+def servers():
+    """Where whoever starts a Postgres and a NATS of their own (tests, measurements) finds them."""
+    return {
+        "NATTER_TEST_POSTGRES_BIN": str(postgres_programs()),
+        "NATTER_TEST_NATS_SERVER": str(nats_server()),
+    }
+
+
 def require_pip():
     if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode != 0:
         apt_install("python3-pip", "pip")

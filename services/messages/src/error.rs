@@ -57,7 +57,7 @@ impl From<Error> for Problem {
                 "too_large",
                 "The file is larger than 25 MiB.",
             ),
-            Error::MediaNotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found."),
+            Error::MediaNotFound => Problem::not_found(),
             Error::RangeNotSatisfiable => Problem::new(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "range_not_satisfiable",

@@ -87,12 +87,9 @@ impl From<Error> for Problem {
             ),
             // Its session ended with it.
             Error::AccountGone => Problem::token_not_valid(),
-            Error::ImageNotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found."),
+            Error::ImageNotFound | Error::SessionNotFound => Problem::not_found(),
             Error::Token(error) => error.into(),
             Error::Http(problem) => problem,
-            Error::SessionNotFound => {
-                Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found.")
-            }
             Error::RateLimited(seconds) => Problem::rate_limited(seconds),
             Error::Busy => Problem::unavailable(),
             Error::Database(error) if natter_pg::is_unavailable(&error) => {

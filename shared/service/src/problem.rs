@@ -77,6 +77,10 @@ impl Problem {
         Self::of_status(StatusCode::PAYLOAD_TOO_LARGE)
     }
 
+    pub fn not_found() -> Self {
+        Self::of_status(StatusCode::NOT_FOUND)
+    }
+
     pub(crate) fn method_not_allowed() -> Self {
         Self::of_status(StatusCode::METHOD_NOT_ALLOWED)
     }

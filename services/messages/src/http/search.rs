@@ -7,7 +7,7 @@ use natter_auth::Caller;
 use natter_service::{BaseUrl, Page, PageParams, Paged, Params};
 use utoipa::IntoParams;
 
-use super::item::{Item, items};
+use super::item::{Item, items_with, marks_of};
 use crate::{Messages, error::Error};
 
 /// The longest search text, in characters.
@@ -52,13 +52,18 @@ pub async fn search(
     page.check(count)?;
     let ids: Vec<_> = found.iter().map(|(channel, _)| channel.0).collect();
     let channels: HashMap<_, _> = messages.store.channels(&ids).await?;
+    // Read once for each channel, not for each result.
+    let mut marks = HashMap::with_capacity(channels.len());
+    for (id, channel) in &channels {
+        marks.insert(*id, marks_of(&messages, channel).await?);
+    }
     let mut results = Vec::with_capacity(found.len());
     for (channel, seq) in found {
-        let Some(channel) = channels.get(&channel) else {
+        let (Some(channel), Some(marks)) = (channels.get(&channel), marks.get(&channel)) else {
             continue;
         };
         let rows = messages.store.messages(channel.id, seq, seq).await?;
-        results.extend(items(&messages, channel, rows, &base).await?);
+        results.extend(items_with(marks, channel, &rows, &base));
     }
     Ok(Json(page.of(count, results)))
 }

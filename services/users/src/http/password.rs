@@ -61,7 +61,8 @@ pub async fn change(
     }))
 }
 
-/// The caller's account, and what was checked of it. Refuses a wrong password, and counts it like a failed login.
+/// The caller's account, and what was checked of it. Refuses a wrong password, and counts it like
+/// a failed login.
 pub async fn confirm(
     users: &Users,
     caller: Caller,
