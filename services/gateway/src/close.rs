@@ -1,10 +1,10 @@
 //! Why a connection is closed, and the code that tells the client what to do next.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use axum::extract::ws::{CloseFrame, Utf8Bytes};
+use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
-use tokio_util::sync::CancellationToken;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
@@ -61,24 +61,29 @@ impl Close {
 }
 
 /// Closes a connection from outside it. The first reason counts.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Closer {
-    reason: Arc<OnceLock<Close>>,
-    token: CancellationToken,
+    reason: OnceLock<Close>,
+    closed: Notify,
 }
 
 impl Closer {
     pub fn close(&self, reason: Close) {
         let _ = self.reason.set(reason);
-        self.token.cancel();
+        // Kept for one that comes to listen later; there is one, the connection itself.
+        self.closed.notify_one();
     }
 
     pub fn is_closed(&self) -> bool {
-        self.token.is_cancelled()
+        self.reason.get().is_some()
     }
 
     pub async fn closed(&self) -> Close {
-        self.token.cancelled().await;
-        self.reason.get().copied().unwrap_or(Close::Done)
+        loop {
+            if let Some(reason) = self.reason.get() {
+                return *reason;
+            }
+            self.closed.notified().await;
+        }
     }
 }

@@ -10,6 +10,7 @@ mod open;
 mod pace;
 mod resume;
 mod sends;
+mod timer;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,7 +25,7 @@ use natter_protocol::{
     frame::{ErrorCode, FrameError, ServerError, ServerFrame},
     message::Kind,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
     Gateway,
@@ -36,16 +37,13 @@ use crate::{
 use channels::{Listing, listed};
 use pace::Pace;
 use sends::Sends;
+use timer::{Due, Timer};
 
 /// The longest one write may take before the client counts as too slow.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client has to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a client that speaks the full protocol has to answer `ready`.
-const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long before its token runs out a browser is told.
-const EXPIRY_WARNING: Duration = Duration::from_secs(60);
 /// So many frames that are none within that time are a flood.
 const MAX_GARBAGE: u32 = 100;
 const GARBAGE_WINDOW: Duration = Duration::from_secs(10);
@@ -71,9 +69,7 @@ struct Connection {
     channels: HashMap<FriendshipId, u64>,
     /// How far this connection's own marks are: it is not told of them.
     own_marks: HashMap<FriendshipId, (u64, u64)>,
-    /// When a browser's token runs out, and when it is told.
-    expires_at: Option<Instant>,
-    warn_at: Option<Instant>,
+    timer: Timer,
     /// How fast frames may come; none where limits are off.
     pace: Option<Pace>,
     /// Frames that were none, lately.
@@ -84,8 +80,6 @@ struct Connection {
     unanswered: u32,
     /// Channels that were left, with the newest seq written of them: nothing is written twice.
     left: HashMap<FriendshipId, u64>,
-    /// Notices may have been missed: when to ask which channels are open.
-    list_at: Option<Instant>,
     listing: Option<Listing>,
     listing_since: Timestamp,
     /// From when on every change of the channels is known.
@@ -129,7 +123,7 @@ async fn open(
     let opened = Connection::open(&gateway, socket, peer.clone(), admission, base_url);
     match opened.await {
         Ok(mut connection) => {
-            connection.expire(expires);
+            connection.timer.expire(expires);
             return Some(connection);
         }
         Err(Some((socket, reason))) => refuse(socket, reason).await,
@@ -157,9 +151,9 @@ pub async fn refuse(mut socket: WebSocket, reason: Close) {
 impl Connection {
     /// Serves the client until one side ends it.
     async fn serve(&mut self) -> Close {
-        let closer = self.peer.closer.clone();
+        let peer = self.peer.clone();
         tokio::select! {
-            reason = closer.closed() => reason,
+            reason = peer.closer.closed() => reason,
             reason = self.work() => reason,
         }
     }
@@ -167,16 +161,12 @@ impl Connection {
     // What is done for an event is boxed: a connection that waits, and most of the time it does,
     // keeps no room for it.
     async fn work(&mut self) -> Close {
-        let heartbeat = self.gateway.settings.heartbeat();
-        let mut beat = interval_at(Instant::now() + heartbeat, heartbeat);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let resume_by = Instant::now() + RESUME_TIMEOUT;
         let mut missed = self.gateway.bus.missed();
         let shutdown = self.gateway.process.shutdown.clone();
-        let mut closing_at = None;
         loop {
+            let (at, due) = self.timer.next(self.live, self.sends.is_empty());
             let done = tokio::select! {
-                frame = self.socket.recv(), if self.sends.has_room() && !is_over(closing_at) => {
+                frame = self.socket.recv(), if self.sends.has_room() && !self.timer.is_closing() => {
                     Box::pin(self.on_frame(frame)).await
                 }
                 delivery = self.peer.deliveries.next(), if self.live => Box::pin(self.write_from(delivery)).await,
@@ -191,22 +181,9 @@ impl Connection {
                     self.list_soon();
                     Ok(())
                 }
-                () = at(self.list_at) => {
-                    self.list();
-                    Ok(())
-                }
                 open = listed(&mut self.listing) => Box::pin(self.on_list(open)).await,
-                _ = beat.tick() => Box::pin(self.beat()).await,
-                () = sleep_until(resume_by), if !self.live => Err(Close::ResumeExpected),
-                () = at(self.expires_at) => Err(Close::SessionEnded),
-                () = at(self.warn_at) => Box::pin(self.warn()).await,
-                () = shutdown.cancelled(), if closing_at.is_none() => {
-                    let delay = self.drain_delay();
-                    closing_at = Some(Instant::now() + delay);
-                    let reconnect_after_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                    Box::pin(self.write(&ServerFrame::Goaway { reconnect_after_ms })).await
-                }
-                () = at(closing_at), if self.sends.is_empty() => Err(Close::Restart),
+                () = shutdown.cancelled(), if !self.timer.is_draining() => Box::pin(self.drain()).await,
+                () = sleep_until(at) => Box::pin(self.on_time(due)).await,
             };
             if let Err(reason) = done {
                 return reason;
@@ -214,23 +191,30 @@ impl Connection {
         }
     }
 
-    /// Until when a browser's token holds, in seconds since 1970, and when to say so before.
-    fn expire(&mut self, expires: Option<u64>) {
-        let left = expires.map(|expires| {
-            Duration::from_secs(expires.saturating_sub(Timestamp::now().unix_seconds()))
-        });
-        self.expires_at = left.map(|left| Instant::now() + left);
-        self.warn_at = left.map(|left| Instant::now() + left.saturating_sub(EXPIRY_WARNING));
+    async fn on_time(&mut self, due: Due) -> Result<(), Close> {
+        match due {
+            Due::Beat => self.beat().await,
+            Due::Resume => Err(Close::ResumeExpected),
+            Due::List => {
+                self.list();
+                Ok(())
+            }
+            Due::Warning => {
+                let seconds = self.timer.warned();
+                self.write(&ServerFrame::TokenExpiring { seconds }).await
+            }
+            Due::Expiry => Err(Close::SessionEnded),
+            Due::Closing => Err(Close::Restart),
+        }
     }
 
-    async fn warn(&mut self) -> Result<(), Close> {
-        self.warn_at = None;
-        let left = self
-            .expires_at
-            .map(|expires| expires.saturating_duration_since(Instant::now()));
-        // Rounded up: what was said to be a minute is one.
-        let seconds = left.unwrap_or_default().as_secs_f64().ceil() as u64;
-        self.write(&ServerFrame::TokenExpiring { seconds }).await
+    /// Tells the client that this gateway stops, and when it will be closed.
+    async fn drain(&mut self) -> Result<(), Close> {
+        let delay = self.drain_delay();
+        self.timer.close_in(delay);
+        let reconnect_after_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.write(&ServerFrame::Goaway { reconnect_after_ms })
+            .await
     }
 
     /// When to close while draining: spread, so that clients do not all return at once.
@@ -265,6 +249,7 @@ impl Connection {
             return Err(Close::Gone);
         }
         self.unanswered += 1;
+        self.timer.beat_in(self.gateway.settings.heartbeat());
         self.send(Message::Ping(Default::default())).await
     }
 
@@ -417,22 +402,10 @@ fn written(
     }
 }
 
-fn is_over(moment: Option<Instant>) -> bool {
-    moment.is_some_and(|moment| moment <= Instant::now())
-}
-
 /// The next notice; of a live connection those that were held first.
 async fn next_notice(live: bool, held: &mut VecDeque<Notice>, peer: &Peer) -> Notice {
     match held.pop_front_if(|_| live) {
         Some(notice) => notice,
         None => peer.notices.next().await,
-    }
-}
-
-/// Until the moment comes; never where there is none.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }

@@ -57,15 +57,16 @@ async fn connect(
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);
     let admitted = handshake::admit(&gateway, &headers).await;
-    // The task that axum spawns for the socket is the process's to wait for.
+    // Tasks of the process, which it waits for; and axum's own, with all that the upgrade needed,
+    // ends.
     let tasks = gateway.process.tasks.clone();
     match admitted {
-        Ok(admission) => upgrade.on_upgrade(move |socket| {
-            tasks.track_future(connection::run(gateway, socket, admission, base.0))
+        Ok(admission) => upgrade.on_upgrade(async move |socket| {
+            tasks.spawn(connection::run(gateway, socket, admission, base.0));
         }),
-        Err(Refusal::Close(reason)) => {
-            upgrade.on_upgrade(move |socket| tasks.track_future(connection::refuse(socket, reason)))
-        }
+        Err(Refusal::Close(reason)) => upgrade.on_upgrade(async move |socket| {
+            tasks.spawn(connection::refuse(socket, reason));
+        }),
         Err(Refusal::Http(problem)) => problem.into_response(),
     }
 }

@@ -283,6 +283,8 @@ impl Present {
             .retain(|(gateway, _)| *gateway != event.gateway);
         watched.last_seen = watched.last_seen.max(Some(event.last_seen));
         if event.online {
+            // One gateway most of the time: room for one.
+            watched.held_by.reserve_exact(1);
             watched.held_by.push((event.gateway, now));
             watched.gone_at = None;
             if !watched.shown_online {

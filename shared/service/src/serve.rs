@@ -8,7 +8,7 @@ use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_io_timeout::TimeoutStream;
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
@@ -35,10 +35,9 @@ pub async fn serve(
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((socket, peer)) => {
-                let mut socket = Box::pin(TimeoutStream::new(ready(socket)));
-                socket
-                    .as_mut()
-                    .set_write_timeout_pinned(Some(WRITE_TIMEOUT));
+                let mut socket = TimeoutWriter::new(ready(socket));
+                socket.set_timeout(Some(WRITE_TIMEOUT));
+                let socket = Box::pin(socket);
                 let connection = http
                     .serve_connection(TokioIo::new(socket), service(&routes, peer))
                     .with_upgrades();

@@ -10,7 +10,6 @@ use natter_protocol::{
     event::UserNotice,
     frame::ServerFrame,
 };
-use tokio::time::Instant;
 
 use super::Connection;
 use crate::{close::Close, peer::Notice};
@@ -97,11 +96,11 @@ impl Connection {
     /// Notices may have been lost: what is open will be asked for shortly.
     pub(super) fn list_soon(&mut self) {
         let spread = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 256.0;
-        self.list_at = Some(Instant::now() + LIST_PAUSE.mul_f64(0.2 + 2.0 * spread));
+        self.timer.list_in(LIST_PAUSE.mul_f64(0.2 + 2.0 * spread));
     }
 
     pub(super) fn list(&mut self) {
-        self.list_at = None;
+        self.timer.listed();
         let (bus, user) = (self.gateway.bus.clone(), self.peer.user);
         let asked = Timestamp::now();
         self.listing_since = asked;

@@ -142,10 +142,10 @@ impl Connection {
     /// Goes on with another token of the same user.
     async fn renew(&mut self, frame: &AuthFrame) -> Result<(), Close> {
         let detail = match self.gateway.verifier.access(&frame.access) {
-            _ if self.expires_at.is_none() => "This connection does not end with a token.",
+            _ if !self.timer.expires() => "This connection does not end with a token.",
             Ok(claims) if claims.user_id == self.peer.user => {
                 self.peer.set_sid(claims.sid);
-                self.expire(Some(claims.exp));
+                self.timer.expire(Some(claims.exp));
                 // It may have ended between the two lines above.
                 return match self.gateway.verifier.is_revoked(claims.sid) {
                     true => Err(Close::SessionEnded),

@@ -10,7 +10,7 @@ use natter_protocol::{FriendshipId, Timestamp, call::ListOpen, frame::ServerFram
 use natter_service::RateLimits;
 use tokio::time::{Instant, timeout};
 
-use super::{Connection, Pace, Sends, WRITE_TIMEOUT, written};
+use super::{Connection, Pace, Sends, Timer, WRITE_TIMEOUT, written};
 use crate::{Gateway, close::Close, handshake::Admission, hub::encode, peer::Peer};
 
 impl Connection {
@@ -62,15 +62,13 @@ impl Connection {
             live: !full,
             channels,
             own_marks: HashMap::new(),
-            expires_at: None,
-            warn_at: None,
+            timer: Timer::start(gateway.settings.heartbeat()),
             pace: (gateway.process.settings.rate_limits == RateLimits::On).then(Pace::new),
             garbage: 0,
             garbage_since: Instant::now(),
             sends: Sends::default(),
             unanswered: 0,
             left: HashMap::new(),
-            list_at: None,
             listing: None,
             listing_since: opened,
             known_since: opened,
