@@ -70,6 +70,10 @@ pub struct BusSettings {
         requires = "nats_user"
     )]
     nats_password: Option<String>,
+
+    /// Messages of one NATS subscription that may wait here; past it some are dropped, and asked for again
+    #[arg(long, env = "NATTER_NATS_SUBSCRIPTION_MESSAGES", value_name = "NATTER_NATS_SUBSCRIPTION_MESSAGES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+    nats_subscription_messages: u32,
 }
 
 /// A service's connection to NATS.
@@ -372,6 +376,7 @@ fn options(settings: &BusSettings, name: &str, missed: watch::Sender<u64>) -> Co
         .custom_inbox_prefix(format!("_INBOX.{name}"))
         .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(PING_INTERVAL)
+        .subscription_capacity(settings.nats_subscription_messages as usize)
         .request_timeout(None)
         .reconnect_delay_callback(|attempt| {
             (Duration::from_millis(50) * u32::try_from(attempt).unwrap_or(u32::MAX).min(20))

@@ -214,6 +214,13 @@ impl World {
             .process
     }
 
+    /// Gives a process a setting that counts from its next start on.
+    pub fn set(&mut self, name: &str, setting: &str, value: &str) {
+        let service = self.services.get_mut(name).expect("a service of this name");
+        let setting = (setting.to_owned(), value.to_owned());
+        service.variables.push(setting);
+    }
+
     /// Ends a process with a signal and starts it again at its address.
     pub async fn restart(&mut self, name: &str, signal: Signal) {
         let service = self.services.get_mut(name).expect("a service of this name");

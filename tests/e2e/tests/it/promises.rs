@@ -104,6 +104,34 @@ async fn what_the_broker_loses_repeats_or_reorders_is_mended() {
 }
 
 #[tokio::test]
+async fn what_a_slow_subscription_drops_is_mended() {
+    const MESSAGES: u64 = 50;
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    world.set("gateway-2", "NATTER_NATS_SUBSCRIPTION_MESSAGES", "1");
+    world.restart("gateway-2", Signal::Term).await;
+    let mut to_bob = bob.connect(&world.gateway_2()).await;
+    let mut from_alice = alice.connect(&world.gateway()).await;
+    // All that comes while it stands still is there at once when it goes on, and too much.
+    world.process("gateway-2").signal(Signal::Stop).await;
+    for number in 1..=MESSAGES {
+        let client_id = format!("a-{number}");
+        let ack = from_alice.say(&channel, &client_id, &client_id).await;
+        assert_eq!(ack["seq"], number);
+    }
+    world.process("gateway-2").signal(Signal::Cont).await;
+    for number in 1..=MESSAGES {
+        assert_eq!(to_bob.frame("friendship_message").await["seq"], number);
+    }
+    let dropped = world.metrics("gateway-2").await.expect("metrics");
+    assert!(dropped.contains("nats_slow_consumer_total"), "{dropped}");
+}
+
+#[tokio::test]
 async fn resuming_has_no_seam_at_any_point() {
     let world = World::start(Topology::Apart).await;
     let Friends {
