@@ -1,6 +1,6 @@
 """A private NATS server with JetStream under the data folder."""
 
-import json
+import os
 import secrets
 import signal
 import socket
@@ -8,23 +8,14 @@ import time
 
 from .processes import free_port, spawn, stop
 from .say import Refused
+from .tools import ROOT
 
 START_SECONDS = 30
 STOP_SECONDS = 15
-USER = "natter"
+# Those of nats.conf, and what each may.
+CONFIG = ROOT / "deploy/nats/nats.conf"
 SUBSCRIBER = "subscriber"
-FEEDS = ("USERS", "FRIENDSHIPS", "CHAT")
-# What other services may: listen, and read the feeds with consumers of their own.
-READ_ONLY = {
-    "subscribe": ["events.>", "chat.friendship.>", "_INBOX.>"],
-    "publish": [
-        *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"),
-        *(f"$JS.API.STREAM.INFO.{feed}" for feed in FEEDS),
-        *(f"$JS.API.CONSUMER.{what}.{feed}" for feed in FEEDS for what in ("NAMES", "LIST")),
-        *(f"$JS.API.CONSUMER.{what}.{feed}.>" for feed in FEEDS for what in ("CREATE", "DURABLE.CREATE", "INFO", "MSG.NEXT")),
-        *(f"$JS.ACK.{feed}.>" for feed in FEEDS),
-    ],
-}
+USERS = ("users", "friendships", "messages", "gateway", "admin", SUBSCRIBER)
 
 
 class Nats:
@@ -36,8 +27,8 @@ class Nats:
 
     def start(self):
         self.folder.mkdir(exist_ok=True)
-        self.password = secrets.token_hex(24)
-        self.subscriber_password = secrets.token_hex(24)
+        # A letter first: NATS takes what looks like a number for one.
+        self.passwords = {user: "n" + secrets.token_hex(24) for user in USERS}
         for _ in range(3):
             self.port = free_port()
             if self._serve():
@@ -47,28 +38,19 @@ class Nats:
     def url(self):
         return f"nats://127.0.0.1:{self.port}"
 
+    def settings(self, *users):
+        """The passwords of these users, as settings."""
+        return {f"NATTER_{user.upper()}_NATS_PASSWORD": self.passwords[user] for user in users}
+
     def stop(self):
         if self.process:
             stop(self.process, signal.SIGTERM, STOP_SECONDS)
 
     def _serve(self):
-        # NATS reads JSON as its own configuration format.
-        config = {
-            "listen": f"127.0.0.1:{self.port}",
-            "server_name": "natter",
-            "jetstream": {"store_dir": str(self.folder / "jetstream"), "max_file_store": 8 << 30},
-            "authorization": {
-                "users": [
-                    {"user": USER, "password": self.password},
-                    {"user": SUBSCRIBER, "password": self.subscriber_password, "permissions": READ_ONLY},
-                ]
-            },
-        }
-        path = self.folder / "nats.json"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(config, indent=2))
+        command = [self.program, "--config", CONFIG, "--addr", "127.0.0.1", "--port", str(self.port)]
+        command += ["--store_dir", self.folder / "jetstream"]
         with self.log.open("ab") as log:
-            self.process = spawn([self.program, "--config", path], log=log)
+            self.process = spawn(command, log=log, env={**os.environ, **self.settings(*USERS)})
         deadline = time.monotonic() + START_SECONDS
         while self.process.poll() is None and time.monotonic() < deadline:
             with socket.socket() as probe:

@@ -48,8 +48,10 @@ class Postgres:
             raise Refused(f"Postgres does not start; {self.log} says why.")
         self._set_up()
 
-    def url(self, schema):
-        return f"postgres://natter_{schema}:{self.password}@127.0.0.1:{self.port}/natter"
+    def settings(self, *roles):
+        """The URLs of these roles, without their prefix, as settings."""
+        where = f"{self.password}@127.0.0.1:{self.port}/natter"
+        return {f"NATTER_{role.upper()}_DATABASE_URL": f"postgres://natter_{role}:{where}" for role in roles}
 
     def stop(self):
         if self.process:
@@ -107,12 +109,8 @@ class Postgres:
         there = self.sql("SELECT 1 FROM pg_database WHERE datname = 'natter'", "postgres")
         if there.stdout.strip() != "1":
             self.sql("CREATE DATABASE natter", "postgres", check=True)
-        # In one transaction, of which this schema is a part.
-        there = self.sql("SELECT 1 FROM pg_namespace WHERE nspname = 'messages'", "natter")
-        if there.stdout.strip() != "1":
-            setup = (ROOT / "deploy/postgres/setup.sql").read_text()
-            self.sql(setup.replace("@PASSWORD@", self.password), "natter", check=True)
-        self.sql((ROOT / "deploy/postgres/extensions.sql").read_text(), "natter", check=True)
+        setup = (ROOT / "deploy/postgres/setup.sql").read_text()
+        self.sql(setup.replace("@PASSWORD@", self.password), "natter", check=True)
 
     def sql(self, text, database, *, check=False):
         command = [self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-1"]

@@ -1,12 +1,21 @@
 //! Settings of the friendship service.
 
 use clap::{Args, value_parser};
+use natter_bus::Password;
 use natter_pg::DatabaseUrl;
 
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub struct Settings {
-    /// Postgres URL of the role that owns the schema friendships
+    /// Password of the NATS user friendships
+    #[arg(
+        long,
+        env = "NATTER_FRIENDSHIPS_NATS_PASSWORD",
+        value_name = "NATTER_FRIENDSHIPS_NATS_PASSWORD"
+    )]
+    pub friendships_nats_password: Password,
+
+    /// Postgres URL of the role natter_friendships
     #[arg(
         long,
         env = "NATTER_FRIENDSHIPS_DATABASE_URL",

@@ -15,7 +15,8 @@ mod store;
 
 use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
-use natter_bus::{Bus, BusSettings, Stream, ensure_stream};
+use natter_bus::{Bus, BusSettings, Stream};
+use natter_pg::DatabaseUrl;
 use natter_service::Process;
 
 pub use config::Settings;
@@ -32,7 +33,12 @@ struct Friendships {
     verifier: Verifier,
 }
 
-/// Sets the service up and returns its routes.
+/// Brings the schema up to date, in the role that owns it.
+pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
+    natter_pg::migrate(owner, SCHEMA, &MIGRATIONS).await
+}
+
+/// Starts the service and returns its routes.
 pub async fn start(
     settings: Settings,
     bus: &BusSettings,
@@ -46,8 +52,8 @@ pub async fn start(
         &MIGRATIONS,
     )
     .await?;
-    let bus = Bus::connect(bus, "natter-friendships").await?;
-    ensure_stream(&bus, Stream::Friendships).await?;
+    let bus = Bus::connect(bus, "friendships", &settings.friendships_nats_password).await?;
+    bus.require_stream(Stream::Friendships).await?;
 
     let verifier = Verifier::new(auth);
     follow_keys(&verifier, &bus, process);

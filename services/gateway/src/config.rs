@@ -3,10 +3,19 @@
 use std::time::Duration;
 
 use clap::{Args, value_parser};
+use natter_bus::Password;
 
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub struct Settings {
+    /// Password of the NATS user gateway
+    #[arg(
+        long,
+        env = "NATTER_GATEWAY_NATS_PASSWORD",
+        value_name = "NATTER_GATEWAY_NATS_PASSWORD"
+    )]
+    pub gateway_nats_password: Password,
+
     /// Comma-separated origins that browsers may connect from, like https://chat.example; without it only the same host
     #[arg(
         long,

@@ -44,7 +44,7 @@ struct Gateway {
     process: Process,
 }
 
-/// Sets the gateway up and returns its routes.
+/// Starts the gateway and returns its routes.
 pub async fn start(
     settings: Settings,
     bus: &BusSettings,
@@ -52,7 +52,7 @@ pub async fn start(
     media: MediaStore,
     process: &Process,
 ) -> anyhow::Result<Router> {
-    let bus = Bus::connect(bus, "natter-gateway").await?;
+    let bus = Bus::connect(bus, "gateway", &settings.gateway_nats_password).await?;
     let verifier = Verifier::new(auth);
     follow_keys(&verifier, &bus, process);
     follow_revocations(&verifier, &bus, process);

@@ -3,12 +3,21 @@
 use std::time::Duration;
 
 use clap::{Args, value_parser};
+use natter_bus::Password;
 use natter_pg::DatabaseUrl;
 
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub struct Settings {
-    /// Postgres URL of the role that owns the schema messages
+    /// Password of the NATS user messages
+    #[arg(
+        long,
+        env = "NATTER_MESSAGES_NATS_PASSWORD",
+        value_name = "NATTER_MESSAGES_NATS_PASSWORD"
+    )]
+    pub messages_nats_password: Password,
+
+    /// Postgres URL of the role natter_messages
     #[arg(
         long,
         env = "NATTER_MESSAGES_DATABASE_URL",

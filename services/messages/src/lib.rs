@@ -22,8 +22,9 @@ mod store;
 
 use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
-use natter_bus::{Bus, BusSettings, Stream, ensure_stream};
+use natter_bus::{Bus, BusSettings, Stream};
 use natter_media::MediaStore;
+use natter_pg::DatabaseUrl;
 use natter_service::Process;
 
 pub use config::Settings;
@@ -44,7 +45,12 @@ struct Messages {
     media: MediaStore,
 }
 
-/// Sets the service up and returns its routes.
+/// Brings the schema up to date, in the role that owns it.
+pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
+    natter_pg::migrate(owner, SCHEMA, &MIGRATIONS).await
+}
+
+/// Starts the service and returns its routes.
 pub async fn start(
     settings: Settings,
     bus: &BusSettings,
@@ -60,9 +66,8 @@ pub async fn start(
         &MIGRATIONS,
     )
     .await?;
-    let bus = Bus::connect(bus, "natter-messages").await?;
-    ensure_stream(&bus, Stream::Chat).await?;
-    ensure_stream(&bus, Stream::DeadLetters).await?;
+    let bus = Bus::connect(bus, "messages", &settings.messages_nats_password).await?;
+    bus.require_stream(Stream::Chat).await?;
 
     let verifier = Verifier::new(auth);
     follow_keys(&verifier, &bus, process);

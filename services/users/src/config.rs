@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, value_parser};
+use natter_bus::Password;
 use natter_pg::DatabaseUrl;
 
 use crate::session::Policy;
@@ -13,7 +14,15 @@ const MAX_ACCESS_SECONDS: u64 = 24 * 3600;
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub struct Settings {
-    /// Postgres URL of the role that owns the schema users
+    /// Password of the NATS user users
+    #[arg(
+        long,
+        env = "NATTER_USERS_NATS_PASSWORD",
+        value_name = "NATTER_USERS_NATS_PASSWORD"
+    )]
+    pub users_nats_password: Password,
+
+    /// Postgres URL of the role natter_users
     #[arg(
         long,
         env = "NATTER_USERS_DATABASE_URL",

@@ -18,11 +18,12 @@ mod store;
 mod throttle;
 mod token;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_revocations};
-use natter_bus::{Bus, BusSettings, Stream, ensure_revoked_sessions, ensure_stream};
+use natter_bus::{Bus, BusSettings, Stream};
 use natter_media::MediaStore;
+use natter_pg::DatabaseUrl;
 use natter_service::Process;
 
 pub use config::Settings;
@@ -47,7 +48,12 @@ struct Users {
     exports: Exports,
 }
 
-/// Sets the service up and returns its routes.
+/// Brings the schema up to date, in the role that owns it.
+pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
+    natter_pg::migrate(owner, SCHEMA, &MIGRATIONS).await
+}
+
+/// Starts the service and returns its routes.
 pub async fn start(
     settings: Settings,
     bus: &BusSettings,
@@ -62,10 +68,14 @@ pub async fn start(
         &MIGRATIONS,
     )
     .await?;
-    let bus = Bus::connect(bus, "natter-users").await?;
-    ensure_stream(&bus, Stream::Users).await?;
-    ensure_stream(&bus, Stream::DeadLetters).await?;
-    ensure_revoked_sessions(&bus, settings.access_lifetime()).await?;
+    let bus = Bus::connect(bus, "users", &settings.users_nats_password).await?;
+    bus.require_stream(Stream::Users).await?;
+    let remembered = bus.require_stream(Stream::RevokedSessions).await?;
+    ensure!(
+        remembered >= settings.access_lifetime(),
+        "ended sessions are forgotten after {} seconds, and NATTER_ACCESS_TOKEN_SECONDS is longer: natter-admin setup with the same setting mends it",
+        remembered.as_secs()
+    );
 
     let store = Store::new(pool.clone());
     let images = Images::new(media.clone(), store.clone());

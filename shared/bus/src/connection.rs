@@ -1,10 +1,10 @@
 //! One connection of one service.
 
-use std::{future::IntoFuture, time::Duration};
+use std::{fmt, future::IntoFuture, str::FromStr, time::Duration};
 
 use anyhow::{Context, bail};
 use async_nats::{
-    Client, ConnectOptions, Event, Message, Request, Subscriber,
+    Client, ConnectErrorKind, ConnectOptions, Event, Message, Request, Subscriber,
     client::RequestErrorKind,
     connection::State,
     jetstream::{
@@ -53,27 +53,30 @@ pub struct BusSettings {
     )]
     nats_url: String,
 
-    /// NATS user
-    #[arg(
-        long,
-        env = "NATTER_NATS_USER",
-        value_name = "NATTER_NATS_USER",
-        requires = "nats_password"
-    )]
-    nats_user: Option<String>,
-
-    /// Password of the NATS user
-    #[arg(
-        long,
-        env = "NATTER_NATS_PASSWORD",
-        value_name = "NATTER_NATS_PASSWORD",
-        requires = "nats_user"
-    )]
-    nats_password: Option<String>,
-
     /// Messages of one NATS subscription that may wait here; past it some are dropped, and asked for again
     #[arg(long, env = "NATTER_NATS_SUBSCRIPTION_MESSAGES", value_name = "NATTER_NATS_SUBSCRIPTION_MESSAGES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
     nats_subscription_messages: u32,
+}
+
+/// The password of a NATS user. Never shown.
+#[derive(Clone)]
+pub struct Password(String);
+
+impl FromStr for Password {
+    type Err = &'static str;
+
+    fn from_str(password: &str) -> Result<Self, Self::Err> {
+        match password.is_empty() {
+            true => Err("it is empty"),
+            false => Ok(Self(password.to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// A service's connection to NATS.
@@ -126,8 +129,13 @@ impl PendingAck {
 }
 
 impl Bus {
-    /// Connects, waiting a while for a broker that is still starting.
-    pub async fn connect(settings: &BusSettings, name: &str) -> anyhow::Result<Self> {
+    /// Connects as a user of `deploy/nats/nats.conf`, waiting a while for a broker that is still
+    /// starting.
+    pub async fn connect(
+        settings: &BusSettings,
+        user: &str,
+        password: &Password,
+    ) -> anyhow::Result<Self> {
         let (missed_tx, missed) = watch::channel(0);
         let addresses: Vec<async_nats::ServerAddr> = settings
             .nats_url
@@ -137,9 +145,15 @@ impl Bus {
             .context("NATTER_NATS_URL must look like nats://host:4222")?;
         let give_up = Instant::now() + CONNECT_PATIENCE;
         let client = loop {
-            let options = options(settings, name, missed_tx.clone());
+            let options = options(settings, user, password, missed_tx.clone());
             match options.connect(addresses.as_slice()).await {
                 Ok(client) => break client,
+                Err(error) if error.kind() == ConnectErrorKind::AuthorizationViolation => {
+                    return Err(error).with_context(|| {
+                        let setting = format!("NATTER_{}_NATS_PASSWORD", user.to_uppercase());
+                        format!("the NATS server refuses the user {user} with {setting}")
+                    });
+                }
                 Err(_) if Instant::now() < give_up => sleep(RETRY_PAUSE).await,
                 Err(error) => {
                     return Err(error).context("the NATS server of NATTER_NATS_URL cannot be used");
@@ -370,10 +384,17 @@ pub fn until_drained(
     )
 }
 
-fn options(settings: &BusSettings, name: &str, missed: watch::Sender<u64>) -> ConnectOptions {
-    let options = ConnectOptions::new()
-        .name(name)
-        .custom_inbox_prefix(format!("_INBOX.{name}"))
+fn options(
+    settings: &BusSettings,
+    user: &str,
+    Password(password): &Password,
+    missed: watch::Sender<u64>,
+) -> ConnectOptions {
+    ConnectOptions::new()
+        .name(format!("natter-{user}"))
+        .user_and_password(user.to_owned(), password.clone())
+        // Below `_INBOX.` other services listen: what is answered here is not for them.
+        .custom_inbox_prefix(format!("_INBOX_{user}"))
         .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(PING_INTERVAL)
         .subscription_capacity(settings.nats_subscription_messages as usize)
@@ -391,13 +412,11 @@ fn options(settings: &BusSettings, name: &str, missed: watch::Sender<u64>) -> Co
                         metrics::counter!("nats_slow_consumer_total").increment(1);
                         missed.send_modify(|times| *times += 1);
                     }
+                    // Something that the user may not do, for one.
+                    Event::ServerError(error) => return tracing::error!(%error, "nats"),
                     _ => {}
                 }
                 tracing::info!(%event, "nats");
             }
-        });
-    match (&settings.nats_user, &settings.nats_password) {
-        (Some(user), Some(password)) => options.user_and_password(user.clone(), password.clone()),
-        _ => options,
-    }
+        })
 }

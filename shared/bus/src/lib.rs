@@ -14,8 +14,10 @@ mod trace;
 
 pub use async_nats::{HeaderMap, Message, Subscriber};
 pub use call::{CallError, Calls};
-pub use connection::{Bus, BusSettings, PendingAck, PublishError, RequestError, until_drained};
+pub use connection::{
+    Bus, BusSettings, Password, PendingAck, PublishError, RequestError, until_drained,
+};
 pub use consumer::{Consumer, Failure, consume};
 pub use revocation::{Revocation, put_subject, watch_revoked};
-pub use streams::{Stream, ensure_revoked_sessions, ensure_stream};
+pub use streams::{Stream, StreamSettings};
 pub use trace::span_of;

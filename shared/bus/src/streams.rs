@@ -1,19 +1,59 @@
-//! Every stream and bucket of the contract, with its limits.
+//! Every stream and bucket of the contract, with its limits: declared here, made by
+//! `natter-admin setup`. The services themselves may not.
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use async_nats::jetstream::{
-    kv,
-    stream::{Config, DiscardPolicy, StorageType},
+    context::GetStreamErrorKind,
+    stream::{Config, DiscardPolicy, Info, StorageType},
 };
+use chrono::{DateTime, Utc};
+use clap::{Args, value_parser};
 use natter_protocol::subject;
+use tokio::time::{Instant, sleep};
 
 use crate::Bus;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY_SECONDS: u64 = 24 * 3600;
 /// Within which a repeated `Nats-Msg-Id` is dropped by the broker.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// Dead letters are few, or something is very wrong.
+const DEAD_LETTERS_MAX_BYTES: i64 = 64 << 20;
+/// About 500 thousand sessions that ended within the life of an access token.
+const REVOKED_MAX_BYTES: i64 = 256 << 20;
+/// How long a start waits for streams that are being set up.
+const SETUP_PATIENCE: Duration = Duration::from_secs(30);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// The limits of the streams.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub struct StreamSettings {
+    /// On how many NATS servers each stream is kept
+    #[arg(long, env = "NATTER_STREAM_REPLICAS", value_name = "NATTER_STREAM_REPLICAS", default_value_t = 1, value_parser = value_parser!(u8).range(1..=5))]
+    stream_replicas: u8,
+
+    /// For how long the streams USERS and FRIENDSHIPS keep an event, in seconds
+    #[arg(long, env = "NATTER_EVENTS_MAX_AGE_SECONDS", value_name = "NATTER_EVENTS_MAX_AGE_SECONDS", default_value_t = 30 * DAY_SECONDS, value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
+    events_max_age_seconds: u64,
+
+    /// The most that each of them keeps, in bytes; past it events wait in the outbox
+    #[arg(long, env = "NATTER_EVENTS_MAX_BYTES", value_name = "NATTER_EVENTS_MAX_BYTES", default_value_t = 256 << 20, value_parser = value_parser!(i64).range(1 << 20..))]
+    events_max_bytes: i64,
+
+    /// For how long the stream CHAT keeps an event, in seconds
+    #[arg(long, env = "NATTER_CHAT_MAX_AGE_SECONDS", value_name = "NATTER_CHAT_MAX_AGE_SECONDS", default_value_t = 7 * DAY_SECONDS, value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
+    chat_max_age_seconds: u64,
+
+    /// The most that it keeps, in bytes; past it events wait in the outbox, and chat goes on
+    #[arg(long, env = "NATTER_CHAT_MAX_BYTES", value_name = "NATTER_CHAT_MAX_BYTES", default_value_t = 1 << 30, value_parser = value_parser!(i64).range(1 << 20..))]
+    chat_max_bytes: i64,
+
+    /// Life of an access token, in seconds: so long an ended session is remembered
+    #[arg(long, env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", default_value_t = 15 * 60, value_parser = value_parser!(u64).range(1..=DAY_SECONDS))]
+    access_token_seconds: u64,
+}
 
 /// A feed for other services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,61 +63,151 @@ pub enum Stream {
     Chat,
     /// What could not be processed, from every stream.
     DeadLetters,
+    /// Behind the bucket of revoked sessions.
+    RevokedSessions,
 }
 
 impl Stream {
+    const ALL: [Self; 5] = [
+        Self::Users,
+        Self::Friendships,
+        Self::Chat,
+        Self::DeadLetters,
+        Self::RevokedSessions,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Users => "USERS",
             Self::Friendships => "FRIENDSHIPS",
             Self::Chat => "CHAT",
             Self::DeadLetters => "DLQ",
+            Self::RevokedSessions => "KV_revoked_sessions",
         }
     }
 
-    fn config(self) -> Config {
-        let (subjects, max_age, max_bytes) = match self {
-            Self::Users => (subject::ALL_USER_EVENTS, 30 * DAY, 256 << 20),
-            Self::Friendships => (subject::ALL_FRIENDSHIP_EVENTS, 30 * DAY, 256 << 20),
-            Self::Chat => (subject::ALL_LOGS, 7 * DAY, 1 << 30),
-            Self::DeadLetters => ("dlq.*", 30 * DAY, 64 << 20),
+    fn config(self, settings: &StreamSettings) -> Config {
+        let (subjects, max_age_seconds, max_bytes) = match self {
+            Self::Users => (
+                subject::ALL_USER_EVENTS,
+                settings.events_max_age_seconds,
+                settings.events_max_bytes,
+            ),
+            Self::Friendships => (
+                subject::ALL_FRIENDSHIP_EVENTS,
+                settings.events_max_age_seconds,
+                settings.events_max_bytes,
+            ),
+            Self::Chat => (
+                subject::ALL_LOGS,
+                settings.chat_max_age_seconds,
+                settings.chat_max_bytes,
+            ),
+            Self::DeadLetters => (
+                subject::ALL_DEAD_LETTERS,
+                30 * DAY_SECONDS,
+                DEAD_LETTERS_MAX_BYTES,
+            ),
+            Self::RevokedSessions => (
+                subject::ALL_REVOKED_SESSIONS,
+                settings.access_token_seconds,
+                REVOKED_MAX_BYTES,
+            ),
         };
         Config {
             name: self.name().to_owned(),
             subjects: vec![subjects.to_owned()],
-            max_age,
+            max_age: Duration::from_secs(max_age_seconds),
             max_bytes,
+            num_replicas: settings.stream_replicas.into(),
             // A full feed refuses, and the outbox keeps the event: nothing old is pushed out early.
             discard: DiscardPolicy::New,
-            duplicate_window: DUPLICATE_WINDOW,
+            duplicate_window: DUPLICATE_WINDOW.min(Duration::from_secs(max_age_seconds)),
             storage: StorageType::File,
             allow_direct: true,
-            ..Config::default()
+            ..self.kind()
+        }
+    }
+
+    /// What makes a key-value bucket of a stream: the newest value of each key.
+    fn kind(self) -> Config {
+        match self {
+            Self::RevokedSessions => Config {
+                max_messages_per_subject: 1,
+                allow_rollup: true,
+                deny_delete: true,
+                ..Config::default()
+            },
+            _ => Config::default(),
         }
     }
 }
 
-/// Creates the stream, or brings its limits up to date.
-pub async fn ensure_stream(bus: &Bus, stream: Stream) -> anyhow::Result<()> {
-    bus.jetstream
-        .create_or_update_stream(stream.config())
-        .await
-        .with_context(|| format!("the stream {} cannot be set up", stream.name()))?;
-    Ok(())
+impl Bus {
+    /// Creates what is not there and brings limits up to date. Refuses a change that would throw
+    /// something away.
+    pub async fn set_up_streams(&self, settings: &StreamSettings) -> anyhow::Result<()> {
+        for stream in Stream::ALL {
+            let wanted = stream.config(settings);
+            let there = self.stream_info(stream).await?;
+            if let Some(there) = &there {
+                refuse_loss(there, &wanted, Utc::now())?;
+            }
+            let done = match there {
+                Some(_) => self.jetstream.update_stream(wanted).await.map(drop),
+                None => self.jetstream.create_stream(wanted).await.map(drop),
+            };
+            done.with_context(|| format!("the stream {} cannot be set up", stream.name()))?;
+        }
+        Ok(())
+    }
+
+    async fn stream_info(&self, stream: Stream) -> anyhow::Result<Option<Info>> {
+        let name = stream.name();
+        match self.jetstream.get_stream(name).await {
+            Ok(stream) => Ok(Some(stream.cached_info().clone())),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(cause) if cause.code() == 404 => Ok(None),
+                _ => Err(error).with_context(|| format!("nothing is known of the stream {name}")),
+            },
+        }
+    }
+
+    /// Waits a while for a stream that is being set up; for how long it keeps a message.
+    pub async fn require_stream(&self, stream: Stream) -> anyhow::Result<Duration> {
+        let give_up = Instant::now() + SETUP_PATIENCE;
+        loop {
+            match self.stream_info(stream).await {
+                Ok(Some(info)) => return Ok(info.config.max_age),
+                Ok(None) => ensure!(
+                    Instant::now() < give_up,
+                    "the stream {} is not there: natter-admin setup makes it",
+                    stream.name()
+                ),
+                Err(error) if Instant::now() >= give_up => return Err(error),
+                Err(_) => {}
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    }
 }
 
-/// Creates the bucket of revoked sessions. Its entries live as long as an access token.
-pub async fn ensure_revoked_sessions(bus: &Bus, access_lifetime: Duration) -> anyhow::Result<()> {
-    bus.jetstream
-        .create_or_update_key_value(kv::Config {
-            bucket: subject::REVOKED_SESSIONS.to_owned(),
-            history: 1,
-            max_age: access_lifetime,
-            max_bytes: 256 << 20,
-            storage: StorageType::File,
-            ..kv::Config::default()
-        })
-        .await
-        .context("the bucket revoked_sessions cannot be set up")?;
+/// Whether the broker would throw messages away for the new limits.
+fn refuse_loss(there: &Info, wanted: &Config, now: DateTime<Utc>) -> anyhow::Result<()> {
+    let (name, state) = (&wanted.name, &there.state);
+    let bytes = state.bytes;
+    ensure!(
+        bytes <= wanted.max_bytes.unsigned_abs(),
+        "the stream {name} holds {bytes} bytes: with at most {} it would lose some, so nothing was changed",
+        wanted.max_bytes
+    );
+    let oldest = now - state.first_timestamp;
+    let oldest = oldest.to_std().unwrap_or_default();
+    ensure!(
+        state.messages == 0 || wanted.max_age >= there.config.max_age || wanted.max_age >= oldest,
+        "the stream {name} holds messages that are {} seconds old: with at most {} it would lose some, so nothing was changed",
+        oldest.as_secs(),
+        wanted.max_age.as_secs()
+    );
     Ok(())
 }

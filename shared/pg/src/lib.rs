@@ -1,6 +1,6 @@
 //! Postgres: the pool, migrations, what a database error means, and the transactional outbox.
 //!
-//! Each service owns one schema and sees nothing else. Deliberately absent: any table but the
+//! Each service sees one schema and nothing else; the role that owns and migrates it is another. Deliberately absent: any table but the
 //! outbox, and any knowledge of what travels through it.
 
 mod error;
@@ -8,4 +8,4 @@ pub mod outbox;
 mod pool;
 
 pub use error::{is_unavailable, violated_constraint};
-pub use pool::{DatabaseUrl, connect, is_ready};
+pub use pool::{DatabaseUrl, connect, is_ready, migrate};

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use anyhow::{Context, bail};
 use sqlx::{
-    Connection, PgConnection, PgPool,
+    AssertSqlSafe, Connection, PgConnection, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -19,6 +19,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const STATEMENT_TIMEOUT_MS: &str = "5000";
 const LOCK_TIMEOUT_MS: &str = "2000";
 const IDLE_TRANSACTION_TIMEOUT_MS: &str = "15000";
+/// SQLSTATE of a table that is not there, or not for this role to see.
+const UNDEFINED_TABLE: &str = "42P01";
 
 /// Where a service's database is. Never shows its password.
 #[derive(Clone)]
@@ -51,17 +53,16 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Connects a service to its schema and brings the schema up to date. Waits a while for a
-/// database that is still starting.
+/// Connects a service to its schema, in the role that may read and write its rows and nothing
+/// else. Waits a while for a database that is still starting, or still being set up; refuses one
+/// that could lose what it has committed.
 pub async fn connect(
     url: &DatabaseUrl,
     schema: &'static str,
     connections: u32,
     migrations: &Migrator,
 ) -> anyhow::Result<PgPool> {
-    let unlimited = url.0.clone().application_name(schema);
-    let unlimited = unlimited.options([("search_path", schema)]);
-    let options = unlimited.clone().options([
+    let options = options(url, schema).options([
         ("statement_timeout", STATEMENT_TIMEOUT_MS),
         ("lock_timeout", LOCK_TIMEOUT_MS),
         (
@@ -75,32 +76,97 @@ pub async fn connect(
         .connect_lazy_with(options);
     let give_up = Instant::now() + CONNECT_PATIENCE;
     loop {
-        match sqlx::query("SELECT 1").execute(&pool).await {
-            Ok(_) => break,
+        let missing = match missing(&pool, migrations).await {
+            Ok(0) => break,
+            Ok(missing) => format!("the schema {schema} lacks {missing} migrations"),
+            Err(error) if !crate::is_unavailable(&error) => match error.as_database_error() {
+                Some(cause) if cause.code().as_deref() == Some(UNDEFINED_TABLE) => {
+                    format!("the schema {schema} is not there")
+                }
+                _ => return Err(error).with_context(|| cannot_be_used(url)),
+            },
+            Err(error) if Instant::now() < give_up => error.to_string(),
+            Err(error) => return Err(error).with_context(|| cannot_be_used(url)),
+        };
+        if Instant::now() >= give_up {
+            bail!("{missing} in the database at {url}: natter-admin setup brings it up to date");
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+    require_durable(&pool, url).await?;
+    Ok(pool)
+}
+
+/// Brings a schema up to date, in the role that owns it, and lets the service's own role read and
+/// write its rows.
+pub async fn migrate(
+    url: &DatabaseUrl,
+    schema: &'static str,
+    migrations: &Migrator,
+) -> anyhow::Result<()> {
+    let options = options(url, schema);
+    let give_up = Instant::now() + CONNECT_PATIENCE;
+    let mut connection = loop {
+        match PgConnection::connect_with(&options).await {
+            Ok(connection) => break connection,
             Err(error) if crate::is_unavailable(&error) && Instant::now() < give_up => {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
-            Err(error) => {
-                return Err(error).with_context(|| format!("the database at {url} cannot be used"));
-            }
+            Err(error) => return Err(error).with_context(|| cannot_be_used(url)),
         }
-    }
-    let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
-        .bind(schema)
-        .fetch_one(&pool)
-        .await?;
-    if !exists {
-        bail!("the database at {url} has no schema {schema}; the set-up creates it with its role");
-    }
-    // On a connection without the limits of requests: replicas wait for each other here, and
-    // an index may take its time.
-    let mut connection = PgConnection::connect_with(&unlimited).await?;
+    };
+    // Without the limits of requests: one waits for another here, and an index may take its time.
     migrations
         .run(&mut connection)
         .await
         .with_context(|| format!("the schema {schema} could not be migrated"))?;
+    let role = format!("natter_{schema}");
+    let grants = format!(
+        "GRANT USAGE ON SCHEMA {schema} TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
+         REVOKE INSERT, UPDATE, DELETE ON _sqlx_migrations FROM {role};"
+    );
+    sqlx::raw_sql(AssertSqlSafe(grants))
+        .execute(&mut connection)
+        .await
+        .with_context(|| format!("the role {role} could not be given its rights"))?;
     connection.close().await?;
-    Ok(pool)
+    Ok(())
+}
+
+fn options(url: &DatabaseUrl, schema: &'static str) -> PgConnectOptions {
+    let options = url.0.clone().application_name(schema);
+    options.options([("search_path", schema)])
+}
+
+fn cannot_be_used(url: &DatabaseUrl) -> String {
+    format!("the database at {url} cannot be used")
+}
+
+/// How many migrations this service needs and the schema has not. It may have newer ones.
+async fn missing(pool: &PgPool, migrations: &Migrator) -> sqlx::Result<usize> {
+    let applied: Vec<i64> =
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
+            .fetch_all(pool)
+            .await?;
+    let wanted = migrations.iter();
+    Ok(wanted.filter(|one| !applied.contains(&one.version)).count())
+}
+
+/// What is acknowledged is committed, and what is committed must survive a power cut.
+async fn require_durable(pool: &PgPool, url: &DatabaseUrl) -> anyhow::Result<()> {
+    let unsafe_ones: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM pg_settings
+         WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes') AND setting = 'off'
+         ORDER BY name",
+    )
+    .fetch_all(pool)
+    .await?;
+    if !unsafe_ones.is_empty() {
+        let names = unsafe_ones.join(", ");
+        bail!("the database at {url} may lose what it has committed: it has {names} switched off");
+    }
+    Ok(())
 }
 
 /// Whether the database answers.

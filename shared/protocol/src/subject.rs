@@ -19,8 +19,13 @@ pub const DELETED_USERS: &str = "events.users.*.deleted";
 /// What the stream `FRIENDSHIPS` keeps.
 pub const ALL_FRIENDSHIP_EVENTS: &str = "events.friendships.*.*";
 
+/// What could not be processed, of every stream: what the stream `DLQ` keeps.
+pub const ALL_DEAD_LETTERS: &str = "dlq.*";
+
 /// The key-value bucket of sessions whose access tokens must no longer be believed.
 pub const REVOKED_SESSIONS: &str = "revoked_sessions";
+/// Its entries, as the stream behind it keeps them.
+pub const ALL_REVOKED_SESSIONS: &str = "$KV.revoked_sessions.>";
 
 pub fn send(channel: FriendshipId) -> String {
     format!("send.friendship.{channel}")

@@ -27,5 +27,5 @@ pub use origin::{BaseUrl, ClientAddress};
 pub use paging::{Page, PageParams, Paged};
 pub use problem::{ErrorKey, Problem};
 pub use query::{Params, PathId};
-pub use run::{Process, run};
+pub use run::{Process, run, run_task};
 pub use settings::{LogFormat, ProcessSettings, RateLimits};

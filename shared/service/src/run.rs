@@ -5,7 +5,7 @@ use std::{io::Write, net::SocketAddr, process::ExitCode, sync::Arc};
 use anyhow::Context;
 use axum::{Router, http::StatusCode, response::IntoResponse, routing::get};
 use clap::{
-    Args, CommandFactory, FromArgMatches, Parser,
+    Args, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -36,6 +36,12 @@ struct Options<S: Args> {
     service: S,
 }
 
+#[derive(Parser)]
+struct TaskOptions<T: Subcommand> {
+    #[command(subcommand)]
+    task: T,
+}
+
 /// Runs a service as a process: reads its settings from the environment, lets `start` set it up,
 /// serves its router until SIGTERM or SIGINT, and then lets everything finish within the deadline.
 ///
@@ -46,11 +52,38 @@ where
     F: FnOnce(S, Process) -> Fut,
     Fut: Future<Output = anyhow::Result<Router>>,
 {
-    let options = match parse::<S>(name, about) {
+    let options = match parse::<Options<S>>(name, about) {
         Ok(options) => options,
         Err(code) => return code,
     };
-    match run_with(name, options, start) {
+    end(name, run_with(name, options, start))
+}
+
+/// Runs a tool to its end: reads what to do from the command line and its settings from the
+/// environment.
+pub fn run_task<T, F, Fut>(name: &'static str, about: &'static str, work: F) -> ExitCode
+where
+    T: Subcommand,
+    F: FnOnce(T) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let options = match parse::<TaskOptions<T>>(name, about) {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    let done = runtime().and_then(|runtime| runtime.block_on(work(options.task)));
+    end(name, done)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")
+}
+
+fn end(name: &str, result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(name, &format!("{error:#}")),
     }
@@ -62,13 +95,14 @@ fn fail(name: &str, sentence: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn parse<S: Args>(name: &'static str, about: &'static str) -> Result<Options<S>, ExitCode> {
-    let command = Options::<S>::command()
+fn parse<P: Parser>(name: &'static str, about: &'static str) -> Result<P, ExitCode> {
+    let command = P::command()
         .name(name)
         .about(about)
         .version(env!("CARGO_PKG_VERSION"))
         .hide_possible_values(false)
-        .mut_args(|arg| arg.hide_env_values(true));
+        .mut_args(|arg| arg.hide_env_values(true))
+        .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
     let refuse = |error: clap::Error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let _ = write!(std::io::stdout(), "{}", error.render());
@@ -83,7 +117,7 @@ fn parse<S: Args>(name: &'static str, about: &'static str) -> Result<Options<S>,
         }
     };
     let matches = command.try_get_matches().map_err(refuse)?;
-    Options::from_arg_matches(&matches).map_err(refuse)
+    P::from_arg_matches(&matches).map_err(refuse)
 }
 
 /// The sentence without the refused value, where that may hold a password.
@@ -108,10 +142,7 @@ where
     Fut: Future<Output = anyhow::Result<Router>>,
 {
     let telemetry = Telemetry::start(name, &options.process)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started")?;
+    let runtime = runtime()?;
     let process = Process {
         settings: Arc::new(options.process),
         health: Health::default(),

@@ -9,6 +9,17 @@ use crate::{
     process::{Process, Signal, accepts},
 };
 
+/// Its users, with their permissions on.
+const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/nats/nats.conf");
+const USERS: [&str; 6] = [
+    "users",
+    "friendships",
+    "messages",
+    "gateway",
+    "admin",
+    "subscriber",
+];
+
 pub struct Nats {
     // Removed when the test ends.
     folder: TempDir,
@@ -33,6 +44,20 @@ impl Nats {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// The password of one of its users.
+    pub fn password(user: &str) -> String {
+        format!("nats-{user}-password")
+    }
+
+    /// The passwords of all of them, as settings.
+    pub fn passwords() -> Vec<(String, String)> {
+        let setting = |user: &str| format!("NATTER_{}_NATS_PASSWORD", user.to_uppercase());
+        let users = USERS.iter();
+        users
+            .map(|user| (setting(user), Self::password(user)))
+            .collect()
+    }
+
     pub async fn stop(&mut self, signal: Signal) {
         self.server.end(signal).await;
     }
@@ -49,8 +74,8 @@ fn serve(folder: &TempDir, port: u16) -> Process {
     let store = folder.path().to_string_lossy();
     Process::start(
         &program(),
-        &["-a", "127.0.0.1", "-p", &port, "-js", "-sd", &store],
-        &[],
+        &["-c", CONFIG, "-a", "127.0.0.1", "-p", &port, "-sd", &store],
+        &Nats::passwords(),
     )
 }
 

@@ -18,7 +18,6 @@ use crate::{
 };
 
 const PASSWORD: &str = "test";
-const EXTENSIONS: &str = include_str!("../../../deploy/postgres/extensions.sql");
 const SETUP: &str = include_str!("../../../deploy/postgres/setup.sql");
 
 pub struct Postgres {
@@ -76,7 +75,7 @@ impl Postgres {
             .await
             .expect("a database");
         let mut natter = postgres.admin("natter").await;
-        let setup = SETUP.replace("@PASSWORD@", PASSWORD) + EXTENSIONS;
+        let setup = SETUP.replace("@PASSWORD@", PASSWORD);
         sqlx::raw_sql(sqlx::AssertSqlSafe(setup))
             .execute(&mut natter)
             .await
@@ -84,10 +83,10 @@ impl Postgres {
         postgres
     }
 
-    /// The URL of a service's role.
-    pub fn url(&self, schema: &str) -> String {
+    /// The URL of a role, without its prefix: `users`, or `users_owner`.
+    pub fn url(&self, role: &str) -> String {
         format!(
-            "postgres://natter_{schema}:{PASSWORD}@127.0.0.1:{}/natter",
+            "postgres://natter_{role}:{PASSWORD}@127.0.0.1:{}/natter",
             self.port
         )
     }

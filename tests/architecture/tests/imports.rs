@@ -36,10 +36,12 @@ fn allowed(package: &str) -> &'static [&'static str] {
             "natter-media",
             "natter-service",
         ],
+        // With natter-admin, which is given the databases' owners.
         "natter-standalone" => &[
             "natter-auth",
             "natter-bus",
             "natter-media",
+            "natter-pg",
             "natter-service",
             "natter-users",
             "natter-friendships",

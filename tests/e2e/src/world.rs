@@ -1,13 +1,16 @@
 //! A running Natter.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 use natter_test_support::{
     Friends, Lossy, Nats, PATIENCE, Person, Postgres, Process, Signal, befriend, binary,
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    process::Command,
+    time::{Instant, sleep},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topology {
@@ -62,9 +65,12 @@ impl World {
             ("NATTER_NATS_URL".to_owned(), nats_url),
             ("NATTER_RATE_LIMITS".to_owned(), "off".to_owned()),
         ];
+        variables.extend(Nats::passwords());
         for schema in ["users", "friendships", "messages"] {
-            let name = format!("NATTER_{}_DATABASE_URL", schema.to_uppercase());
-            variables.push((name, postgres.url(schema)));
+            for role in [schema.to_owned(), format!("{schema}_owner")] {
+                let name = format!("NATTER_{}_DATABASE_URL", role.to_uppercase());
+                variables.push((name, postgres.url(&role)));
+            }
         }
         if !settings
             .iter()
@@ -76,6 +82,8 @@ impl World {
         for (name, value) in settings {
             variables.push(((*name).to_owned(), (*value).to_owned()));
         }
+        let setup = admin(&["setup"], &variables).await;
+        assert!(setup.status.success(), "{setup:?}");
         let programs: &[(&'static str, &'static str)] = match topology {
             Topology::Standalone => &[("standalone", "natter-standalone")],
             Topology::Apart => &[
@@ -90,13 +98,14 @@ impl World {
         // Together, as an orchestrator starts them: each waits for what it needs.
         let mut started = Vec::new();
         for (name, program) in programs {
-            let process = launch(program, &variables, "127.0.0.1:0", "127.0.0.1:0");
-            started.push((*name, *program, process));
+            let own = variables.iter().filter(|(name, _)| is_for(program, name));
+            let own: Vec<(String, String)> = own.cloned().collect();
+            let process = launch(program, &own, "127.0.0.1:0", "127.0.0.1:0");
+            started.push((*name, *program, own, process));
         }
         let mut services = BTreeMap::new();
-        for (name, program, mut process) in started {
+        for (name, program, variables, mut process) in started {
             let (public, admin) = addresses(&mut process).await;
-            let variables = variables.clone();
             services.insert(
                 name,
                 Service {
@@ -236,6 +245,31 @@ impl World {
         addresses(&mut service.process).await;
         self.ready_one(name).await;
     }
+}
+
+/// Whether a program is given a setting: of the secrets only its own.
+fn is_for(program: &str, setting: &str) -> bool {
+    let secret = setting
+        .strip_suffix("_NATS_PASSWORD")
+        .or_else(|| setting.strip_suffix("_DATABASE_URL"));
+    let Some(owner) = secret.and_then(|name| name.strip_prefix("NATTER_")) else {
+        return true;
+    };
+    let services = ["USERS", "FRIENDSHIPS", "MESSAGES", "GATEWAY"];
+    services.contains(&owner)
+        && (program == "natter-standalone" || program == format!("natter-{}", owner.to_lowercase()))
+}
+
+/// Runs the operator's tool to its end.
+async fn admin(arguments: &[&str], variables: &[(String, String)]) -> std::process::Output {
+    let variables = variables.iter().map(|(name, value)| (name, value));
+    let run = Command::new(binary("natter-admin"))
+        .args(arguments)
+        .envs(variables)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    run.await.expect("natter-admin runs")
 }
 
 fn launch(program: &str, variables: &[(String, String)], public: &str, admin: &str) -> Process {
