@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::Socket;
+use crate::{Socket, secrets};
 
 pub const PASSWORD: &str = "Str0ng!pass";
 
@@ -103,6 +103,7 @@ impl Person {
     async fn ask(&self, method: Method, url: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self.http.request(method, url).bearer_auth(&self.access);
         if let Some(body) = body {
+            secrets::note(&body);
             request = request.json(&body);
         }
         let answer = request.send().await.expect("the service answers");

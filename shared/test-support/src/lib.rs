@@ -11,6 +11,7 @@ mod nats;
 mod ports;
 mod postgres;
 mod process;
+mod secrets;
 mod socket;
 
 use std::time::Duration;

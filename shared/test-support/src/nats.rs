@@ -46,7 +46,7 @@ impl Nats {
 
     /// The password of one of its users.
     pub fn password(user: &str) -> String {
-        format!("nats-{user}-password")
+        format!("nats-{user}-secret")
     }
 
     /// The passwords of all of them, as settings.

@@ -17,7 +17,7 @@ use crate::{
     until,
 };
 
-const PASSWORD: &str = "test";
+const PASSWORD: &str = "postgres-secret";
 const SETUP: &str = include_str!("../../../deploy/postgres/setup.sql");
 
 pub struct Postgres {

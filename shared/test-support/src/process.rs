@@ -13,7 +13,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::until;
+use crate::{secrets, until};
 
 #[derive(Clone, Copy, Debug)]
 pub enum Signal {
@@ -165,6 +165,17 @@ impl Process {
     pub async fn end(&mut self, signal: Signal) -> Option<i32> {
         self.signal(signal).await;
         self.ended().await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A test that fails already says why.
+        if !std::thread::panicking()
+            && let Some(line) = secrets::leak(&self.lines())
+        {
+            panic!("{} logged what it must not: {line}", self.name);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::PATIENCE;
+use crate::{PATIENCE, secrets};
 
 /// An open connection and every frame it got.
 pub struct Socket {
@@ -47,11 +47,13 @@ impl Socket {
     }
 
     pub async fn send(&mut self, frame: Value) {
+        secrets::note(&frame);
         self.send_text(&frame.to_string()).await;
     }
 
     /// Whether the frame could be sent: the other side may be gone.
     pub async fn try_send(&mut self, frame: &Value) -> bool {
+        secrets::note(frame);
         self.stream
             .send(Message::text(frame.to_string()))
             .await

@@ -1,9 +1,13 @@
 //! A running Natter.
 
-use std::{collections::BTreeMap, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use natter_test_support::{
-    Friends, Lossy, Nats, PATIENCE, Person, Postgres, Process, Signal, befriend, binary,
+    Friends, Lossy, Nats, PATIENCE, Person, Postgres, Process, Signal, befriend, binary, until,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -26,6 +30,8 @@ pub struct World {
     pub nats: Nats,
     _lossy: Option<Lossy>,
     services: BTreeMap<&'static str, Service>,
+    /// Every setting of every process and of the set-up.
+    variables: Vec<(String, String)>,
     /// The media store, removed when the test ends.
     pub media: TempDir,
 }
@@ -122,6 +128,7 @@ impl World {
             nats,
             _lossy: lossy,
             services,
+            variables,
             media,
         };
         world.ready().await;
@@ -230,6 +237,38 @@ impl World {
         service.variables.push(setting);
     }
 
+    /// Ends a process and starts it again, which it is expected to refuse; its sentence.
+    pub async fn refusal(&mut self, name: &str) -> String {
+        let service = self.services.get_mut(name).expect("a service of this name");
+        service.process.end(Signal::Term).await;
+        let Service {
+            program,
+            variables,
+            public,
+            admin,
+            ..
+        } = &*service;
+        service.process = launch(program, variables, public, admin);
+        assert_ne!(service.process.ended().await, Some(0), "it did not refuse");
+        until("why it refused", || async {
+            let lines = service.process.lines();
+            lines
+                .last()
+                .filter(|line| line.starts_with("natter-"))
+                .cloned()
+        })
+        .await
+    }
+
+    /// Runs the operator's tool on this Natter.
+    pub async fn admin(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+        let mut variables = self.variables.clone();
+        for (name, value) in settings {
+            variables.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        admin(arguments, &variables).await
+    }
+
     /// Ends a process with a signal and starts it again at its address.
     pub async fn restart(&mut self, name: &str, signal: Signal) {
         let service = self.services.get_mut(name).expect("a service of this name");
@@ -261,7 +300,7 @@ fn is_for(program: &str, setting: &str) -> bool {
 }
 
 /// Runs the operator's tool to its end.
-async fn admin(arguments: &[&str], variables: &[(String, String)]) -> std::process::Output {
+async fn admin(arguments: &[&str], variables: &[(String, String)]) -> Output {
     let variables = variables.iter().map(|(name, value)| (name, value));
     let run = Command::new(binary("natter-admin"))
         .args(arguments)

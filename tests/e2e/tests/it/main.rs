@@ -13,6 +13,7 @@ mod media;
 mod messages;
 mod openapi;
 mod order;
+mod permissions;
 mod presence;
 mod promises;
 mod s3;
