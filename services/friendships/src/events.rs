@@ -89,18 +89,11 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
         },
     ));
 
-    let bus = bus.clone();
     process.tasks.spawn(outbox::relay(
         store.pool(),
+        bus.clone(),
+        &[Stream::Friendships],
         process.shutdown.clone(),
-        move |row| {
-            let bus = bus.clone();
-            async move {
-                let id = row.event_id.to_string();
-                bus.publish_outgoing(row.subject, &id, row.payload, row.durable)
-                    .await
-            }
-        },
     ));
     Ok(())
 }

@@ -2,14 +2,17 @@
 //!
 //! Entries are published the moment their batch is committed. Until the stream has confirmed all
 //! of a batch, its outbox row says so, and the row's entries are read from the log and published
-//! again: after a crash between commit and publish, and after the broker was away.
+//! again: after a crash between commit and publish, after the broker was away, and when the stream
+//! has lost what it had confirmed.
 
 use std::time::Duration;
 
+use anyhow::Context;
 use bytes::Bytes;
-use natter_bus::{Bus, PendingAck};
+use fail::fail_point;
+use natter_bus::{Bus, PendingAck, PublishError, Stream};
 use natter_protocol::{
-    FriendshipId,
+    FriendshipId, MessageId,
     event::{LogEvent, LogTag, VERSION},
     subject,
 };
@@ -21,7 +24,7 @@ use tokio::{
 
 use crate::{
     plan::Entry,
-    store::{OutboxRow, Store},
+    store::{OutboxRow, Published, Store},
 };
 
 /// Batches whose confirmation is awaited; past it the outbox takes care of them.
@@ -36,9 +39,8 @@ const OVERDUE_SECONDS: f64 = 4.0;
 const SWEEP_ROWS: i64 = 100;
 /// Entries read from the log at a time when a row is published again.
 const SWEEP_ENTRIES: i64 = 200;
-/// How long a published row is kept, in seconds: the broker has flushed it by then.
-const KEEP_SECONDS: f64 = 3600.0;
-const CLEAN_EVERY: Duration = Duration::from_secs(60);
+/// How often the stream is compared with what it confirmed although nothing happened.
+const AUDIT_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub struct Feed {
@@ -49,7 +51,7 @@ pub struct Feed {
 /// A batch on its way into the stream.
 struct Batch {
     outbox_id: i64,
-    acks: Vec<PendingAck>,
+    acks: Vec<(MessageId, PendingAck)>,
 }
 
 impl Feed {
@@ -75,8 +77,10 @@ impl Feed {
         let mut acks = Vec::with_capacity(entries.len());
         let mut unsent = None;
         for entry in entries {
-            match send(&self.bus, &event_of(entry)).await {
-                Ok(ack) => acks.push(ack),
+            fail_point!("feed-publish", |_| std::process::abort());
+            let event = event_of(entry);
+            match send(&self.bus, &event).await {
+                Ok(ack) => acks.push((event.id, ack)),
                 // Those behind it may still reach who listens.
                 Err(error) => unsent = Some(error),
             }
@@ -85,6 +89,7 @@ impl Feed {
             tracing::warn!("a batch waits in the outbox: {error:#}");
             return;
         }
+        fail_point!("feed-sent", |_| std::process::abort());
         if self.awaited.try_send(Batch { outbox_id, acks }).is_err() {
             tracing::debug!(outbox_id, "too many batches await the broker's word");
         }
@@ -117,32 +122,58 @@ fn event_of(entry: Entry) -> LogEvent {
 /// Marks the outbox rows of batches that the stream has confirmed. Ends with the last sender.
 async fn confirm(mut batches: mpsc::Receiver<Batch>, store: Store) {
     while let Some(batch) = batches.recv().await {
-        if all_confirmed(batch.acks).await
-            && let Err(error) = store.published(&[batch.outbox_id]).await
-        {
+        let published = match all_confirmed(batch.acks).await {
+            Ok(Some(published)) => published,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "the stream has not confirmed a batch");
+                continue;
+            }
+        };
+        fail_point!("feed-confirmed", |_| std::process::abort());
+        if let Err(error) = store.published(batch.outbox_id, &published).await {
             tracing::debug!(%error, "a published batch will be published again");
         }
     }
 }
 
-async fn all_confirmed(acks: Vec<PendingAck>) -> bool {
-    for ack in acks {
-        if let Err(error) = ack.confirmed().await {
-            tracing::warn!(%error, "the stream has not confirmed a batch");
-            return false;
-        }
+/// Until the stream has all of them; where.
+async fn all_confirmed(
+    acks: Vec<(MessageId, PendingAck)>,
+) -> Result<Option<Published>, PublishError> {
+    let mut all = None;
+    for (event, ack) in acks {
+        let at = ack.confirmed().await?;
+        let first = at.seq;
+        all = joined(all, Some(Published { first, event, at }));
     }
-    true
+    Ok(all)
+}
+
+/// Where two parts of a batch are.
+fn joined(one: Option<Published>, other: Option<Published>) -> Option<Published> {
+    let first = one.iter().chain(&other).map(|part| part.first).min()?;
+    let last = one
+        .into_iter()
+        .chain(other)
+        .max_by_key(|part| part.at.seq)?;
+    Some(Published { first, ..last })
 }
 
 /// Publishes what was not confirmed in time, at once when the broker is back; less and less often
 /// while the stream takes nothing.
 async fn sweep(store: Store, bus: Bus) {
     let mut missed = bus.missed();
-    let mut cleaned = Instant::now();
+    let mut audited: Option<Instant> = None;
     let mut overdue = 0.0;
     let mut pause = SWEEP_EVERY;
     loop {
+        if audited.is_none_or(|at| at.elapsed() > AUDIT_EVERY) {
+            match natter_pg::audit(store.pool(), &bus, Stream::Chat).await {
+                Ok(_) => audited = Some(Instant::now()),
+                Err(error) => tracing::info!("the stream is not compared yet: {error:#}"),
+            }
+        }
         let swept = timeout(SWEEP_TIMEOUT, sweep_once(&store, &bus, overdue)).await;
         match swept.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
             Ok(()) => pause = SWEEP_EVERY,
@@ -151,17 +182,11 @@ async fn sweep(store: Store, bus: Bus) {
                 pause = (2 * pause).min(SLOWEST_SWEEP);
             }
         }
-        if cleaned.elapsed() > CLEAN_EVERY {
-            cleaned = Instant::now();
-            if let Err(error) = store.clean_outbox(KEEP_SECONDS).await {
-                tracing::warn!(%error, "published outbox rows could not be deleted");
-            }
-        }
         tokio::select! {
             () = sleep(pause) => overdue = OVERDUE_SECONDS,
             changed = missed.changed() => match changed {
-                // Whatever was on its way when the broker went is lost.
-                Ok(()) => overdue = 0.0,
+                // Whatever was on its way when the broker went is lost, and its streams may be others.
+                Ok(()) => (overdue, audited) = (0.0, None),
                 Err(_) => sleep(pause).await,
             },
         }
@@ -177,28 +202,30 @@ async fn sweep_once(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<()
             return Ok(());
         }
         anyhow::ensure!(bus.is_connected(), "the broker is away");
-        let mut done = Vec::new();
+        let mut done = 0;
         let mut failure = None;
         for row in rows {
             match publish_again(store, bus, &row).await {
-                Ok(()) => done.push(row.id),
+                Ok(published) => {
+                    store.published(row.id, &published).await?;
+                    done += 1;
+                }
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        store.published(&done).await?;
-        tracing::info!(batches = done.len(), "published from the outbox");
+        tracing::info!(batches = done, "published from the outbox");
         if let Some(failure) = failure {
             return Err(failure);
         }
     }
 }
 
-async fn publish_again(store: &Store, bus: &Bus, row: &OutboxRow) -> anyhow::Result<()> {
+async fn publish_again(store: &Store, bus: &Bus, row: &OutboxRow) -> anyhow::Result<Published> {
     let ranges = row.channels.iter().zip(&row.first_seqs).zip(&row.last_seqs);
+    let mut published = None;
     for ((channel, first), last) in ranges {
-        let Some(channel) = store.channel(FriendshipId(*channel)).await? else {
-            continue;
-        };
+        let channel = store.channel(FriendshipId(*channel)).await?;
+        let channel = channel.context("a channel with a log is not there")?;
         let mut after = first.unsigned_abs() - 1;
         let last = last.unsigned_abs();
         while after < last {
@@ -206,13 +233,11 @@ async fn publish_again(store: &Store, bus: &Bus, row: &OutboxRow) -> anyhow::Res
             anyhow::ensure!(!events.is_empty(), "the log of {} has a hole", channel.id);
             let mut acks = Vec::new();
             for event in events.iter().filter(|event| event.seq <= last) {
-                acks.push(send(bus, event).await?);
+                acks.push((event.id, send(bus, event).await?));
             }
-            for ack in acks {
-                ack.confirmed().await?;
-            }
+            published = joined(published, all_confirmed(acks).await?);
             after = events.last().map_or(last, |event| event.seq);
         }
     }
-    Ok(())
+    published.context("a batch without entries")
 }

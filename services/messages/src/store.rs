@@ -18,7 +18,7 @@ use uuid::Uuid;
 pub use append::{insert, lock_and_read};
 pub use log::LogRow;
 pub use marks::{Marks, NewMark};
-pub use outbox::OutboxRow;
+pub use outbox::{OutboxRow, Published};
 
 use crate::channel::Channel;
 

@@ -1,6 +1,6 @@
 //! The door to the broker: the calls that this service answers, and the relay of its outbox.
 
-use natter_bus::{Bus, Calls};
+use natter_bus::{Bus, Calls, Stream};
 use natter_pg::outbox;
 use natter_protocol::{
     UserId,
@@ -38,18 +38,11 @@ pub async fn start(users: &Users, bus: &Bus, process: &Process) -> anyhow::Resul
         .answer(move |_: GetJwks| std::future::ready(Ok::<_, Error>(jwks.clone())))
         .await?;
 
-    let bus = bus.clone();
     process.tasks.spawn(outbox::relay(
         users.store.pool(),
+        bus.clone(),
+        &[Stream::Users, Stream::RevokedSessions],
         process.shutdown.clone(),
-        move |row| {
-            let bus = bus.clone();
-            async move {
-                let id = row.event_id.to_string();
-                bus.publish_outgoing(row.subject, &id, row.payload, row.durable)
-                    .await
-            }
-        },
     ));
     Ok(())
 }

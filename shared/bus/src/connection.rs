@@ -117,11 +117,22 @@ pub struct PendingAck {
     by: Instant,
 }
 
+/// Where a stream keeps an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub stream: String,
+    /// The stream's own number of it.
+    pub seq: u64,
+}
+
 impl PendingAck {
     /// Until the stream has stored the event, or had its time.
-    pub async fn confirmed(self) -> Result<(), PublishError> {
+    pub async fn confirmed(self) -> Result<Stored, PublishError> {
         match timeout_at(self.by, self.ack.into_future()).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(ack)) => Ok(Stored {
+                stream: ack.stream,
+                seq: ack.sequence,
+            }),
             Ok(Err(error)) => Err(PublishError::Stream(error)),
             Err(_) => Err(PublishError::Timeout),
         }
@@ -256,27 +267,14 @@ impl Bus {
         }
     }
 
-    /// Publishes an outbox row: to its stream, or to whoever listens now.
-    pub async fn publish_outgoing(
-        &self,
-        subject: String,
-        event_id: &str,
-        payload: String,
-        durable: bool,
-    ) -> Result<(), PublishError> {
-        if durable {
-            return self
-                .store(subject, event_id, payload.into())
-                .await?
-                .confirmed()
-                .await;
-        }
+    /// Tells whoever listens now, and waits until that is written.
+    pub async fn tell(&self, subject: String, payload: Bytes) -> Result<(), PublishError> {
         // The client would keep it for later; the outbox does that better.
         if !self.is_connected() {
             return Err(PublishError::Timeout);
         }
         let sent = async {
-            let sent = self.client.publish(subject, payload.into()).await;
+            let sent = self.client.publish(subject, payload).await;
             sent.map_err(PublishError::Send)?;
             // Written, not only queued: the client forgets its queue when the connection goes.
             self.client.flush().await.map_err(|_| PublishError::Timeout)

@@ -15,9 +15,9 @@ mod trace;
 pub use async_nats::{HeaderMap, Message, Subscriber};
 pub use call::{CallError, Calls};
 pub use connection::{
-    Bus, BusSettings, Password, PendingAck, PublishError, RequestError, until_drained,
+    Bus, BusSettings, Password, PendingAck, PublishError, RequestError, Stored, until_drained,
 };
 pub use consumer::{Consumer, Failure, consume};
 pub use revocation::{Revocation, put_subject, watch_revoked};
-pub use streams::{Stream, StreamSettings};
+pub use streams::{Kept, Stream, StreamSettings};
 pub use trace::span_of;

@@ -4,14 +4,17 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use async_nats::jetstream::{
-    context::GetStreamErrorKind,
-    stream::{Config, DiscardPolicy, Info, StorageType},
+use async_nats::{
+    header,
+    jetstream::{
+        context::GetStreamErrorKind,
+        stream::{Config, DiscardPolicy, Info, LastRawMessageErrorKind, StorageType},
+    },
 };
 use chrono::{DateTime, Utc};
 use clap::{Args, value_parser};
 use natter_protocol::subject;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::Bus;
 
@@ -24,6 +27,8 @@ const DEAD_LETTERS_MAX_BYTES: i64 = 64 << 20;
 const REVOKED_MAX_BYTES: i64 = 256 << 20;
 /// How long a start waits for streams that are being set up.
 const SETUP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long an answer about a stream may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The limits of the streams.
@@ -189,6 +194,50 @@ impl Bus {
             }
             sleep(RETRY_PAUSE).await;
         }
+    }
+}
+
+/// What a stream says of an event that it has acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Here,
+    /// It was kept as long as it should be.
+    Expired,
+    /// The stream lost it: it is behind what it had acknowledged, or another stream.
+    Lost,
+}
+
+impl Bus {
+    /// Whether a stream still has what it acknowledged as its `seq` with this `Nats-Msg-Id`.
+    pub async fn kept(&self, stream: Stream, seq: u64, id: &str) -> anyhow::Result<Kept> {
+        let name = stream.name();
+        let stream = timeout(ASK_TIMEOUT, self.jetstream.get_stream(name)).await??;
+        let state = &stream.cached_info().state;
+        if seq < state.first_sequence && seq <= state.last_sequence {
+            return Ok(Kept::Expired);
+        }
+        if seq > state.last_sequence {
+            return Ok(Kept::Lost);
+        }
+        match timeout(ASK_TIMEOUT, stream.get_raw_message(seq)).await? {
+            Ok(message) => {
+                let kept = message.headers.get(header::NATS_MESSAGE_ID);
+                Ok(match kept.is_some_and(|kept| kept.as_str() == id) {
+                    true => Kept::Here,
+                    false => Kept::Lost,
+                })
+            }
+            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => {
+                Ok(Kept::Lost)
+            }
+            Err(error) => Err(error).with_context(|| format!("the stream {name} does not tell")),
+        }
+    }
+
+    /// For how long a stream keeps an event.
+    pub async fn max_age(&self, stream: Stream) -> anyhow::Result<Duration> {
+        let stream = timeout(ASK_TIMEOUT, self.jetstream.get_stream(stream.name())).await??;
+        Ok(stream.cached_info().config.max_age)
     }
 }
 

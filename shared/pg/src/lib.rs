@@ -3,9 +3,11 @@
 //! Each service sees one schema and nothing else; the role that owns and migrates it is another. Deliberately absent: any table but the
 //! outbox, and any knowledge of what travels through it.
 
+mod audit;
 mod error;
 pub mod outbox;
 mod pool;
 
+pub use audit::audit;
 pub use error::{is_unavailable, violated_constraint};
 pub use pool::{DatabaseUrl, connect, is_ready, migrate};

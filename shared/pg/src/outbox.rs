@@ -2,16 +2,20 @@
 //!
 //! A service's own migrations create its table `outbox`. The relay of one replica at a time
 //! publishes in the order of `id`; rows of one key are in order because whoever wrote them held
-//! that key's row lock until commit. A published row is kept for [`KEEP_PUBLISHED`], by when the
-//! broker must have flushed it to its disk.
+//! that key's row lock until commit. A published row is kept as long as its stream keeps the event,
+//! and published again when the stream has lost it ([`mod@audit`]).
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
+use fail::fail_point;
+use natter_bus::{Bus, PublishError, Stored, Stream};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, postgres::PgListener};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::audit::audit;
 
 /// How many rows are read at a time.
 const BATCH: i64 = 100;
@@ -22,21 +26,21 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 /// A wake-up that was lost (the listening connection broke) costs at most this.
 const FALLBACK_POLL: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-const KEEP_PUBLISHED: &str = "1 hour";
-const CLEAN_EVERY: Duration = Duration::from_secs(300);
+/// How often streams are compared with what they acknowledged although nothing happened.
+const AUDIT_EVERY: Duration = Duration::from_secs(60);
 /// The advisory lock that makes one relay of a schema the active one; hashed with the schema.
 const RELAY_LOCK: i32 = 0x6e61;
 
 /// One event on its way out.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Outgoing {
-    pub id: i64,
+#[derive(sqlx::FromRow)]
+struct Outgoing {
+    id: i64,
     /// The event's own id, and its `Nats-Msg-Id`.
-    pub event_id: Uuid,
-    pub subject: String,
-    pub payload: String,
+    event_id: Uuid,
+    subject: String,
+    payload: String,
     /// Kept in a stream, or told once to whoever listens now.
-    pub durable: bool,
+    durable: bool,
 }
 
 /// Adds an event that a stream keeps to the transaction.
@@ -83,18 +87,20 @@ async fn insert(
     Ok(())
 }
 
-/// Publishes what is committed until `stop`. `publish` returns once the broker has the event.
-pub async fn relay<F, Fut, E>(pool: PgPool, stop: CancellationToken, publish: F)
-where
-    F: Fn(Outgoing) -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
-{
+/// Publishes what is committed until `stop`, and again what one of `streams` has lost.
+pub async fn relay(pool: PgPool, bus: Bus, streams: &[Stream], stop: CancellationToken) {
     let turns = async {
         let mut wake = None;
-        let mut cleaned = Instant::now();
+        let mut missed = bus.missed();
+        let mut audited: Option<Instant> = None;
         loop {
-            let turned = timeout(TURN_TIMEOUT, turn(&pool, &publish)).await;
+            // Before anything is published to a broker that was away: its streams may be others.
+            let is_due = audited.is_none_or(|at| at.elapsed() > AUDIT_EVERY);
+            if is_due || missed.has_changed().unwrap_or(false) {
+                missed.mark_unchanged();
+                audited = audit_all(&pool, &bus, streams).await.then(Instant::now);
+            }
+            let turned = timeout(TURN_TIMEOUT, turn(&pool, &bus)).await;
             match turned.unwrap_or_else(|_| Err("the database does not answer".to_owned())) {
                 Ok(true) => continue,
                 Ok(false) => {}
@@ -104,11 +110,14 @@ where
                     continue;
                 }
             }
-            if cleaned.elapsed() > CLEAN_EVERY {
-                cleaned = Instant::now();
-                clean(&pool).await;
+            tokio::select! {
+                () = wait(&pool, &mut wake) => {}
+                // Looked at above.
+                changed = missed.changed() => match changed {
+                    Ok(()) => audited = None,
+                    Err(_) => sleep(FALLBACK_POLL).await,
+                },
             }
-            wait(&pool, &mut wake).await;
         }
     };
     tokio::select! {
@@ -117,13 +126,20 @@ where
     }
 }
 
+/// Compares each stream; whether all of them could be. One that cannot be holds up no other.
+async fn audit_all(pool: &PgPool, bus: &Bus, streams: &[Stream]) -> bool {
+    let mut all = true;
+    for stream in streams {
+        if let Err(error) = audit(pool, bus, *stream).await {
+            tracing::warn!(stream = stream.name(), "not compared yet: {error:#}");
+            all = false;
+        }
+    }
+    all
+}
+
 /// Publishes the next rows in order; whether there may be more. Only the holder of the lock does.
-async fn turn<F, Fut, E>(pool: &PgPool, publish: &F) -> Result<bool, String>
-where
-    F: Fn(Outgoing) -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
-{
+async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
     let as_text = |error: sqlx::Error| error.to_string();
     let mut tx = pool.begin().await.map_err(as_text)?;
     let active: bool =
@@ -136,7 +152,7 @@ where
         return Ok(false);
     }
     let until = Instant::now() + TURN;
-    let mut done = Vec::new();
+    let mut done = Done::default();
     let mut held_back: Vec<String> = Vec::new();
     let mut failure = None;
     // A stream that takes nothing holds back its own events, in their order, and no others.
@@ -147,7 +163,7 @@ where
              ORDER BY id LIMIT $1",
         )
         .bind(BATCH)
-        .bind(&done)
+        .bind(&done.ids)
         .bind(&held_back)
         .fetch_all(&mut *tx)
         .await
@@ -159,28 +175,72 @@ where
             if Instant::now() > until {
                 break 'rounds true;
             }
+            fail_point!("outbox-publish", |_| std::process::abort());
             let (id, stream) = (row.id, stream_pattern(&row.subject));
-            match publish(row).await {
-                Ok(()) => done.push(id),
+            match publish(bus, row).await {
+                Ok(stored) => done.push(id, stored),
                 Err(error) => {
                     failure = Some(error.to_string());
                     held_back.push(stream);
                     continue 'rounds;
                 }
             }
+            fail_point!("outbox-published", |_| std::process::abort());
         }
     };
-    sqlx::query("UPDATE outbox SET published_at = now() WHERE id = ANY($1)")
-        .bind(&done)
-        .execute(&mut *tx)
-        .await
-        .map_err(as_text)?;
-    tx.commit().await.map_err(as_text)?;
-    metrics::counter!("outbox_published_total").increment(done.len() as u64);
+    if !done.ids.is_empty() {
+        done.mark(&mut tx).await.map_err(as_text)?;
+        fail_point!("outbox-marked", |_| std::process::abort());
+        tx.commit().await.map_err(as_text)?;
+        metrics::counter!("outbox_published_total").increment(done.ids.len() as u64);
+    }
     match failure {
         Some(failure) => Err(failure),
         None => Ok(more),
     }
+}
+
+/// Rows that were published, and where their streams put them.
+#[derive(Default)]
+struct Done {
+    ids: Vec<i64>,
+    streams: Vec<Option<String>>,
+    seqs: Vec<Option<i64>>,
+}
+
+impl Done {
+    fn push(&mut self, id: i64, stored: Option<Stored>) {
+        self.ids.push(id);
+        let seq = stored.as_ref().map(|stored| stored.seq.cast_signed());
+        self.seqs.push(seq);
+        self.streams.push(stored.map(|stored| stored.stream));
+    }
+
+    async fn mark(&self, tx: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query(
+            "UPDATE outbox SET published_at = now(), stream = done.stream,
+                    stream_first = done.seq, stream_seq = done.seq
+             FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS done (id, stream, seq)
+             WHERE outbox.id = done.id",
+        )
+        .bind(&self.ids)
+        .bind(&self.streams)
+        .bind(&self.seqs)
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+}
+
+/// To its stream, or to whoever listens now.
+async fn publish(bus: &Bus, row: Outgoing) -> Result<Option<Stored>, PublishError> {
+    if !row.durable {
+        bus.tell(row.subject, row.payload.into()).await?;
+        return Ok(None);
+    }
+    let id = row.event_id.to_string();
+    let sent = bus.store(row.subject, &id, row.payload.into()).await?;
+    Ok(Some(sent.confirmed().await?))
 }
 
 /// What matches the subjects of the same stream: they share their first two tokens.
@@ -217,14 +277,4 @@ async fn listener(pool: &PgPool) -> Option<PgListener> {
     let mut listener = PgListener::connect_with(pool).await.ok()?;
     listener.listen(&format!("{schema}_outbox")).await.ok()?;
     Some(listener)
-}
-
-async fn clean(pool: &PgPool) {
-    let result = sqlx::query("DELETE FROM outbox WHERE published_at < now() - $1::interval")
-        .bind(KEEP_PUBLISHED)
-        .execute(pool)
-        .await;
-    if let Err(error) = result {
-        tracing::warn!(%error, "published outbox rows could not be deleted");
-    }
 }

@@ -142,6 +142,8 @@ where
     Fut: Future<Output = anyhow::Result<Router>>,
 {
     let telemetry = Telemetry::start(name, &options.process)?;
+    // Reads FAILPOINTS, where the tests' feature is on.
+    let _failpoints = fail::FailScenario::setup();
     let runtime = runtime()?;
     let process = Process {
         settings: Arc::new(options.process),

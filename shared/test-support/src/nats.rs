@@ -1,6 +1,9 @@
 //! A private NATS server with JetStream.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 
@@ -62,10 +65,45 @@ impl Nats {
         self.server.end(signal).await;
     }
 
+    /// Everything that it keeps, as it is now that it is stopped.
+    pub fn copy(&self) -> TempDir {
+        let copy = TempDir::with_prefix("natter-nats-copy-").expect("a temporary folder");
+        copy_all(
+            &self.folder.path().join("jetstream"),
+            &copy.path().join("jetstream"),
+        );
+        copy
+    }
+
+    /// Goes back to a copy.
+    pub fn restore(&self, copy: &TempDir) {
+        self.forget();
+        copy_all(
+            &copy.path().join("jetstream"),
+            &self.folder.path().join("jetstream"),
+        );
+    }
+
+    /// Throws away everything that it keeps.
+    pub fn forget(&self) {
+        fs::remove_dir_all(self.folder.path().join("jetstream")).expect("it is ours");
+    }
+
     /// Starts it again on the same data and port.
     pub async fn start_again(&mut self) {
         self.server = serve(&self.folder, self.port);
         accepts("NATS answers", self.port).await;
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("it is ours");
+    for entry in fs::read_dir(from).expect("it is there").flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match from.is_dir() {
+            true => copy_all(&from, &to),
+            false => drop(fs::copy(from, to).expect("it is ours")),
+        }
     }
 }
 

@@ -204,6 +204,12 @@ impl World {
         }
     }
 
+    /// Everything that some processes have printed.
+    pub fn log<const N: usize>(&self, names: [&str; N]) -> String {
+        let lines = names.map(|name| self.services[name].process.lines().join("\n"));
+        lines.join("\n")
+    }
+
     /// Whether a process says that it is ready.
     pub async fn is_ready(&self, name: &str) -> bool {
         let url = format!("http://{}/readyz", self.services[name].admin);

@@ -1,8 +1,20 @@
 //! Which committed batches the stream may not have yet.
 
+use natter_bus::Stored;
+use natter_protocol::MessageId;
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::Store;
+
+/// Where a stream put a batch.
+pub struct Published {
+    /// The number of the first event there.
+    pub first: u64,
+    /// The last event there, and its place.
+    pub event: MessageId,
+    pub at: Stored,
+}
 
 /// A committed batch that the stream may not have yet.
 #[derive(Debug, sqlx::FromRow)]
@@ -31,20 +43,24 @@ impl Store {
         .await
     }
 
-    pub async fn published(&self, ids: &[i64]) -> sqlx::Result<()> {
-        sqlx::query("UPDATE outbox SET published_at = now() WHERE id = ANY($1)")
-            .bind(ids)
-            .execute(&self.0)
-            .await?;
+    /// Notes that a stream has all of a batch, and where.
+    pub async fn published(&self, id: i64, published: &Published) -> sqlx::Result<()> {
+        sqlx::query(
+            "UPDATE outbox SET published_at = now(), stream = $2, stream_first = $3,
+                    stream_seq = $4, event_id = $5
+             WHERE id = $1",
+        )
+        .bind(id)
+        .bind(&published.at.stream)
+        .bind(published.first.cast_signed())
+        .bind(published.at.seq.cast_signed())
+        .bind(published.event.0)
+        .execute(&self.0)
+        .await?;
         Ok(())
     }
 
-    /// Forgets batches that were published so long ago that the broker has flushed them.
-    pub async fn clean_outbox(&self, keep_seconds: f64) -> sqlx::Result<()> {
-        sqlx::query("DELETE FROM outbox WHERE published_at < now() - make_interval(secs => $1)")
-            .bind(keep_seconds)
-            .execute(&self.0)
-            .await?;
-        Ok(())
+    pub fn pool(&self) -> &PgPool {
+        &self.0
     }
 }

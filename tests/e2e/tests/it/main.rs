@@ -4,6 +4,7 @@ mod contract;
 mod deadlines;
 mod errors;
 mod failures;
+mod feeds;
 mod frames;
 mod friendships;
 mod history;

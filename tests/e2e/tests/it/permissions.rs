@@ -63,6 +63,19 @@ const PUBLISH: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.MSG.GET.KV_revoked_sessions", &["users"]),
     ("$JS.API.CONSUMER.CREATE.CHAT.mine", &["subscriber"]),
     ("$JS.API.CONSUMER.CREATE.DLQ.mine", &[]),
+    // What watches the ended sessions is made anew after a broken connection.
+    (
+        "$JS.API.CONSUMER.CREATE.KV_revoked_sessions",
+        &["users", "friendships", "messages", "gateway"],
+    ),
+    (
+        "$JS.API.CONSUMER.CREATE.KV_revoked_sessions.1.x",
+        &["users", "friendships", "messages", "gateway"],
+    ),
+    (
+        "$JS.API.CONSUMER.DELETE.KV_revoked_sessions.1",
+        &["users", "friendships", "messages", "gateway"],
+    ),
     (
         "$JS.API.CONSUMER.CREATE.USERS.friendships.x",
         &["friendships"],

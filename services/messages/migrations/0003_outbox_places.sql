@@ -1,0 +1,5 @@
+-- Where the stream put the first and the last event of a batch, and which the last is: what the
+-- stream has no more is published again.
+ALTER TABLE outbox ADD stream text, ADD stream_first bigint, ADD stream_seq bigint, ADD event_id uuid;
+CREATE INDEX outbox_places ON outbox (stream, stream_seq) WHERE stream IS NOT NULL;
+CREATE INDEX outbox_published ON outbox (published_at) WHERE published_at IS NOT NULL;

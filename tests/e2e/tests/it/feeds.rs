@@ -1,0 +1,292 @@
+//! The feeds for other services: nothing is lost and nothing invented, whatever happens between a
+//! commit and the broker's word, and after the broker lost what it had.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use async_nats::{ConnectOptions, jetstream};
+use natter_e2e::{Talker, Topology, World};
+use natter_test_support::{Friends, Nats, PATIENCE, Person, Signal, until};
+use serde_json::{Value, json};
+use sqlx::Row;
+use tokio::time::{Instant, sleep};
+
+const FEEDS: [&str; 3] = ["USERS", "FRIENDSHIPS", "CHAT"];
+
+/// Another service's view of JetStream, or an operator's who may do everything.
+async fn jetstream(nats: &Nats, user: &str) -> jetstream::Context {
+    let options = ConnectOptions::with_user_and_password(user.to_owned(), Nats::password(user));
+    let client = options.connect(nats.url()).await.expect("it is let in");
+    jetstream::new(client)
+}
+
+/// What a stream has: `Nats-Msg-Id` to payload, in its order, with repeats told apart.
+async fn events(nats: &Nats, stream: &str) -> Option<Vec<(String, Value)>> {
+    let stream = jetstream(nats, "subscriber").await.get_stream(stream).await;
+    let stream = stream.ok()?;
+    let state = &stream.cached_info().state;
+    let mut events = Vec::new();
+    for seq in state.first_sequence.max(1)..=state.last_sequence {
+        let message = stream.get_raw_message(seq).await.ok()?;
+        let id = message.headers.get("Nats-Msg-Id")?.to_string();
+        events.push((id, serde_json::from_slice(&message.payload).ok()?));
+    }
+    Some(events)
+}
+
+/// What the tables say the feeds must have: the ids of every event.
+async fn expected(world: &World, stream: &str) -> BTreeSet<String> {
+    let mut admin = world.postgres.admin("natter").await;
+    let query = match stream {
+        "USERS" => "SELECT event_id::text FROM users.outbox WHERE subject LIKE 'events.%'",
+        "FRIENDSHIPS" => {
+            "SELECT event_id::text FROM friendships.outbox WHERE subject LIKE 'events.%'"
+        }
+        _ => "SELECT id::text FROM messages.log",
+    };
+    let rows = sqlx::query(query).fetch_all(&mut admin).await;
+    let rows = rows.expect("the tables are there");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Waits until every feed has exactly what the tables say, each id with one payload.
+async fn are_whole(world: &World) {
+    for stream in FEEDS {
+        let wanted = expected(world, stream).await;
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let events = events(&world.nats, stream).await.unwrap_or_default();
+            let got: BTreeSet<String> = events.into_iter().map(|(id, _)| id).collect();
+            assert!(got.is_subset(&wanted), "{stream} has what never was");
+            if got == wanted {
+                break;
+            }
+            let missing: Vec<&String> = wanted.difference(&got).collect();
+            let log = || world.log(["users", "friendships", "messages"]);
+            assert!(
+                Instant::now() < give_up,
+                "{stream} lacks {missing:?}\n{}",
+                log()
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Waits until everything is marked as published.
+async fn are_marked(world: &World) {
+    until("everything is marked", || async {
+        let mut admin = world.postgres.admin("natter").await;
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM users.outbox WHERE published_at IS NULL)
+                  + (SELECT count(*) FROM friendships.outbox WHERE published_at IS NULL)
+                  + (SELECT count(*) FROM messages.outbox WHERE published_at IS NULL)",
+        )
+        .fetch_one(&mut admin)
+        .await
+        .expect("the tables are there");
+        (waiting == 0).then_some(())
+    })
+    .await;
+}
+
+/// The first time that each event is in a feed, the events of one key are in order.
+async fn are_in_order(world: &World) {
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for (id, event) in events(&world.nats, "CHAT").await.expect("the stream") {
+        if seen.insert(id) {
+            let channel = event["channel"].to_string();
+            let seq = event["seq"].as_u64().expect("a seq");
+            assert_eq!(seq, newest.insert(channel, seq).unwrap_or_default() + 1);
+        }
+    }
+    let mut revisions: BTreeMap<String, u64> = BTreeMap::new();
+    for (id, event) in events(&world.nats, "FRIENDSHIPS")
+        .await
+        .expect("the stream")
+    {
+        if seen.insert(id) {
+            let key = event["friendship"]["id"].to_string();
+            let revision = event["revision"].as_u64().expect("a revision");
+            assert!(revision > revisions.insert(key, revision).unwrap_or_default());
+        }
+    }
+}
+
+async fn talk(world: &World, person: &Person, channel: &str, name: &str) {
+    let mut socket = person.connect(&world.gateway()).await;
+    for number in 1..=5 {
+        let client_id = format!("{name}-{number}");
+        let ack = socket.say(channel, &client_id, &client_id).await;
+        assert_eq!(ack["type"], "ack", "{ack}");
+    }
+}
+
+/// A point at which a process ends, and which one.
+const CRASHES: [(&str, &str); 9] = [
+    ("users", "outbox-publish"),
+    ("users", "outbox-published"),
+    ("users", "outbox-marked"),
+    ("friendships", "outbox-publish"),
+    ("friendships", "outbox-published"),
+    ("friendships", "outbox-marked"),
+    ("messages", "feed-publish"),
+    ("messages", "feed-sent"),
+    ("messages", "feed-confirmed"),
+];
+
+#[tokio::test]
+async fn a_crash_between_commit_and_publish_loses_and_invents_nothing() {
+    let mut world = World::start(Topology::Apart).await;
+    // It would do the other replica's work.
+    world.process("messages-2").end(Signal::Term).await;
+    for (round, (process, point)) in CRASHES.into_iter().enumerate() {
+        let Friends { alice, channel, .. } = world.friends().await;
+        let carol = Person::sign_up(&world.users(), "carol").await;
+        let mut socket = alice.connect(&world.gateway()).await;
+        are_marked(&world).await;
+        world.set(process, "FAILPOINTS", &format!("{point}=return"));
+        world.restart(process, Signal::Term).await;
+        // Committed; whether it is answered is another matter.
+        match process {
+            "users" => {
+                let change = json!({"first_name": format!("Round {round}")});
+                let url = format!("{}/api/users/profile/", world.users());
+                let request = alice.http.patch(url).bearer_auth(&alice.access);
+                let _ = request.json(&change).send().await;
+            }
+            "friendships" => {
+                let ask = json!({"to_user": carol.id, "status": "accepted"});
+                let url = format!("{}/api/users/friendship/", world.friendships());
+                let request = alice.http.post(url).bearer_auth(&alice.access);
+                let _ = request.json(&ask).send().await;
+            }
+            _ => {
+                let send = json!({"type": "friendship", "channel": channel, "payload": "Hi"});
+                socket.send(send).await;
+            }
+        }
+        world.process(process).ended().await;
+        let before = counts(&world).await;
+        world.set(process, "FAILPOINTS", "");
+        world.restart(process, Signal::Kill).await;
+        are_whole(&world).await;
+        assert_eq!(counts(&world).await, before, "{process} {point}");
+        talk(&world, &alice, &channel, "after").await;
+    }
+    are_whole(&world).await;
+    are_in_order(&world).await;
+}
+
+/// How many events the tables have of each feed.
+async fn counts(world: &World) -> Vec<usize> {
+    let mut counts = Vec::new();
+    for stream in FEEDS {
+        counts.push(expected(world, stream).await.len());
+    }
+    counts
+}
+
+/// Makes streams and buckets as the set-up does.
+async fn set_up(world: &World) {
+    let done = world.admin(&["setup"], &[]).await;
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_lost_what_it_had_is_filled_again() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    talk(&world, &alice, &channel, "kept").await;
+    are_whole(&world).await;
+    are_marked(&world).await;
+    // As a power cut leaves it: everything is as it was some time ago.
+    world.nats.stop(Signal::Term).await;
+    let before = world.nats.copy();
+    world.nats.start_again().await;
+    talk(&world, &bob, &channel, "lost").await;
+    let Friends {
+        alice: carol,
+        channel: other,
+        ..
+    } = world.friends().await;
+    talk(&world, &carol, &other, "lost").await;
+    are_whole(&world).await;
+    are_marked(&world).await;
+    world.nats.stop(Signal::Kill).await;
+    world.nats.restore(&before);
+    world.nats.start_again().await;
+    // At once there are newer events, with the numbers of those that were lost, and more of them.
+    let gateways = vec![world.gateway(), world.gateway_2()];
+    let mut later = Talker::new(alice.clone(), gateways, &channel);
+    later.talk("later", 20).await;
+    are_whole(&world).await;
+
+    // Nothing is left at all, and the set-up makes it anew.
+    are_marked(&world).await;
+    let session = alice.log_in(&world.users()).await;
+    end_session(&world, &session).await;
+    world.nats.stop(Signal::Kill).await;
+    world.nats.forget();
+    world.nats.start_again().await;
+    set_up(&world).await;
+    are_whole(&world).await;
+    are_in_order(&world).await;
+    // The ended sessions too: one that has no other memory of it believes the token no more.
+    world.restart("friendships", Signal::Kill).await;
+    let url = format!("{}/api/users/friendship/", world.friendships());
+    let (status, _) = session.get(&url).await;
+    assert_eq!(status, 401);
+}
+
+async fn end_session(world: &World, person: &Person) {
+    let url = format!("{}/api/users/logout/", world.users());
+    let (status, body) = person.post(&url, json!({"refresh": person.refresh})).await;
+    assert!(status.is_success(), "{body}");
+}
+
+#[tokio::test]
+async fn the_set_up_refuses_limits_that_would_lose_something() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    // More than a MiB.
+    let mut socket = alice.connect(&world.gateway()).await;
+    let text = "x".repeat(8_000);
+    for number in 1..=140 {
+        let ack = socket.say(&channel, &format!("big-{number}"), &text).await;
+        assert_eq!(ack["type"], "ack", "{ack}");
+    }
+    are_whole(&world).await;
+    let smaller = [("NATTER_CHAT_MAX_BYTES", "1048576")];
+    let refused = world.admin(&["setup"], &smaller).await;
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        said.starts_with("natter-admin: the stream CHAT holds "),
+        "{said}"
+    );
+    assert!(
+        said.trim_end().ends_with("so nothing was changed"),
+        "{said}"
+    );
+    are_whole(&world).await;
+    // What loses nothing is done, and done again.
+    let larger = [("NATTER_CHAT_MAX_BYTES", "4194304")];
+    for _ in 0..2 {
+        let done = world.admin(&["setup"], &larger).await;
+        assert!(done.status.success(), "{done:?}");
+    }
+    let stream = jetstream(&world.nats, "subscriber")
+        .await
+        .get_stream("CHAT")
+        .await;
+    let config = stream.expect("the stream").cached_info().config.clone();
+    assert_eq!(config.max_bytes, 4_194_304);
+}
