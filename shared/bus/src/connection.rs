@@ -56,6 +56,10 @@ pub struct BusSettings {
     /// Messages of one NATS subscription that may wait here; past it some are dropped, and asked for again
     #[arg(long, env = "NATTER_NATS_SUBSCRIPTION_MESSAGES", value_name = "NATTER_NATS_SUBSCRIPTION_MESSAGES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
     nats_subscription_messages: u32,
+
+    /// How long an event that could not be processed waits before the second of its 10 tries, in milliseconds; twice as long before each further one
+    #[arg(long, env = "NATTER_EVENT_RETRY_MS", value_name = "NATTER_EVENT_RETRY_MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    event_retry_ms: u64,
 }
 
 /// The password of a NATS user. Never shown.
@@ -84,6 +88,7 @@ impl fmt::Debug for Password {
 pub struct Bus {
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
+    pub(crate) first_retry: Duration,
     missed: watch::Receiver<u64>,
 }
 
@@ -186,6 +191,7 @@ impl Bus {
         Ok(Self {
             client,
             jetstream,
+            first_retry: Duration::from_millis(settings.event_retry_ms),
             missed,
         })
     }

@@ -3,10 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use anyhow::Context;
-use async_nats::{
-    HeaderMap,
-    jetstream::{self, AckKind, consumer::pull, message::PublishMessage},
-};
+use async_nats::jetstream::{self, AckKind, consumer::pull};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
@@ -20,7 +17,6 @@ const MAX_TRIES: i64 = 10;
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Below the time after which the broker would hand it to another replica.
 const HANDLE_TIMEOUT: Duration = Duration::from_secs(20);
-const FIRST_RETRY: Duration = Duration::from_millis(200);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -111,12 +107,19 @@ where
     };
     let tries = message.info().map_or(1, |info| info.delivered);
     let factor = 1 << u32::try_from(tries - 1).unwrap_or(0).min(8);
-    let again = AckKind::Nak(Some((FIRST_RETRY * factor).min(MAX_RETRY)));
+    let again = AckKind::Nak(Some((bus.first_retry * factor).min(MAX_RETRY)));
     let ack = match result {
         Ok(()) => AckKind::Ack,
         Err(Failure::Final(reason)) if tries >= MAX_TRIES => {
-            match bury(bus, consumer, &message, &reason).await {
-                Ok(()) => AckKind::Term,
+            let stream = consumer.stream.name();
+            tracing::error!(reason, stream, subject = %message.subject, "a dead letter");
+            let (name, payload) = (consumer.durable, message.payload.clone());
+            let buried = bus.bury(consumer.stream, name, &message.subject, payload, &reason);
+            match buried.await {
+                Ok(()) => {
+                    metrics::counter!("dead_letters_total", "stream" => stream).increment(1);
+                    AckKind::Term
+                }
                 Err(error) => {
                     tracing::warn!("a dead letter could not be kept: {error:#}");
                     again
@@ -131,27 +134,4 @@ where
     if let Err(error) = message.ack_with(ack).await {
         tracing::warn!(%error, "an event could not be acknowledged; it will come again");
     }
-}
-
-async fn bury(
-    bus: &Bus,
-    consumer: Consumer,
-    message: &jetstream::Message,
-    reason: &str,
-) -> anyhow::Result<()> {
-    let stream = consumer.stream.name();
-    tracing::error!(reason, stream, subject = %message.subject, "a dead letter");
-    metrics::counter!("dead_letters_total", "stream" => stream).increment(1);
-    let mut headers = HeaderMap::new();
-    headers.insert("Natter-Subject", message.subject.as_str());
-    headers.insert("Natter-Consumer", consumer.durable);
-    headers.insert("Natter-Reason", reason.replace(['\r', '\n'], " "));
-    let letter = PublishMessage::build()
-        .payload(message.payload.clone())
-        .headers(headers);
-    bus.jetstream
-        .send_publish(format!("dlq.{stream}"), letter)
-        .await?
-        .await?;
-    Ok(())
 }

@@ -8,6 +8,7 @@
 mod call;
 mod connection;
 mod consumer;
+mod dead_letters;
 mod revocation;
 mod streams;
 mod trace;
@@ -18,6 +19,7 @@ pub use connection::{
     Bus, BusSettings, Password, PendingAck, PublishError, RequestError, Stored, until_drained,
 };
 pub use consumer::{Consumer, Failure, consume};
+pub use dead_letters::DeadLetter;
 pub use revocation::{Revocation, put_subject, watch_revoked};
 pub use streams::{Kept, Stream, StreamSettings};
 pub use trace::span_of;

@@ -62,6 +62,11 @@ pub fn friendship_event(channel: FriendshipId, event: &str) -> String {
     format!("events.friendships.{channel}.{event}")
 }
 
+/// Where what a consumer of `stream` gives up is published.
+pub fn dead_letter(stream: &str) -> String {
+    format!("dlq.{stream}")
+}
+
 pub fn notify_user(user: UserId) -> String {
     format!("notify.user.{user}")
 }

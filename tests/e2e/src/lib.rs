@@ -2,10 +2,12 @@
 //!
 //! The tests in `tests/it` play the contract's promises against it, in one process and apart.
 
+mod broker;
 mod chat;
 mod python;
 mod world;
 
+pub use broker::jetstream;
 pub use chat::{Log, Talker};
 pub use python::python;
 pub use world::{Topology, World};

@@ -6,21 +6,13 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{ConnectOptions, jetstream};
-use natter_e2e::{Talker, Topology, World};
+use natter_e2e::{Talker, Topology, World, jetstream};
 use natter_test_support::{Friends, Nats, PATIENCE, Person, Signal, until};
 use serde_json::{Value, json};
 use sqlx::Row;
 use tokio::time::{Instant, sleep};
 
 const FEEDS: [&str; 3] = ["USERS", "FRIENDSHIPS", "CHAT"];
-
-/// Another service's view of JetStream, or an operator's who may do everything.
-async fn jetstream(nats: &Nats, user: &str) -> jetstream::Context {
-    let options = ConnectOptions::with_user_and_password(user.to_owned(), Nats::password(user));
-    let client = options.connect(nats.url()).await.expect("it is let in");
-    jetstream::new(client)
-}
 
 /// What a stream has: `Nats-Msg-Id` to payload, in its order, with repeats told apart.
 async fn events(nats: &Nats, stream: &str) -> Option<Vec<(String, Value)>> {

@@ -1,6 +1,7 @@
 mod account;
 mod conformance;
 mod contract;
+mod dead_letters;
 mod deadlines;
 mod errors;
 mod failures;
