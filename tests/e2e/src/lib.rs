@@ -5,9 +5,11 @@
 mod broker;
 mod chat;
 mod python;
+mod subscriber;
 mod world;
 
 pub use broker::jetstream;
 pub use chat::{Log, Talker};
 pub use python::python;
+pub use subscriber::Subscriber;
 pub use world::{Topology, World};

@@ -18,7 +18,7 @@ pub fn python(module: &str) -> Command {
     clippy::disallowed_methods,
     reason = "a test's setting, not a service's"
 )]
-fn packages() -> PathBuf {
+pub(crate) fn packages() -> PathBuf {
     if let Some(folder) = env::var_os("NATTER_TEST_PYTHON_PACKAGES") {
         return folder.into();
     }

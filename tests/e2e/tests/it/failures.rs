@@ -1,6 +1,6 @@
 //! What is stopped, frozen or killed loses nothing that was acknowledged.
 
-use natter_e2e::{Log, Talker, Topology, World};
+use natter_e2e::{Log, Subscriber, Talker, Topology, World};
 use natter_test_support::{Friends, PATIENCE, Signal, Socket, until};
 use serde_json::json;
 use std::time::Instant;
@@ -115,8 +115,22 @@ async fn a_killed_process_loses_nothing() {
     let mut world = World::start(Topology::Apart).await;
     let mut victims: Vec<Victim> = world.names().into_iter().map(Victim::Service).collect();
     victims.extend([Victim::Postgres, Victim::Nats]);
-    for victim in victims {
-        kill_while_talking(&mut world, victim).await;
+    // Another service counts what is said, and is killed too.
+    let mut subscriber = Subscriber::start(&world.nats);
+    let mut messages = 0;
+    for (round, victim) in victims.into_iter().enumerate() {
+        messages += kill_while_talking(&mut world, victim).await;
+        subscriber.restart().await;
+        let counted = json!({
+            "messages": messages, "edits": 0, "deletions": 0, "open_friendships": round + 1,
+            "missing": 0,
+        });
+        subscriber.counts(&counted).await;
+        assert_eq!(
+            subscriber.last(),
+            Some(counted),
+            "it counted more than there is"
+        );
     }
 }
 
@@ -126,7 +140,8 @@ async fn the_one_process_killed_loses_nothing() {
     kill_while_talking(&mut world, Victim::Service("standalone")).await;
 }
 
-async fn kill_while_talking(world: &mut World, victim: Victim) {
+/// How many messages were said.
+async fn kill_while_talking(world: &mut World, victim: Victim) -> usize {
     const MESSAGES: usize = 150;
     let Friends {
         alice,
@@ -170,6 +185,7 @@ async fn kill_while_talking(world: &mut World, victim: Victim) {
     tokio::join!(alice_talks.follow_to(newest), bob_talks.follow_to(newest));
     assert_eq!(history.len(), 2 * MESSAGES, "{victim:?}");
     Log::check(&[&alice_talks.log, &bob_talks.log], &history);
+    history.len()
 }
 
 #[tokio::test]
