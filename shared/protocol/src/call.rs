@@ -30,7 +30,7 @@ macro_rules! call {
 }
 
 /// `rpc.users.get_many`: the cards of those that exist, in no order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GetUsers {
     /// At most [`MAX_USERS`].
     pub users: Vec<UserId>,
@@ -42,7 +42,7 @@ pub const MAX_USERS: usize = 300;
 call!(GetUsers, "users", "get_many", Vec<UserCard>);
 
 /// `rpc.users.refresh`: a new token pair for the session `sid`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RefreshSession {
     pub sid: SessionId,
     pub refresh: String,
@@ -59,25 +59,25 @@ pub struct TokenPair {
 }
 
 /// `rpc.users.jwks`: the public keys, as a JSON Web Key Set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GetJwks {}
 call!(GetJwks, "users", "jwks", serde_json::Value);
 
 /// `rpc.friendships.list_open`: the open channels of a user, and with whom.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListOpen {
     pub user: UserId,
 }
 call!(ListOpen, "friendships", "list_open", Vec<OpenChannel>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OpenChannel {
     pub channel: FriendshipId,
     pub friend: UserId,
 }
 
 /// `rpc.friendships.get`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GetFriendship {
     pub friendship: FriendshipId,
 }
@@ -85,7 +85,7 @@ call!(GetFriendship, "friendships", "get", Option<FriendshipState>);
 
 /// `rpc.friendships.list`: the friendships of a user in the order of their ids, those after
 /// `after`; at most [`MAX_FRIENDSHIPS`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListFriendships {
     pub user: UserId,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -97,7 +97,7 @@ call!(ListFriendships, "friendships", "list", Vec<Friendship>);
 pub const MAX_FRIENDSHIPS: usize = 500;
 
 /// `rpc.messages.heads`: the newest `seq` of each channel; 0 where nothing was sent yet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GetHeads {
     /// At most [`MAX_HEADS`].
     pub channels: Vec<FriendshipId>,
@@ -108,7 +108,7 @@ call!(GetHeads, "messages", "heads", HashMap<FriendshipId, u64>);
 pub const MAX_HEADS: usize = 500;
 
 /// `rpc.messages.after`: the log after `after_seq`, oldest first, at most `limit` entries.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GetAfter {
     pub channel: FriendshipId,
     pub after_seq: u64,
@@ -122,7 +122,7 @@ call!(GetAfter, "messages", "after", Vec<LogEvent>);
 pub const MAX_AFTER: u32 = 100;
 
 /// `rpc.messages.marks`: how far a user has received and seen a channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GetMarks {
     pub channel: FriendshipId,
     pub user: UserId,
@@ -130,7 +130,7 @@ pub struct GetMarks {
 call!(GetMarks, "messages", "marks", HowFar);
 
 /// The newest `seq` that was received and seen; 0: nothing yet.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HowFar {
     pub received_seq: u64,
     pub seen_seq: u64,
@@ -138,7 +138,7 @@ pub struct HowFar {
 
 /// `rpc.messages.files`: the files that a user has uploaded or sent, in the order of their ids,
 /// those after `after`; at most [`MAX_FILES`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListFiles {
     pub owner: UserId,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -150,7 +150,7 @@ call!(ListFiles, "messages", "files", Vec<OwnFile>);
 pub const MAX_FILES: usize = 300;
 
 /// A file, and the channel that it was sent in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OwnFile {
     #[serde(flatten)]
     pub media: Media,
@@ -159,7 +159,7 @@ pub struct OwnFile {
 }
 
 /// A request on `send.friendship.<id>`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Send {
     pub sender: UserId,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -172,7 +172,7 @@ pub struct Send {
     pub what: SendWhat,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SendWhat {
     Message {
@@ -193,14 +193,14 @@ pub enum SendWhat {
 
 /// A file of a message: one that its sender uploaded before, or a new one that is in the media
 /// store already.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SendMedia {
     pub id: MediaId,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub new: Option<NewMedia>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NewMedia {
     pub filename: String,
     pub content_type: String,
@@ -211,14 +211,14 @@ pub struct NewMedia {
 }
 
 /// The answer to a [`Send`]: given only once the entry is committed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SendReply {
     Ack(Stored),
     Refused(Refusal),
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stored {
     pub message: MessageId,
     pub seq: u64,
@@ -228,7 +228,7 @@ pub struct Stored {
 }
 
 /// Why a frame or a send was not done. The texts are for people, the names for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
     #[error("You are not a member of this channel.")]
@@ -250,7 +250,7 @@ pub enum Refusal {
 }
 
 /// A request on `mark.friendship.<id>`: `user` has received (or seen) everything up to `message`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Mark {
     pub user: UserId,
     pub message: MessageId,
@@ -258,7 +258,7 @@ pub struct Mark {
 }
 
 /// The answer to a [`Mark`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkReply {
     Done,

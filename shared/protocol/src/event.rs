@@ -2,6 +2,7 @@
 //! of its subject.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -36,7 +37,7 @@ impl<T> Event<T> {
 }
 
 /// `events.users.<user>.<type>`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum UserEvent {
     Registered {
@@ -67,7 +68,7 @@ impl UserEvent {
 }
 
 /// A user as other services see them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UserProfile {
     pub id: UserId,
     pub username: String,
@@ -78,7 +79,7 @@ pub struct UserProfile {
 }
 
 /// `events.friendships.<id>.<type>`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FriendshipEvent {
     /// Somebody asked.
@@ -112,7 +113,7 @@ impl FriendshipEvent {
 }
 
 /// A friendship at one of its revisions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FriendshipState {
     pub friendship: Friendship,
     /// 1, 2, 3, … with each change: a listener keeps the highest.
@@ -120,7 +121,7 @@ pub struct FriendshipState {
 }
 
 /// `chat.friendship.<id>.log`: one entry of a channel's log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LogEvent {
     /// Of the entry; for a `message` also the message's.
     pub id: MessageId,
@@ -137,14 +138,14 @@ pub struct LogEvent {
     pub members: [UserId; 2],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogTag {
     Log,
 }
 
 /// `chat.friendship.<id>.mark`: how far a user has received and seen. Marks only move forward.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename = "mark")]
 pub struct MarkEvent {
     pub channel: FriendshipId,
@@ -157,7 +158,7 @@ pub struct MarkEvent {
 }
 
 /// `chat.friendship.<id>.typing`: somebody writes, or stopped. Never stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename = "typing")]
 pub struct TypingEvent {
     pub channel: FriendshipId,
@@ -166,7 +167,7 @@ pub struct TypingEvent {
 }
 
 /// `presence.user.<user>`: a gateway has connections of a user, or has none any more.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename = "presence")]
 pub struct PresenceEvent {
     pub user: UserId,
@@ -180,7 +181,7 @@ pub struct PresenceEvent {
 }
 
 /// `notify.user.<user>`: what acts on that user's live connections.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum UserNotice {
     FriendshipUpdate {
@@ -192,7 +193,7 @@ pub enum UserNotice {
 }
 
 /// A value of the bucket `revoked_sessions`, under the session's id.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RevokedSession {
     pub user: UserId,
     pub revoked_at: Timestamp,

@@ -4,10 +4,10 @@ use std::{env, fs, path::PathBuf};
 
 use tokio::process::Command;
 
-/// `python3 -m <module>`, with the packages of `tests/e2e/requirements.txt`.
-pub fn python(module: &str) -> Command {
+/// `python3 <what>`, with the packages of `tests/e2e/requirements.txt`.
+pub fn python(what: &[&str]) -> Command {
     let mut command = Command::new("python3");
-    command.args(["-m", module]).env("PYTHONPATH", packages());
+    command.args(what).env("PYTHONPATH", packages());
     command
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .kill_on_drop(true);

@@ -1,4 +1,5 @@
-//! `GET /api/docs/`: the OpenAPI documents of all services in a browser.
+//! `GET /api/docs/`: the OpenAPI documents of all services in a browser; and the AsyncAPI document
+//! of the WebSocket and the broker at `/api/asyncapi.yaml`.
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
     ];
     let config = Arc::new(Config::new(documents).validator_url("none"));
     Router::new()
+        .route("/api/asyncapi.yaml", get(async || asyncapi()))
         .route(
             "/api/docs/",
             get(async || (headers(), Html(include_str!("docs.html")))),
@@ -32,6 +34,12 @@ pub fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
             "/api/docs/{file}",
             get(move |Path(file): Path<String>| std::future::ready(part(&file, &config))),
         )
+}
+
+fn asyncapi() -> Response {
+    // RFC 9512.
+    let content_type = [(header::CONTENT_TYPE, "application/yaml")];
+    (headers(), content_type, include_str!("../../asyncapi.yaml")).into_response()
 }
 
 /// A part of Swagger UI.

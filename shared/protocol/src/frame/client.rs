@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::error::Category;
+use utoipa::ToSchema;
 
 use crate::{
     FriendshipId, MediaId, MessageId,
@@ -30,11 +31,12 @@ pub enum ClientFrame {
 }
 
 /// `friendship`
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, ToSchema)]
 pub struct SendFrame {
     pub channel: FriendshipId,
     pub payload: String,
     #[serde(default, deserialize_with = "null_as_none")]
+    #[schema(value_type = Option<Vec<HashMap<String, String>>>)]
     pub media: Vec<MediaItem>,
     #[serde(default)]
     pub client_id: Option<String>,
@@ -81,7 +83,7 @@ fn null_as_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MediaI
 }
 
 /// `friendship_edit`
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, ToSchema)]
 pub struct EditFrame {
     pub channel: FriendshipId,
     pub message: MessageId,
@@ -91,7 +93,7 @@ pub struct EditFrame {
 }
 
 /// `friendship_delete`
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, ToSchema)]
 pub struct DeleteFrame {
     pub channel: FriendshipId,
     pub message: MessageId,
@@ -100,7 +102,7 @@ pub struct DeleteFrame {
 }
 
 /// `friendship_notification_seen` and `friendship_notification_received`
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, ToSchema)]
 pub struct MarkFrame {
     pub channel: FriendshipId,
     #[serde(alias = "message_id")]
@@ -108,20 +110,22 @@ pub struct MarkFrame {
 }
 
 /// `typing`
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, ToSchema)]
 pub struct TypingFrame {
     pub channel: FriendshipId,
     pub active: bool,
 }
 
 /// `auth`
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, ToSchema)]
 pub struct AuthFrame {
     pub access: String,
 }
 
-#[derive(Deserialize)]
-struct ResumeFrame {
+/// `resume`
+#[derive(Deserialize, ToSchema)]
+pub struct ResumeFrame {
+    /// The newest `seq` that the client has of each channel.
     #[serde(default)]
     channels: HashMap<String, u64>,
 }

@@ -1,4 +1,5 @@
 mod account;
+mod asyncapi;
 mod conformance;
 mod contract;
 mod dead_letters;

@@ -15,7 +15,7 @@ async fn schemathesis_finds_nothing() {
     for document in ["users", "friendships", "messages"] {
         let Friends { alice, channel, .. } = world.friends().await;
         let url = world.users();
-        let done = python("schemathesis.cli")
+        let done = python(&["-m", "schemathesis.cli"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("NATTER_TEST_FRIENDSHIP", channel)
             .args(["run", &format!("{url}/api/openapi/{document}.json")])

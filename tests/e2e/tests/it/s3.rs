@@ -16,7 +16,7 @@ const BUCKET: &str = "natter";
 /// A server with an empty bucket, and its URL.
 async fn s3() -> (Child, String) {
     let port = free_port();
-    let server = python("moto.server")
+    let server = python(&["-m", "moto.server"])
         .args(["-H", "127.0.0.1", "-p", &port.to_string()])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
