@@ -184,7 +184,7 @@ impl World {
     }
 
     /// The base URL of a service: of the one process, where there is only that.
-    fn url(&self, name: &str) -> String {
+    pub fn url(&self, name: &str) -> String {
         let service = self
             .services
             .get(name)
@@ -234,6 +234,25 @@ impl World {
             .get_mut(name)
             .expect("a service of this name")
             .process
+    }
+
+    /// Starts another replica of a running service.
+    pub async fn add(&mut self, name: &'static str, like: &str) {
+        let Service {
+            program, variables, ..
+        } = &self.services[like];
+        let (program, variables) = (*program, variables.clone());
+        let mut process = launch(program, &variables, "127.0.0.1:0", "127.0.0.1:0");
+        let (public, admin) = addresses(&mut process).await;
+        let service = Service {
+            program,
+            variables,
+            process,
+            public,
+            admin,
+        };
+        self.services.insert(name, service);
+        self.ready_one(name).await;
     }
 
     /// Gives a process a setting that counts from its next start on.

@@ -376,6 +376,107 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
     ),
 ];
 
+const EVENTS: &[(&str, &[&str])] = &[
+    (
+        "send.friendship.<id>",
+        &[
+            "two_gateways_and_two_replicas_give_one_order",
+            "a_repeat_is_the_same_message_whenever_and_wherever_it_comes",
+        ],
+    ),
+    (
+        "chat.friendship.<id>.log",
+        &[
+            "a_crash_between_commit_and_publish_loses_and_invents_nothing",
+            "a_stream_that_lost_what_it_had_is_filled_again",
+            "a_killed_process_loses_nothing",
+        ],
+    ),
+    (
+        "chat.friendship.<id>.mark",
+        &[
+            "what_is_said_is_what_the_document_says",
+            "marks_move_forward_and_are_told_to_both_sides",
+        ],
+    ),
+    (
+        "chat.friendship.<id>.typing",
+        &["what_is_said_is_what_the_document_says"],
+    ),
+    (
+        "mark.friendship.<id>",
+        &["marks_move_forward_and_are_told_to_both_sides"],
+    ),
+    (
+        "presence.user.<user>",
+        &[
+            "what_is_said_is_what_the_document_says",
+            "friends_see_each_other_come_and_go",
+        ],
+    ),
+    (
+        "events.users.<user>.<event>",
+        &[
+            "what_is_said_is_what_the_document_says",
+            "a_crash_between_commit_and_publish_loses_and_invents_nothing",
+        ],
+    ),
+    (
+        "events.friendships.<id>.<event>",
+        &[
+            "what_is_said_is_what_the_document_says",
+            "several_replicas_publish_once_and_in_order",
+        ],
+    ),
+    (
+        "notify.user.<user>",
+        &["what_is_said_is_what_the_document_says"],
+    ),
+    (
+        "bucket revoked_sessions",
+        &[
+            "a_stream_that_lost_what_it_had_is_filled_again",
+            "when_nothing_is_heard_of_ended_sessions_nobody_is_believed",
+        ],
+    ),
+    (
+        "rpc.*",
+        &[
+            "each_nats_user_may_do_its_own_and_nothing_else",
+            "calls_answer_ping_info_and_stats",
+        ],
+    ),
+    (
+        "one outcome of rows and events",
+        &["a_crash_between_commit_and_publish_loses_and_invents_nothing"],
+    ),
+    (
+        "idempotent consumers, dead letters",
+        &[
+            "a_poisoned_event_is_put_aside_and_can_be_replayed",
+            "a_replayed_event_is_processed",
+        ],
+    ),
+    (
+        "no service reads another's schema",
+        &["each_postgres_role_sees_its_own_schema_alone"],
+    ),
+    (
+        "its own NATS user",
+        &[
+            "each_nats_user_may_do_its_own_and_nothing_else",
+            "nobody_gets_in_without_a_name",
+        ],
+    ),
+    (
+        "AsyncAPI",
+        &[
+            "the_document_is_as_the_types_are",
+            "what_is_said_is_what_the_document_says",
+        ],
+    ),
+];
+
 /// The names of all tests, here and beside the code.
 fn functions(folder: &str, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -404,7 +505,7 @@ fn every_row_has_a_test() {
     for folder in ["services", "shared", "tests"] {
         functions(&format!("{root}/{folder}"), &mut there);
     }
-    for (row, tests) in HTTP.iter().chain(WEBSOCKET) {
+    for (row, tests) in HTTP.iter().chain(WEBSOCKET).chain(EVENTS) {
         assert!(!tests.is_empty(), "{row}");
         for test in *tests {
             assert!(there.contains(*test), "{row}: there is no {test}");

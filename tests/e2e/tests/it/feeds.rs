@@ -173,6 +173,63 @@ async fn a_crash_between_commit_and_publish_loses_and_invents_nothing() {
     are_in_order(&world).await;
 }
 
+#[tokio::test]
+async fn several_replicas_publish_once_and_in_order() {
+    const CHANGES: usize = 40;
+    let mut world = World::start(Topology::Apart).await;
+    world.add("friendships-2", "friendships").await;
+    world.add("friendships-3", "friendships").await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let replicas = ["friendships", "friendships-2", "friendships-3"];
+    let urls = replicas.map(|name| format!("{}/api/users/friendship/", world.url(name)));
+    // Both sides change their minds, each at whichever replica comes.
+    let change = async |person: &Person, first: usize| {
+        for number in 0..CHANGES {
+            let status = if number % 2 == 0 {
+                "rejected"
+            } else {
+                "accepted"
+            };
+            let body = json!({"friendship_id": channel, "status": status});
+            let (code, body) = person
+                .patch(&urls[(first + number) % urls.len()], body)
+                .await;
+            assert_eq!(code, 200, "{body}");
+        }
+    };
+    tokio::join!(change(&alice, 0), change(&bob, 1));
+    are_whole(&world).await;
+    are_in_order(&world).await;
+    let all = events(&world.nats, "FRIENDSHIPS")
+        .await
+        .expect("the stream");
+    let ids: BTreeSet<&String> = all.iter().map(|(id, _)| id).collect();
+    assert_eq!(ids.len(), all.len(), "something was published twice");
+}
+
+#[tokio::test]
+async fn calls_answer_ping_info_and_stats() {
+    let world = World::start(Topology::Apart).await;
+    let operator = jetstream(&world.nats, "admin").await.client();
+    for (service, calls) in [("users", 3), ("friendships", 3), ("messages", 4)] {
+        for verb in ["PING", "INFO", "STATS"] {
+            let subject = format!("$SRV.{verb}.{service}");
+            let answer = operator.request(subject, "".into()).await;
+            let answer = answer.expect("an answer").payload;
+            let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+            assert_eq!(answer["name"], service, "{verb}");
+            if verb != "PING" {
+                let endpoints = answer["endpoints"].as_array().map(Vec::len);
+                assert_eq!(endpoints, Some(calls), "{answer}");
+            }
+        }
+    }
+}
+
 /// How many events the tables have of each feed.
 async fn counts(world: &World) -> Vec<usize> {
     let mut counts = Vec::new();

@@ -45,6 +45,8 @@ const PUBLISH: &[(&str, &[&str])] = &[
     ("rpc.messages.after", &["users", "gateway"]),
     ("rpc.messages.files", &["users"]),
     ("rpc.messages.marks", &["users"]),
+    ("$SRV.PING", &["admin"]),
+    ("$SRV.STATS.users", &["admin"]),
     // Answers, to whom nothing was asked.
     ("_INBOX_gateway.1", &[]),
     ("_INBOX.1", &[]),

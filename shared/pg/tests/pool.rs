@@ -1,0 +1,49 @@
+//! What holds for every connection of a service.
+
+use std::time::Duration;
+
+use natter_pg::DatabaseUrl;
+use natter_test_support::Postgres;
+use sqlx::migrate::Migrator;
+
+async fn none() -> Migrator {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    Migrator::new(folder.path()).await.expect("no migrations")
+}
+
+fn url(postgres: &Postgres, role: &str) -> DatabaseUrl {
+    postgres.url(role).parse().expect("a URL")
+}
+
+#[tokio::test]
+async fn statements_lock_waits_and_idle_transactions_end() {
+    let postgres = Postgres::start().await;
+    let migrations = none().await;
+    let owner = url(&postgres, "users_owner");
+    natter_pg::migrate(&owner, "users", &migrations)
+        .await
+        .expect("it is set up");
+    let pool = natter_pg::connect(&url(&postgres, "users"), "users", 2, &migrations)
+        .await
+        .expect("it connects");
+    for (setting, most) in [
+        ("statement_timeout", 5),
+        ("lock_timeout", 2),
+        ("idle_in_transaction_session_timeout", 15),
+    ] {
+        let milliseconds: i64 = sqlx::query_scalar(
+            "SELECT setting::bigint FROM pg_settings WHERE name = $1 AND unit = 'ms'",
+        )
+        .bind(setting)
+        .fetch_one(&pool)
+        .await
+        .expect("an answer");
+        let limit = Duration::from_millis(milliseconds.unsigned_abs());
+        assert_eq!(limit, Duration::from_secs(most), "{setting}");
+    }
+    // It is the role that they hold for, and not only what is asked about.
+    let slow = sqlx::query("SELECT pg_sleep(60)").execute(&pool).await;
+    let error = slow.expect_err("it takes too long");
+    let code = error.as_database_error().and_then(|cause| cause.code());
+    assert_eq!(code.as_deref(), Some("57014"), "{error}");
+}
