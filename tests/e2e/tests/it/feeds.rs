@@ -209,6 +209,23 @@ async fn several_replicas_publish_once_and_in_order() {
         .expect("the stream");
     let ids: BTreeSet<&String> = all.iter().map(|(id, _)| id).collect();
     assert_eq!(ids.len(), all.len(), "something was published twice");
+    // The broker drops repeats; there were none for it to drop.
+    are_marked(&world).await;
+    let mut admin = world.postgres.admin("natter").await;
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM friendships.outbox")
+        .fetch_one(&mut admin)
+        .await
+        .expect("the table is there");
+    let mut published = 0;
+    for name in replicas {
+        let metrics = world.metrics(name).await.expect("metrics");
+        let lines = metrics.lines();
+        let count = lines.filter_map(|line| line.strip_prefix("outbox_published_total "));
+        published += count
+            .filter_map(|count| count.parse::<i64>().ok())
+            .sum::<i64>();
+    }
+    assert_eq!(published, rows, "something was published twice");
 }
 
 #[tokio::test]
