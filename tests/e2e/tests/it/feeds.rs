@@ -9,7 +9,7 @@ use std::{
 use natter_e2e::{Talker, Topology, World, jetstream};
 use natter_test_support::{Friends, Nats, PATIENCE, Person, Signal, until};
 use serde_json::{Value, json};
-use sqlx::Row;
+use sqlx::{Executor, Row};
 use tokio::time::{Instant, sleep};
 
 const FEEDS: [&str; 3] = ["USERS", "FRIENDSHIPS", "CHAT"];
@@ -310,6 +310,37 @@ async fn a_stream_that_lost_what_it_had_is_filled_again() {
     let url = format!("{}/api/users/friendship/", world.friendships());
     let (status, _) = session.get(&url).await;
     assert_eq!(status, 401);
+}
+
+#[tokio::test]
+async fn what_newer_events_took_the_numbers_of_is_missed_too() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    talk(&world, &alice, &channel, "kept").await;
+    are_whole(&world).await;
+    are_marked(&world).await;
+    world.nats.stop(Signal::Term).await;
+    let before = world.nats.copy();
+    world.nats.start_again().await;
+    let gateways = vec![world.gateway(), world.gateway_2()];
+    let mut talker = Talker::new(alice, gateways, &channel);
+    talker.talk("lost", 5).await;
+    are_whole(&world).await;
+    are_marked(&world).await;
+    // Nobody compares anything before more was said than was lost.
+    let mut busy = world.postgres.admin("natter").await;
+    let lock = "SELECT pg_advisory_lock(28258, hashtext('CHAT'))";
+    busy.execute(lock).await.expect("a superuser may");
+    world.nats.stop(Signal::Kill).await;
+    world.nats.restore(&before);
+    world.nats.start_again().await;
+    talker.talk("later", 20).await;
+    are_marked(&world).await;
+    drop(busy);
+    for replica in ["messages", "messages-2"] {
+        world.restart(replica, Signal::Term).await;
+    }
+    are_whole(&world).await;
 }
 
 async fn end_session(world: &World, person: &Person) {
