@@ -13,7 +13,7 @@ use async_nats::{
 };
 use chrono::{DateTime, Utc};
 use clap::{Args, value_parser};
-use natter_protocol::subject;
+use natter_protocol::{Timestamp, subject};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Bus;
@@ -156,7 +156,7 @@ impl Bus {
             let wanted = stream.config(settings);
             let there = self.stream_info(stream).await?;
             if let Some(there) = &there {
-                refuse_loss(there, &wanted, Utc::now())?;
+                refuse_loss(there, &wanted, Timestamp::now().utc())?;
             }
             let done = match there {
                 Some(_) => self.jetstream.update_stream(wanted).await.map(drop),
