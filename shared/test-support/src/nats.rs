@@ -12,16 +12,8 @@ use crate::{
     process::{Process, Signal, accepts},
 };
 
-/// Its users, with their permissions on.
+/// With the users' permissions on.
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/nats/nats.conf");
-const USERS: [&str; 6] = [
-    "users",
-    "friendships",
-    "messages",
-    "gateway",
-    "admin",
-    "subscriber",
-];
 
 pub struct Nats {
     // Removed when the test ends.
@@ -31,6 +23,16 @@ pub struct Nats {
 }
 
 impl Nats {
+    /// The names of its users.
+    pub const USERS: [&str; 6] = [
+        "users",
+        "friendships",
+        "messages",
+        "gateway",
+        "admin",
+        "subscriber",
+    ];
+
     pub async fn start() -> Self {
         let folder = TempDir::with_prefix("natter-nats-").expect("a temporary folder");
         let port = free_port();
@@ -55,7 +57,7 @@ impl Nats {
     /// The passwords of all of them, as settings.
     pub fn passwords() -> Vec<(String, String)> {
         let setting = |user: &str| format!("NATTER_{}_NATS_PASSWORD", user.to_uppercase());
-        let users = USERS.iter();
+        let users = Self::USERS.iter();
         users
             .map(|user| (setting(user), Self::password(user)))
             .collect()

@@ -44,6 +44,13 @@ struct Service {
     admin: String,
 }
 
+impl Service {
+    /// Starts it at the addresses that it had, with the settings that it has now.
+    fn launch_again(&mut self) {
+        self.process = launch(self.program, &self.variables, &self.public, &self.admin);
+    }
+}
+
 impl World {
     pub async fn start(topology: Topology) -> Self {
         Self::start_with(topology, &[]).await
@@ -266,14 +273,7 @@ impl World {
     pub async fn refusal(&mut self, name: &str) -> String {
         let service = self.services.get_mut(name).expect("a service of this name");
         service.process.end(Signal::Term).await;
-        let Service {
-            program,
-            variables,
-            public,
-            admin,
-            ..
-        } = &*service;
-        service.process = launch(program, variables, public, admin);
+        service.launch_again();
         assert_ne!(service.process.ended().await, Some(0), "it did not refuse");
         until("why it refused", || async {
             let lines = service.process.lines();
@@ -298,14 +298,7 @@ impl World {
     pub async fn restart(&mut self, name: &str, signal: Signal) {
         let service = self.services.get_mut(name).expect("a service of this name");
         service.process.end(signal).await;
-        let Service {
-            program,
-            variables,
-            public,
-            admin,
-            ..
-        } = &*service;
-        service.process = launch(program, variables, public, admin);
+        service.launch_again();
         addresses(&mut service.process).await;
         self.ready_one(name).await;
     }

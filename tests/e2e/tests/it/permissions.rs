@@ -8,15 +8,6 @@ use natter_test_support::{Nats, PATIENCE, until};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::{sync::mpsc, time::timeout};
 
-const USERS: [&str; 6] = [
-    "users",
-    "friendships",
-    "messages",
-    "gateway",
-    "admin",
-    "subscriber",
-];
-
 /// Who may publish what. Of everything else here they are refused.
 const PUBLISH: &[(&str, &[&str])] = &[
     ("send.friendship.1", &["gateway"]),
@@ -161,7 +152,7 @@ async fn refused(client: &Client, refusals: &mut mpsc::Receiver<String>) -> BTre
 #[tokio::test]
 async fn each_nats_user_may_do_its_own_and_nothing_else() {
     let nats = Nats::start().await;
-    for user in USERS {
+    for user in Nats::USERS {
         let (client, mut refusals) = connect(&nats, user).await;
         for (subject, _) in PUBLISH {
             let sent = client.publish(*subject, "{}".into()).await;
