@@ -1,6 +1,7 @@
 """A private Postgres under the data folder."""
 
 import hashlib
+import hmac
 import os
 import pathlib
 import secrets
@@ -50,8 +51,15 @@ class Postgres:
 
     def settings(self, *roles):
         """The URLs of these roles, without their prefix, as settings."""
-        where = f"{self.password}@127.0.0.1:{self.port}/natter"
-        return {f"NATTER_{role.upper()}_DATABASE_URL": f"postgres://natter_{role}:{where}" for role in roles}
+        where = f"127.0.0.1:{self.port}/natter"
+        return {
+            f"NATTER_{role.upper()}_DATABASE_URL": f"postgres://natter_{role}:{self._password_of(role)}@{where}"
+            for role in roles
+        }
+
+    def _password_of(self, role):
+        """One of its own for each role, that does not tell the superuser's."""
+        return hmac.digest(self.password.encode(), role.encode(), "sha256").hex()
 
     def stop(self):
         if self.process:
@@ -109,8 +117,10 @@ class Postgres:
         there = self.sql("SELECT 1 FROM pg_database WHERE datname = 'natter'", "postgres")
         if there.stdout.strip() != "1":
             self.sql("CREATE DATABASE natter", "postgres", check=True)
+        roles = [role for schema in SCHEMAS for role in (schema, f"{schema}_owner")]
+        passwords = "".join(f"\\set {role}_password {self._password_of(role)}\n" for role in roles)
         setup = (ROOT / "deploy/postgres/setup.sql").read_text()
-        self.sql(setup.replace("@PASSWORD@", self.password), "natter", check=True)
+        self.sql(passwords + setup, "natter", check=True)
 
     def sql(self, text, database, *, check=False):
         command = [self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-1"]

@@ -1,7 +1,7 @@
 //! The door to the broker: the calls that this service answers, and the relay of its outbox.
 
 use natter_bus::{Calls, Consumer, Failure, Stream, consume};
-use natter_pg::outbox;
+use natter_pg::{audit, outbox};
 use natter_protocol::{
     UserId,
     call::{GetFriendship, ListFriendships, ListOpen, MAX_FRIENDSHIPS, OpenChannel},
@@ -89,12 +89,13 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
         },
     ));
 
-    process.tasks.spawn(outbox::relay(
-        store.pool(),
-        bus.clone(),
-        &[Stream::Friendships],
-        process.shutdown.clone(),
-    ));
+    let (pool, stop) = (store.pool(), &process.shutdown);
+    process
+        .tasks
+        .spawn(outbox::relay(pool.clone(), bus.clone(), stop.clone()));
+    process
+        .tasks
+        .spawn(audit(pool, bus.clone(), Stream::Friendships, stop.clone()));
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use natter_protocol::{
 use natter_service::Process;
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -39,8 +39,6 @@ const OVERDUE_SECONDS: f64 = 4.0;
 const SWEEP_ROWS: i64 = 100;
 /// Entries read from the log at a time when a row is published again.
 const SWEEP_ENTRIES: i64 = 200;
-/// How often the stream is compared with what it confirmed although nothing happened.
-const AUDIT_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub struct Feed {
@@ -58,6 +56,12 @@ impl Feed {
     pub fn start(store: &Store, bus: &Bus, process: &Process) -> Self {
         let (awaited, batches) = mpsc::channel(AWAITED);
         process.tasks.spawn(confirm(batches, store.clone()));
+        process.tasks.spawn(natter_pg::audit(
+            store.pool().clone(),
+            bus.clone(),
+            Stream::Chat,
+            process.shutdown.clone(),
+        ));
         let sweep = sweep(store.clone(), bus.clone());
         let stop = process.shutdown.clone();
         process.tasks.spawn(async move {
@@ -164,16 +168,9 @@ fn joined(one: Option<Published>, other: Option<Published>) -> Option<Published>
 /// while the stream takes nothing.
 async fn sweep(store: Store, bus: Bus) {
     let mut missed = bus.missed();
-    let mut audited: Option<Instant> = None;
     let mut overdue = 0.0;
     let mut pause = SWEEP_EVERY;
     loop {
-        if audited.is_none_or(|at| at.elapsed() > AUDIT_EVERY) {
-            match natter_pg::audit(store.pool(), &bus, Stream::Chat).await {
-                Ok(_) => audited = Some(Instant::now()),
-                Err(error) => tracing::info!("the stream is not compared yet: {error:#}"),
-            }
-        }
         let swept = timeout(SWEEP_TIMEOUT, sweep_once(&store, &bus, overdue)).await;
         match swept.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
             Ok(()) => pause = SWEEP_EVERY,
@@ -185,8 +182,8 @@ async fn sweep(store: Store, bus: Bus) {
         tokio::select! {
             () = sleep(pause) => overdue = OVERDUE_SECONDS,
             changed = missed.changed() => match changed {
-                // Whatever was on its way when the broker went is lost, and its streams may be others.
-                Ok(()) => (overdue, audited) = (0.0, None),
+                // Whatever was on its way when the broker went is lost.
+                Ok(()) => overdue = 0.0,
                 Err(_) => sleep(pause).await,
             },
         }

@@ -1,7 +1,7 @@
 //! The door to the broker: the calls that this service answers, and the relay of its outbox.
 
 use natter_bus::{Bus, Calls, Stream};
-use natter_pg::outbox;
+use natter_pg::{audit, outbox};
 use natter_protocol::{
     UserId,
     call::{GetJwks, GetUsers, MAX_USERS, RefreshSession, TokenPair},
@@ -38,12 +38,15 @@ pub async fn start(users: &Users, bus: &Bus, process: &Process) -> anyhow::Resul
         .answer(move |_: GetJwks| std::future::ready(Ok::<_, Error>(jwks.clone())))
         .await?;
 
-    process.tasks.spawn(outbox::relay(
-        users.store.pool(),
-        bus.clone(),
-        &[Stream::Users, Stream::RevokedSessions],
-        process.shutdown.clone(),
-    ));
+    let (pool, stop) = (users.store.pool(), &process.shutdown);
+    process
+        .tasks
+        .spawn(outbox::relay(pool.clone(), bus.clone(), stop.clone()));
+    for stream in [Stream::Users, Stream::RevokedSessions] {
+        process
+            .tasks
+            .spawn(audit(pool.clone(), bus.clone(), stream, stop.clone()));
+    }
     Ok(())
 }
 

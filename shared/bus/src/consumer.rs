@@ -113,8 +113,7 @@ where
         Err(Failure::Final(reason)) if tries >= MAX_TRIES => {
             let stream = consumer.stream.name();
             tracing::error!(reason, stream, subject = %message.subject, "a dead letter");
-            let (name, payload) = (consumer.durable, message.payload.clone());
-            let buried = bus.bury(consumer.stream, name, &message.subject, payload, &reason);
+            let buried = bus.bury(consumer.stream, consumer.durable, &message, &reason);
             match buried.await {
                 Ok(()) => {
                     metrics::counter!("dead_letters_total", "stream" => stream).increment(1);

@@ -1,9 +1,9 @@
 //! What could not be processed: looked at and replayed by an operator.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use async_nats::{
     HeaderMap, header,
-    jetstream::{message::PublishMessage, stream::LastRawMessageErrorKind},
+    jetstream::{self, message::PublishMessage, stream::LastRawMessageErrorKind},
 };
 use bytes::Bytes;
 use natter_protocol::subject;
@@ -21,6 +21,8 @@ pub struct DeadLetter {
     pub number: u64,
     /// When it was given up: RFC 3339.
     pub time: String,
+    /// The stream that the event is of.
+    pub stream: String,
     /// Where the event was published.
     pub subject: String,
     /// Who could not process it.
@@ -30,17 +32,24 @@ pub struct DeadLetter {
 }
 
 impl Bus {
-    /// Keeps an event that a consumer gives up.
+    /// Keeps an event that a consumer gives up, once.
     pub(crate) async fn bury(
         &self,
         stream: Stream,
         consumer: &str,
-        subject: &str,
-        payload: Bytes,
+        message: &jetstream::Message,
         reason: &str,
     ) -> anyhow::Result<()> {
+        let payload = message.payload.clone();
         let mut headers = HeaderMap::new();
-        headers.insert(SUBJECT, subject);
+        if let Ok(info) = message.info() {
+            let (stream, seq) = (stream.name(), info.stream_sequence);
+            headers.insert(
+                header::NATS_MESSAGE_ID,
+                format!("{stream}-{consumer}-{seq}"),
+            );
+        }
+        headers.insert(SUBJECT, message.subject.as_str());
         headers.insert(CONSUMER, consumer);
         headers.insert(REASON, reason.replace(['\r', '\n'], " "));
         let letter = PublishMessage::build().payload(payload).headers(headers);
@@ -71,6 +80,7 @@ impl Bus {
             };
             letters.push(DeadLetter {
                 number,
+                stream: subject::parse_dead_letter(&message.subject).to_owned(),
                 time: message.time.to_rfc3339(),
                 subject: header(SUBJECT),
                 consumer: header(CONSUMER),
@@ -85,9 +95,12 @@ impl Bus {
     /// letter away once the stream has the event.
     pub async fn replay(&self, letter: &DeadLetter) -> anyhow::Result<()> {
         let number = letter.number;
-        if letter.subject.is_empty() {
-            bail!("dead letter {number} does not say where it was published");
-        }
+        // Whoever may leave letters of one stream must not make events of another with them.
+        let (stream, subject) = (&letter.stream, &letter.subject);
+        ensure!(
+            Stream::named(stream).is_some_and(|stream| stream.takes(subject)),
+            "dead letter {number} is of the stream {stream}, which does not take {subject:?}"
+        );
         let mut headers = HeaderMap::new();
         // Another than the event's first: that would be dropped as a repeat.
         let id = format!("dead-letter-{number}-{}", letter.time);

@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use async_nats::{
     header,
     jetstream::{
+        self,
         context::GetStreamErrorKind,
         stream::{Config, DiscardPolicy, Info, LastRawMessageErrorKind, StorageType},
     },
@@ -21,6 +22,8 @@ use crate::Bus;
 const DAY_SECONDS: u64 = 24 * 3600;
 /// Within which a repeated `Nats-Msg-Id` is dropped by the broker.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+const EVENTS_MAX_BYTES: i64 = 256 << 20;
+const CHAT_MAX_BYTES: i64 = 1 << 30;
 /// Dead letters are few, or something is very wrong.
 const DEAD_LETTERS_MAX_BYTES: i64 = 64 << 20;
 /// About 500 thousand sessions that ended within the life of an access token.
@@ -31,33 +34,34 @@ const SETUP_PATIENCE: Duration = Duration::from_secs(30);
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// The limits of the streams.
+/// The limits of the streams. What is not named stays as it is, or gets its default where a stream
+/// is made.
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub struct StreamSettings {
-    /// On how many NATS servers each stream is kept
-    #[arg(long, env = "NATTER_STREAM_REPLICAS", value_name = "NATTER_STREAM_REPLICAS", default_value_t = 1, value_parser = value_parser!(u8).range(1..=5))]
-    stream_replicas: u8,
+    /// On how many NATS servers each stream is kept [default where it is made: 1]
+    #[arg(long, env = "NATTER_STREAM_REPLICAS", value_name = "NATTER_STREAM_REPLICAS", value_parser = value_parser!(u8).range(1..=5))]
+    stream_replicas: Option<u8>,
 
-    /// For how long the streams USERS and FRIENDSHIPS keep an event, in seconds
-    #[arg(long, env = "NATTER_EVENTS_MAX_AGE_SECONDS", value_name = "NATTER_EVENTS_MAX_AGE_SECONDS", default_value_t = 30 * DAY_SECONDS, value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
-    events_max_age_seconds: u64,
+    /// For how long the streams USERS and FRIENDSHIPS keep an event, in seconds [default where they are made: 30 days]
+    #[arg(long, env = "NATTER_EVENTS_MAX_AGE_SECONDS", value_name = "NATTER_EVENTS_MAX_AGE_SECONDS", value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
+    events_max_age_seconds: Option<u64>,
 
-    /// The most that each of them keeps, in bytes; past it events wait in the outbox
-    #[arg(long, env = "NATTER_EVENTS_MAX_BYTES", value_name = "NATTER_EVENTS_MAX_BYTES", default_value_t = 256 << 20, value_parser = value_parser!(i64).range(1 << 20..))]
-    events_max_bytes: i64,
+    /// The most that each of them keeps, in bytes; past it events wait in the outbox [default where they are made: 256 MiB]
+    #[arg(long, env = "NATTER_EVENTS_MAX_BYTES", value_name = "NATTER_EVENTS_MAX_BYTES", value_parser = value_parser!(i64).range(1 << 20..))]
+    events_max_bytes: Option<i64>,
 
-    /// For how long the stream CHAT keeps an event, in seconds
-    #[arg(long, env = "NATTER_CHAT_MAX_AGE_SECONDS", value_name = "NATTER_CHAT_MAX_AGE_SECONDS", default_value_t = 7 * DAY_SECONDS, value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
-    chat_max_age_seconds: u64,
+    /// For how long the stream CHAT keeps an event, in seconds [default where it is made: 7 days]
+    #[arg(long, env = "NATTER_CHAT_MAX_AGE_SECONDS", value_name = "NATTER_CHAT_MAX_AGE_SECONDS", value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
+    chat_max_age_seconds: Option<u64>,
 
-    /// The most that it keeps, in bytes; past it events wait in the outbox, and chat goes on
-    #[arg(long, env = "NATTER_CHAT_MAX_BYTES", value_name = "NATTER_CHAT_MAX_BYTES", default_value_t = 1 << 30, value_parser = value_parser!(i64).range(1 << 20..))]
-    chat_max_bytes: i64,
+    /// The most that it keeps, in bytes; past it events wait in the outbox, and chat goes on [default where it is made: 1 GiB]
+    #[arg(long, env = "NATTER_CHAT_MAX_BYTES", value_name = "NATTER_CHAT_MAX_BYTES", value_parser = value_parser!(i64).range(1 << 20..))]
+    chat_max_bytes: Option<i64>,
 
-    /// Life of an access token, in seconds: so long an ended session is remembered
-    #[arg(long, env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", default_value_t = 15 * 60, value_parser = value_parser!(u64).range(1..=DAY_SECONDS))]
-    access_token_seconds: u64,
+    /// Life of an access token, in seconds: at least so long an ended session is remembered [default where the bucket is made: 900]
+    #[arg(long, env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", value_parser = value_parser!(u64).range(1..=DAY_SECONDS))]
+    access_token_seconds: Option<u64>,
 }
 
 /// A feed for other services.
@@ -91,43 +95,65 @@ impl Stream {
         }
     }
 
-    fn config(self, settings: &StreamSettings) -> Config {
-        let (subjects, max_age_seconds, max_bytes) = match self {
-            Self::Users => (
-                subject::ALL_USER_EVENTS,
-                settings.events_max_age_seconds,
-                settings.events_max_bytes,
-            ),
-            Self::Friendships => (
-                subject::ALL_FRIENDSHIP_EVENTS,
-                settings.events_max_age_seconds,
-                settings.events_max_bytes,
-            ),
-            Self::Chat => (
-                subject::ALL_LOGS,
-                settings.chat_max_age_seconds,
-                settings.chat_max_bytes,
-            ),
-            Self::DeadLetters => (
-                subject::ALL_DEAD_LETTERS,
-                30 * DAY_SECONDS,
-                DEAD_LETTERS_MAX_BYTES,
-            ),
-            Self::RevokedSessions => (
-                subject::ALL_REVOKED_SESSIONS,
-                settings.access_token_seconds,
-                REVOKED_MAX_BYTES,
-            ),
+    /// The stream of a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stream| stream.name() == name)
+    }
+
+    /// Whether the stream keeps what is published there.
+    pub(crate) fn takes(self, subject: &str) -> bool {
+        subject::matches(self.subjects(), subject)
+    }
+
+    fn subjects(self) -> &'static str {
+        match self {
+            Self::Users => subject::ALL_USER_EVENTS,
+            Self::Friendships => subject::ALL_FRIENDSHIP_EVENTS,
+            Self::Chat => subject::ALL_LOGS,
+            Self::DeadLetters => subject::ALL_DEAD_LETTERS,
+            Self::RevokedSessions => subject::ALL_REVOKED_SESSIONS,
+        }
+    }
+
+    /// The limits that are named, those that the stream has, or the defaults, in this order.
+    fn config(self, settings: &StreamSettings, there: Option<&Config>) -> Config {
+        let (named_age, named_bytes) = match self {
+            Self::Users | Self::Friendships => {
+                (settings.events_max_age_seconds, settings.events_max_bytes)
+            }
+            Self::Chat => (settings.chat_max_age_seconds, settings.chat_max_bytes),
+            Self::DeadLetters => (None, None),
+            Self::RevokedSessions => (settings.access_token_seconds, None),
         };
+        let (default_age, default_bytes) = match self {
+            Self::Users | Self::Friendships => (30 * DAY_SECONDS, EVENTS_MAX_BYTES),
+            Self::Chat => (7 * DAY_SECONDS, CHAT_MAX_BYTES),
+            Self::DeadLetters => (30 * DAY_SECONDS, DEAD_LETTERS_MAX_BYTES),
+            Self::RevokedSessions => (15 * 60, REVOKED_MAX_BYTES),
+        };
+        let known_age = there.map(|there| there.max_age);
+        let max_age = match named_age.map(Duration::from_secs) {
+            // Tokens of the longer life are out there.
+            Some(age) if self == Self::RevokedSessions => age.max(known_age.unwrap_or_default()),
+            named => named
+                .or(known_age)
+                .unwrap_or(Duration::from_secs(default_age)),
+        };
+        let known_bytes = there.map(|there| there.max_bytes);
+        let known_replicas = there.map(|there| there.num_replicas);
         Config {
             name: self.name().to_owned(),
-            subjects: vec![subjects.to_owned()],
-            max_age: Duration::from_secs(max_age_seconds),
-            max_bytes,
-            num_replicas: settings.stream_replicas.into(),
+            subjects: vec![self.subjects().to_owned()],
+            max_age,
+            max_bytes: named_bytes.or(known_bytes).unwrap_or(default_bytes),
+            num_replicas: settings
+                .stream_replicas
+                .map(usize::from)
+                .or(known_replicas)
+                .unwrap_or(1),
             // A full feed refuses, and the outbox keeps the event: nothing old is pushed out early.
             discard: DiscardPolicy::New,
-            duplicate_window: DUPLICATE_WINDOW.min(Duration::from_secs(max_age_seconds)),
+            duplicate_window: DUPLICATE_WINDOW.min(max_age),
             storage: StorageType::File,
             allow_direct: true,
             ..self.kind()
@@ -152,15 +178,19 @@ impl Bus {
     /// Creates what is not there and brings limits up to date. Refuses a change that would throw
     /// something away.
     pub async fn set_up_streams(&self, settings: &StreamSettings) -> anyhow::Result<()> {
+        let mut changes = Vec::new();
         for stream in Stream::ALL {
-            let wanted = stream.config(settings);
             let there = self.stream_info(stream).await?;
+            let wanted = stream.config(settings, there.as_ref().map(|there| &there.config));
             if let Some(there) = &there {
                 refuse_loss(there, &wanted, Timestamp::now().utc())?;
             }
-            let done = match there {
-                Some(_) => self.jetstream.update_stream(wanted).await.map(drop),
-                None => self.jetstream.create_stream(wanted).await.map(drop),
+            changes.push((stream, there.is_some(), wanted));
+        }
+        for (stream, exists, wanted) in changes {
+            let done = match exists {
+                true => self.jetstream.update_stream(wanted).await.map(drop),
+                false => self.jetstream.create_stream(wanted).await.map(drop),
             };
             done.with_context(|| format!("the stream {} cannot be set up", stream.name()))?;
         }
@@ -207,19 +237,36 @@ pub enum Kept {
     Lost,
 }
 
+/// A stream as it is at one moment.
+pub struct Feed {
+    pub stream: Stream,
+    /// For how long it keeps an event.
+    pub max_age: Duration,
+    there: jetstream::stream::Stream,
+}
+
 impl Bus {
-    /// Whether a stream still has what it acknowledged as its `seq` with this `Nats-Msg-Id`.
-    pub async fn kept(&self, stream: Stream, seq: u64, id: &str) -> anyhow::Result<Kept> {
+    /// Asks how a stream is.
+    pub async fn feed(&self, stream: Stream) -> anyhow::Result<Feed> {
         let name = stream.name();
-        let stream = timeout(ASK_TIMEOUT, self.jetstream.get_stream(name)).await??;
-        let state = &stream.cached_info().state;
+        let there = timeout(ASK_TIMEOUT, self.jetstream.get_stream(name)).await?;
+        let there = there.with_context(|| format!("the stream {name} does not answer"))?;
+        Ok(Feed {
+            stream,
+            max_age: there.cached_info().config.max_age,
+            there,
+        })
+    }
+}
+
+impl Feed {
+    /// Whether the stream still has what it acknowledged as its `seq` with this `Nats-Msg-Id`.
+    pub async fn kept(&self, seq: u64, id: &str) -> anyhow::Result<Kept> {
+        let state = &self.there.cached_info().state;
         if seq < state.first_sequence && seq <= state.last_sequence {
             return Ok(Kept::Expired);
         }
-        if seq > state.last_sequence {
-            return Ok(Kept::Lost);
-        }
-        match timeout(ASK_TIMEOUT, stream.get_raw_message(seq)).await? {
+        match timeout(ASK_TIMEOUT, self.there.get_raw_message(seq)).await? {
             Ok(message) => {
                 let kept = message.headers.get(header::NATS_MESSAGE_ID);
                 Ok(match kept.is_some_and(|kept| kept.as_str() == id) {
@@ -227,17 +274,9 @@ impl Bus {
                     false => Kept::Lost,
                 })
             }
-            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => {
-                Ok(Kept::Lost)
-            }
-            Err(error) => Err(error).with_context(|| format!("the stream {name} does not tell")),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(Kept::Lost),
+            Err(error) => Err(error.into()),
         }
-    }
-
-    /// For how long a stream keeps an event.
-    pub async fn max_age(&self, stream: Stream) -> anyhow::Result<Duration> {
-        let stream = timeout(ASK_TIMEOUT, self.jetstream.get_stream(stream.name())).await??;
-        Ok(stream.cached_info().config.max_age)
     }
 }
 
@@ -247,14 +286,14 @@ fn refuse_loss(there: &Info, wanted: &Config, now: DateTime<Utc>) -> anyhow::Res
     let bytes = state.bytes;
     ensure!(
         bytes <= wanted.max_bytes.unsigned_abs(),
-        "the stream {name} holds {bytes} bytes: with at most {} it would lose some, so nothing was changed",
+        "the stream {name} holds {bytes} bytes: with at most {} it would lose some, so no stream was changed",
         wanted.max_bytes
     );
     let oldest = now - state.first_timestamp;
     let oldest = oldest.to_std().unwrap_or_default();
     ensure!(
         state.messages == 0 || wanted.max_age >= there.config.max_age || wanted.max_age >= oldest,
-        "the stream {name} holds messages that are {} seconds old: with at most {} it would lose some, so nothing was changed",
+        "the stream {name} holds messages that are {} seconds old: with at most {} it would lose some, so no stream was changed",
         oldest.as_secs(),
         wanted.max_age.as_secs()
     );

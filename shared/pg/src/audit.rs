@@ -2,171 +2,282 @@
 //!
 //! A broker that lost power may come back without the end of a stream, an operator may restore an
 //! older one or make it anew. An outbox row remembers where its stream put it, and is kept as long
-//! as the stream keeps the event: what the stream has no more is published again from the rows.
+//! as the stream keeps the event: what the stream has no more is published again from the rows, at
+//! least once and after newer events perhaps, so listeners go by `seq` and `revision`.
+//!
+//! Each comparison leaves a checkpoint: the newest place that was found kept, and when. The next
+//! one looks at the checkpoint, at the newest place of all, and at the rows since whose numbers
+//! were given away again. Nothing here waits within a transaction, and much is done in chunks: an
+//! interrupted comparison is begun again and finds the same.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use natter_bus::{Bus, Kept, Stream};
+use natter_bus::{Bus, Feed, Kept, Stream};
 use sqlx::{PgConnection, PgPool};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// The advisory lock under which a schema's rows are compared; hashed with the stream.
-const AUDIT_LOCK: i32 = 0x6e62;
-/// How far back rows are looked at whose numbers were given to newer ones: in this time a stream
-/// that is behind is noticed.
-const OVERLAP: &str = "10 minutes";
+/// How often a stream is compared although nothing happened.
+const EVERY: Duration = Duration::from_secs(60);
+/// After which a comparison is given up, whatever the database and the broker do.
+const DEADLINE: Duration = Duration::from_secs(300);
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// Held while a stream is compared, by one replica at a time; hashed with the stream.
+const LOCK: i32 = 0x6e62;
+/// How late a row may be marked, after the stream had acknowledged it.
+const LATE: &str = "30 seconds";
+/// Rows that one statement changes.
+const CHUNK: i64 = 5_000;
 /// For how long rows are kept that no stream keeps.
-const KEEP_NOTICES: &str = "1 hour";
+const KEEP_NOTICES: Duration = Duration::from_secs(3_600);
 
 /// Where a stream put the newest event of a row.
 #[derive(sqlx::FromRow)]
 struct Place {
-    id: i64,
     stream_seq: i64,
     event_id: Uuid,
     published_at: DateTime<Utc>,
 }
 
-/// Compares a stream with what it acknowledged, and forgets what it need not keep any more.
-/// What it has lost waits to be published again; how many rows that is.
-pub async fn audit(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<u64> {
-    let keep = bus.max_age(stream).await?;
-    let mut tx = pool.begin().await?;
-    let active: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1, hashtext($2))")
-        .bind(AUDIT_LOCK)
+/// Compares a stream again and again, at once when the broker was away, until `stop`.
+pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationToken) {
+    let name = stream.name();
+    let mut missed = bus.missed();
+    let auditing = async {
+        loop {
+            let compared = timeout(DEADLINE, compare(&pool, &bus, stream)).await;
+            let pause = match compared.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long")))
+            {
+                Ok(0) => EVERY,
+                Ok(rows) => {
+                    tracing::error!(
+                        stream = name,
+                        rows,
+                        "the stream is behind what it acknowledged: it is filled again"
+                    );
+                    metrics::counter!("outbox_refilled_total", "stream" => name).increment(rows);
+                    EVERY
+                }
+                Err(error) => {
+                    tracing::warn!(stream = name, "not compared yet: {error:#}");
+                    RETRY_PAUSE
+                }
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                Ok(()) = missed.changed() => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = auditing => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Compares a stream with what it acknowledged, and forgets what it need not keep any more. What
+/// it has lost waits to be published again; how many rows that is.
+async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<u64> {
+    let mut db = pool.acquire().await?;
+    // The lock goes with the connection, however this ends.
+    db.close_on_drop();
+    let active: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, hashtext($2))")
+        .bind(LOCK)
         .bind(stream.name())
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut *db)
         .await?;
     if !active {
         return Ok(0);
     }
-    let mut lost = lost_end(&mut tx, bus, stream).await?;
-    lost.extend(overlapped(&mut tx, bus, stream).await?);
-    let waiting = sqlx::query(
-        "UPDATE outbox
-         SET published_at = NULL, stream = NULL, stream_seq = NULL, stream_first = NULL
-         WHERE id = ANY($1) AND created_at > now() - make_interval(secs => $2)",
+    let feed = bus.feed(stream).await?;
+    forget(&mut db, &feed).await?;
+    let begun: DateTime<Utc> = sqlx::query_scalar("SELECT now()")
+        .fetch_one(&mut *db)
+        .await?;
+    let checkpoint: Option<Place> = sqlx::query_as(
+        "SELECT seq AS stream_seq, event_id, compared_at AS published_at
+         FROM outbox_checkpoints WHERE stream = $1",
     )
-    .bind(&lost)
-    .bind(keep.as_secs_f64())
-    .execute(&mut *tx)
-    .await?
-    .rows_affected();
-    forget(&mut tx, stream, keep).await?;
-    tx.commit().await?;
-    if waiting > 0 {
-        let name = stream.name();
-        tracing::error!(
-            stream = name,
-            rows = waiting,
-            "the stream is behind what it acknowledged: it is filled again"
-        );
-        metrics::counter!("outbox_refilled_total", "stream" => name).increment(waiting);
+    .bind(stream.name())
+    .fetch_optional(&mut *db)
+    .await?;
+    let mut lost = 0;
+    if let Some(checkpoint) = &checkpoint
+        && is_lost(&feed, checkpoint).await?
+    {
+        lost += take_back_end(&mut db, &feed, checkpoint).await?;
     }
-    Ok(waiting)
-}
-
-/// The rows whose numbers the stream has not, or has given to none of ours: where the newest is
-/// one of them, those after the last that is kept, found by halving.
-async fn lost_end(tx: &mut PgConnection, bus: &Bus, stream: Stream) -> anyhow::Result<Vec<i64>> {
-    // Of two with one number the older was lost, and the newer took its place.
-    let newest = sqlx::query_as(
-        "SELECT id, stream_seq, event_id, published_at FROM outbox WHERE stream = $1
-         ORDER BY stream_seq DESC, published_at, id LIMIT 1",
-    );
-    let newest: Option<Place> = newest.bind(stream.name()).fetch_optional(&mut *tx).await?;
-    let Some(newest) = newest else {
-        return Ok(Vec::new());
-    };
-    if is_kept(bus, stream, &newest).await? {
-        return Ok(Vec::new());
-    }
-    let (mut kept, mut lost) = (0, newest.stream_seq);
-    while kept + 1 < lost {
-        let middle = kept + (lost - kept) / 2;
-        match before(tx, stream, &newest, kept, middle).await? {
-            Some(place) if !is_kept(bus, stream, &place).await? => lost = place.stream_seq,
-            _ => kept = middle,
+    lost += take_back_overlapped(&mut db, &feed, checkpoint.as_ref()).await?;
+    let kept = loop {
+        match newest(&mut db, stream).await? {
+            Some(place) if is_lost(&feed, &place).await? => {
+                lost += take_back_end(&mut db, &feed, &place).await?;
+            }
+            kept => break kept,
         }
-    }
-    let rows = sqlx::query_scalar(
-        "SELECT id FROM outbox WHERE stream = $1 AND stream_seq >= $2 AND published_at <= $3",
-    );
-    Ok(rows
-        .bind(stream.name())
-        .bind(lost)
-        .bind(newest.published_at)
-        .fetch_all(tx)
-        .await?)
+    };
+    set_checkpoint(&mut db, stream, kept.as_ref(), begun).await?;
+    Ok(lost)
 }
 
-/// The newest row above `after` and up to `seq`, of those that were published before `newest`:
-/// what came later has its place in the stream as it is now.
-async fn before(
-    tx: &mut PgConnection,
+/// Notes the newest place that is kept, and since when it is known.
+async fn set_checkpoint(
+    db: &mut PgConnection,
     stream: Stream,
-    newest: &Place,
-    after: i64,
-    seq: i64,
-) -> sqlx::Result<Option<Place>> {
+    kept: Option<&Place>,
+    begun: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO outbox_checkpoints (stream, seq, event_id, compared_at)
+         SELECT $1, $2, $3, $4 WHERE $2 IS NOT NULL
+         ON CONFLICT (stream) DO UPDATE SET seq = excluded.seq, event_id = excluded.event_id,
+                                            compared_at = excluded.compared_at",
+    )
+    .bind(stream.name())
+    .bind(kept.map(|place| place.stream_seq))
+    .bind(kept.map(|place| place.event_id))
+    .bind(begun)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+async fn is_lost(feed: &Feed, place: &Place) -> anyhow::Result<bool> {
+    let id = place.event_id.to_string();
+    let kept = feed.kept(place.stream_seq.unsigned_abs(), &id).await;
+    Ok(kept.context("the stream does not tell")? == Kept::Lost)
+}
+
+/// The row with the highest number. Of two with one number the older was lost, and the newer took
+/// its place.
+async fn newest(db: &mut PgConnection, stream: Stream) -> sqlx::Result<Option<Place>> {
     sqlx::query_as(
-        "SELECT id, stream_seq, event_id, published_at FROM outbox
-         WHERE stream = $1 AND stream_seq > $2 AND stream_seq <= $3 AND published_at <= $4
+        "SELECT stream_seq, event_id, published_at FROM outbox WHERE stream = $1
          ORDER BY stream_seq DESC, published_at, id LIMIT 1",
     )
     .bind(stream.name())
-    .bind(after)
-    .bind(seq)
-    .bind(newest.published_at)
-    .fetch_optional(tx)
+    .fetch_optional(db)
     .await
 }
 
-/// The rows whose numbers, or smaller ones, were given again to what was published later, and
-/// that are really gone: replicas that mark their rows out of order look alike.
-async fn overlapped(tx: &mut PgConnection, bus: &Bus, stream: Stream) -> anyhow::Result<Vec<i64>> {
-    let suspects: Vec<Place> = sqlx::query_as(
-        "SELECT id, stream_seq, event_id, published_at FROM (
+/// Takes back what was published up to `top`, which is lost, from the first lost number on. It is
+/// found by halving: a stream loses its end. What was published later has its place in the stream
+/// as it is now.
+async fn take_back_end(db: &mut PgConnection, feed: &Feed, top: &Place) -> anyhow::Result<u64> {
+    let (mut kept, mut lost) = (0, top.stream_seq);
+    while kept + 1 < lost {
+        let middle = kept + (lost - kept) / 2;
+        let place: Option<Place> = sqlx::query_as(
+            "SELECT stream_seq, event_id, published_at FROM outbox
+             WHERE stream = $1 AND stream_seq > $2 AND stream_seq <= $3 AND published_at <= $4
+             ORDER BY stream_seq DESC, published_at, id LIMIT 1",
+        )
+        .bind(feed.stream.name())
+        .bind(kept)
+        .bind(middle)
+        .bind(top.published_at)
+        .fetch_optional(&mut *db)
+        .await?;
+        match place {
+            Some(place) if is_lost(feed, &place).await? => lost = place.stream_seq,
+            _ => kept = middle,
+        }
+    }
+    let mut all = 0;
+    loop {
+        // The lowest first: the highest is still found if this is interrupted.
+        let waiting = sqlx::query(
+            "UPDATE outbox
+             SET published_at = NULL, stream = NULL, stream_seq = NULL, stream_first = NULL
+             WHERE id IN (SELECT id FROM outbox
+                          WHERE stream = $1 AND stream_seq >= $2 AND published_at <= $3
+                          ORDER BY stream_seq LIMIT $4)",
+        )
+        .bind(feed.stream.name())
+        .bind(lost)
+        .bind(top.published_at)
+        .bind(CHUNK)
+        .execute(&mut *db)
+        .await?
+        .rows_affected();
+        all += waiting;
+        if waiting < CHUNK.unsigned_abs() {
+            return Ok(all);
+        }
+    }
+}
+
+/// Takes back the rows since the checkpoint whose numbers, or smaller ones, were given again to
+/// what was published later, and that are really gone: replicas that mark their rows out of order
+/// look alike.
+async fn take_back_overlapped(
+    db: &mut PgConnection,
+    feed: &Feed,
+    checkpoint: Option<&Place>,
+) -> anyhow::Result<u64> {
+    let suspects: Vec<(i64, i64, Uuid)> = sqlx::query_as(
+        "SELECT id, stream_seq, event_id FROM (
              SELECT *, min(stream_first) OVER (
                  ORDER BY published_at DESC, id DESC
                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
              ) AS given_later
-             FROM outbox WHERE stream = $1 AND published_at > now() - $2::interval
+             FROM outbox
+             WHERE stream = $1 AND published_at > coalesce($2 - $3::interval, '-infinity')
          ) AS recent
-         WHERE given_later <= stream_seq",
+         WHERE given_later <= stream_seq ORDER BY stream_seq",
     )
-    .bind(stream.name())
-    .bind(OVERLAP)
-    .fetch_all(tx)
+    .bind(feed.stream.name())
+    .bind(checkpoint.map(|place| place.published_at))
+    .bind(LATE)
+    .fetch_all(&mut *db)
     .await?;
     let mut lost = Vec::new();
-    for suspect in suspects {
-        if !is_kept(bus, stream, &suspect).await? {
-            lost.push(suspect.id);
+    for (id, seq, event) in suspects {
+        let kept = feed.kept(seq.unsigned_abs(), &event.to_string()).await;
+        if kept.context("the stream does not tell")? == Kept::Lost {
+            lost.push(id);
         }
     }
-    Ok(lost)
-}
-
-async fn is_kept(bus: &Bus, stream: Stream, place: &Place) -> anyhow::Result<bool> {
-    let id = place.event_id.to_string();
-    let kept = bus.kept(stream, place.stream_seq.unsigned_abs(), &id);
-    Ok(kept.await.context("a stream cannot be compared")? != Kept::Lost)
+    for ids in lost.chunks(CHUNK as usize) {
+        sqlx::query(
+            "UPDATE outbox
+             SET published_at = NULL, stream = NULL, stream_seq = NULL, stream_first = NULL
+             WHERE id = ANY($1)",
+        )
+        .bind(ids)
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(lost.len() as u64)
 }
 
 /// Deletes what the stream does not keep any more, and what none ever did.
-async fn forget(tx: &mut PgConnection, stream: Stream, keep: Duration) -> sqlx::Result<()> {
-    sqlx::query(
-        "DELETE FROM outbox
-         WHERE (stream = $1 AND published_at < now() - make_interval(secs => $2))
-            OR (stream IS NULL AND published_at < now() - $3::interval)",
-    )
-    .bind(stream.name())
-    .bind(keep.as_secs_f64())
-    .bind(KEEP_NOTICES)
-    .execute(tx)
-    .await?;
+async fn forget(db: &mut PgConnection, feed: &Feed) -> sqlx::Result<()> {
+    for (stream, keep) in [
+        (Some(feed.stream.name()), feed.max_age),
+        (None, KEEP_NOTICES),
+    ] {
+        loop {
+            let deleted = sqlx::query(
+                "DELETE FROM outbox
+                 WHERE id IN (SELECT id FROM outbox
+                              WHERE stream IS NOT DISTINCT FROM $1
+                                AND published_at < now() - make_interval(secs => $2)
+                              ORDER BY published_at LIMIT $3)",
+            )
+            .bind(stream)
+            .bind(keep.as_secs_f64())
+            .bind(CHUNK)
+            .execute(&mut *db)
+            .await?
+            .rows_affected();
+            if deleted < CHUNK.unsigned_abs() {
+                break;
+            }
+        }
+    }
     Ok(())
 }

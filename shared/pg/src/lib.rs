@@ -1,7 +1,7 @@
 //! Postgres: the pool, migrations, what a database error means, and the transactional outbox.
 //!
-//! Each service sees one schema and nothing else; the role that owns and migrates it is another. Deliberately absent: any table but the
-//! outbox, and any knowledge of what travels through it.
+//! Each service sees one schema and nothing else; the role that owns and migrates it is another.
+//! Deliberately absent: any table but the outbox, and any knowledge of what travels through it.
 
 mod audit;
 mod error;

@@ -3,19 +3,17 @@
 //! A service's own migrations create its table `outbox`. The relay of one replica at a time
 //! publishes in the order of `id`; rows of one key are in order because whoever wrote them held
 //! that key's row lock until commit. A published row is kept as long as its stream keeps the event,
-//! and published again when the stream has lost it ([`mod@audit`]).
+//! and published again when the stream has lost it ([`crate::audit`]).
 
 use std::time::Duration;
 
 use fail::fail_point;
-use natter_bus::{Bus, PublishError, Stored, Stream};
+use natter_bus::{Bus, PublishError, Stored};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, postgres::PgListener};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-use crate::audit::audit;
 
 /// How many rows are read at a time.
 const BATCH: i64 = 100;
@@ -26,8 +24,6 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 /// A wake-up that was lost (the listening connection broke) costs at most this.
 const FALLBACK_POLL: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// How often streams are compared with what they acknowledged although nothing happened.
-const AUDIT_EVERY: Duration = Duration::from_secs(60);
 /// The advisory lock that makes one relay of a schema the active one; hashed with the schema.
 const RELAY_LOCK: i32 = 0x6e61;
 
@@ -87,19 +83,11 @@ async fn insert(
     Ok(())
 }
 
-/// Publishes what is committed until `stop`, and again what one of `streams` has lost.
-pub async fn relay(pool: PgPool, bus: Bus, streams: &[Stream], stop: CancellationToken) {
+/// Publishes what is committed until `stop`.
+pub async fn relay(pool: PgPool, bus: Bus, stop: CancellationToken) {
     let turns = async {
         let mut wake = None;
-        let mut missed = bus.missed();
-        let mut audited: Option<Instant> = None;
         loop {
-            // Before anything is published to a broker that was away: its streams may be others.
-            let is_due = audited.is_none_or(|at| at.elapsed() > AUDIT_EVERY);
-            if is_due || missed.has_changed().unwrap_or(false) {
-                missed.mark_unchanged();
-                audited = audit_all(&pool, &bus, streams).await.then(Instant::now);
-            }
             let turned = timeout(TURN_TIMEOUT, turn(&pool, &bus)).await;
             match turned.unwrap_or_else(|_| Err("the database does not answer".to_owned())) {
                 Ok(true) => continue,
@@ -110,32 +98,13 @@ pub async fn relay(pool: PgPool, bus: Bus, streams: &[Stream], stop: Cancellatio
                     continue;
                 }
             }
-            tokio::select! {
-                () = wait(&pool, &mut wake) => {}
-                // Looked at above.
-                changed = missed.changed() => match changed {
-                    Ok(()) => audited = None,
-                    Err(_) => sleep(FALLBACK_POLL).await,
-                },
-            }
+            wait(&pool, &mut wake).await;
         }
     };
     tokio::select! {
         () = turns => {}
         () = stop.cancelled() => {}
     }
-}
-
-/// Compares each stream; whether all of them could be. One that cannot be holds up no other.
-async fn audit_all(pool: &PgPool, bus: &Bus, streams: &[Stream]) -> bool {
-    let mut all = true;
-    for stream in streams {
-        if let Err(error) = audit(pool, bus, *stream).await {
-            tracing::warn!(stream = stream.name(), "not compared yet: {error:#}");
-            all = false;
-        }
-    }
-    all
 }
 
 /// Publishes the next rows in order; whether there may be more. Only the holder of the lock does.

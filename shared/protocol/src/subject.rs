@@ -85,6 +85,27 @@ pub fn key_value(bucket: &str, key: impl std::fmt::Display) -> String {
     format!("$KV.{bucket}.{key}")
 }
 
+/// The stream of a subject of [`dead_letter`].
+pub fn parse_dead_letter(subject: &str) -> &str {
+    subject.strip_prefix("dlq.").unwrap_or_default()
+}
+
+/// Whether a subject is one of those that `pattern` stands for: `*` for one token, `>` for the
+/// rest.
+pub fn matches(pattern: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in pattern.split('.') {
+        let token = tokens.next();
+        match wanted {
+            ">" => return token.is_some(),
+            "*" if token.is_some_and(|token| !token.is_empty()) => {}
+            wanted if token == Some(wanted) => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
 /// What a `chat.friendship.<id>.*` message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chat {
@@ -128,6 +149,23 @@ mod tests {
         }
         assert_eq!(parse_channel(&send(channel)), Some(channel));
         assert_eq!(parse_channel(&mark(channel)), Some(channel));
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, subject, expected) in [
+            (ALL_USER_EVENTS, "events.users.1.deleted", true),
+            (ALL_USER_EVENTS, "events.users.1", false),
+            (ALL_USER_EVENTS, "events.users.1.deleted.more", false),
+            (ALL_USER_EVENTS, "events.friendships.1.opened", false),
+            (ALL_USER_EVENTS, "events.users..deleted", false),
+            (ALL_REVOKED_SESSIONS, "$KV.revoked_sessions.1", true),
+            (ALL_REVOKED_SESSIONS, "$KV.revoked_sessions", false),
+            (ALL_LOGS, "", false),
+        ] {
+            assert_eq!(matches(pattern, subject), expected, "{pattern} {subject}");
+        }
+        assert_eq!(parse_dead_letter(&dead_letter("USERS")), "USERS");
     }
 
     #[test]

@@ -17,7 +17,16 @@ use crate::{
     until,
 };
 
+/// What the superuser's password is; every role has its own.
 const PASSWORD: &str = "postgres-secret";
+const ROLES: [&str; 6] = [
+    "users",
+    "users_owner",
+    "friendships",
+    "friendships_owner",
+    "messages",
+    "messages_owner",
+];
 const SETUP: &str = include_str!("../../../deploy/postgres/setup.sql");
 
 pub struct Postgres {
@@ -32,6 +41,8 @@ impl Postgres {
         let folder = TempDir::with_prefix("natter-postgres-").expect("a temporary folder");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("it is ours");
+        let password = folder.path().join("password");
+        fs::write(&password, PASSWORD).expect("it is ours");
         if is_root() {
             let owned = Command::new("chown")
                 .args(["-R", "postgres:"])
@@ -49,9 +60,10 @@ impl Postgres {
             .args([
                 "--no-sync",
                 "--username=postgres",
-                "--auth=trust",
+                "--auth=scram-sha-256",
                 "--encoding=UTF8",
             ])
+            .arg(format!("--pwfile={}", password.display()))
             .args(["--locale=C.UTF-8", "--pgdata"])
             .arg(&data)
             .current_dir("/")
@@ -75,7 +87,11 @@ impl Postgres {
             .await
             .expect("a database");
         let mut natter = postgres.admin("natter").await;
-        let setup = SETUP.replace("@PASSWORD@", PASSWORD);
+        let mut setup = SETUP.to_owned();
+        for role in ROLES {
+            let password = format!("'{}'", Self::password(role));
+            setup = setup.replace(&format!(":'{role}_password'"), &password);
+        }
         sqlx::raw_sql(sqlx::AssertSqlSafe(setup))
             .execute(&mut natter)
             .await
@@ -85,10 +101,16 @@ impl Postgres {
 
     /// The URL of a role, without its prefix: `users`, or `users_owner`.
     pub fn url(&self, role: &str) -> String {
-        format!(
-            "postgres://natter_{role}:{PASSWORD}@127.0.0.1:{}/natter",
-            self.port
-        )
+        self.url_with(role, &Self::password(role))
+    }
+
+    pub fn url_with(&self, role: &str, password: &str) -> String {
+        let port = self.port;
+        format!("postgres://natter_{role}:{password}@127.0.0.1:{port}/natter")
+    }
+
+    pub fn password(role: &str) -> String {
+        format!("{role}-secret")
     }
 
     /// A superuser's connection.
@@ -99,7 +121,8 @@ impl Postgres {
     }
 
     fn admin_url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+        let port = self.port;
+        format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{database}")
     }
 
     /// Everything that it has logged so far.

@@ -128,6 +128,7 @@ async fn list(wanted: DeadLetters) -> anyhow::Result<()> {
         let mut line = json!({
             "number": letter.number,
             "time": letter.time,
+            "stream": letter.stream,
             "consumer": letter.consumer,
             "subject": letter.subject,
             "reason": letter.reason,

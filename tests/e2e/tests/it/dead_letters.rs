@@ -122,4 +122,22 @@ async fn a_replayed_event_is_processed() {
     assert_eq!(String::from_utf8_lossy(&replayed.stdout), "replayed 1\n");
     is_closed(&world, &alice, &channel).await;
     assert!(letters(&world).await.is_empty());
+
+    // Who may leave letters of one stream makes no events of another with them.
+    let mut headers = HeaderMap::new();
+    let forged = format!("events.users.{}.deleted", alice.id);
+    headers.insert("Natter-Subject", forged.as_str());
+    let letter = messages.publish_with_headers("dlq.FRIENDSHIPS", headers, "{}".into());
+    letter
+        .await
+        .expect("it is sent")
+        .await
+        .expect("the stream has it");
+    let refused = world.admin(&["replay", "--all"], &[]).await;
+    assert_eq!(
+        String::from_utf8_lossy(&refused.stderr),
+        format!(
+            "natter-admin: dead letter 2 is of the stream FRIENDSHIPS, which does not take {forged:?}\n"
+        )
+    );
 }

@@ -370,7 +370,7 @@ async fn the_set_up_refuses_limits_that_would_lose_something() {
         "{said}"
     );
     assert!(
-        said.trim_end().ends_with("so nothing was changed"),
+        said.trim_end().ends_with("so no stream was changed"),
         "{said}"
     );
     are_whole(&world).await;

@@ -211,6 +211,9 @@ async fn each_postgres_role_sees_its_own_schema_alone() {
         for role in [schema.to_owned(), format!("{schema}_owner")] {
             let url = world.postgres.url(&role);
             let mut connection = PgConnection::connect(&url).await.expect("it is let in");
+            let others = natter_test_support::Postgres::password("another");
+            let wrong = world.postgres.url_with(&role, &others);
+            assert!(PgConnection::connect(&wrong).await.is_err(), "{role}");
             let is_owner = role != schema;
             for other in SCHEMAS {
                 let own = other == schema;
