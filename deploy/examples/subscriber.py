@@ -43,20 +43,26 @@ class Counts:
             self.db.execute("CREATE TABLE IF NOT EXISTS log (channel TEXT, seq INTEGER, kind TEXT, PRIMARY KEY (channel, seq))")
             self.db.execute("CREATE TABLE IF NOT EXISTS friendships (id TEXT PRIMARY KEY, revision INTEGER, is_open INTEGER)")
 
-    def learn(self, events):
-        """All of it or nothing."""
+    def learn(self, messages):
+        """All of it or nothing; what is no event of ours is passed over."""
         with self.db:
-            for event in events:
-                if event["type"] == "log":
-                    self.db.execute("INSERT OR IGNORE INTO log VALUES (?, ?, ?)", (event["channel"], event["seq"], event["kind"]))
-                else:
-                    state = (event["friendship"]["id"], event["revision"], event["friendship"]["is_open"])
-                    self.db.execute(
-                        "INSERT INTO friendships VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
-                        " SET revision = excluded.revision, is_open = excluded.is_open"
-                        " WHERE excluded.revision > friendships.revision",
-                        state,
-                    )
+            for message in messages:
+                try:
+                    self._learn_one(json.loads(message.data))
+                except (ValueError, KeyError, TypeError) as error:
+                    print(f"{message.subject}: not understood ({error!r})", file=sys.stderr, flush=True)
+
+    def _learn_one(self, event):
+        if event["type"] == "log":
+            self.db.execute("INSERT OR IGNORE INTO log VALUES (?, ?, ?)", (event["channel"], event["seq"], event["kind"]))
+        else:
+            state = (event["friendship"]["id"], event["revision"], event["friendship"]["is_open"])
+            self.db.execute(
+                "INSERT INTO friendships VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
+                " SET revision = excluded.revision, is_open = excluded.is_open"
+                " WHERE excluded.revision > friendships.revision",
+                state,
+            )
 
     def summary(self):
         def one(query):
@@ -84,7 +90,7 @@ async def follow(js, stream, subject, counts):
                     # Is it still there? Whoever makes a stream anew takes its consumers away.
                     await consumer.consumer_info()
                     continue
-                counts.learn(json.loads(message.data) for message in messages)
+                counts.learn(messages)
                 for message in messages:
                     await message.ack()
                 print(json.dumps(counts.summary()), flush=True)

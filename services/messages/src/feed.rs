@@ -171,9 +171,13 @@ async fn sweep(store: Store, bus: Bus) {
     let mut overdue = 0.0;
     let mut pause = SWEEP_EVERY;
     loop {
-        let swept = timeout(SWEEP_TIMEOUT, sweep_once(&store, &bus, overdue)).await;
+        let swept = timeout(SWEEP_TIMEOUT, sweep_some(&store, &bus, overdue)).await;
         match swept.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
-            Ok(()) => pause = SWEEP_EVERY,
+            Ok(true) => {
+                pause = SWEEP_EVERY;
+                continue;
+            }
+            Ok(false) => pause = SWEEP_EVERY,
             Err(error) => {
                 tracing::info!("the outbox waits: {error:#}");
                 pause = (2 * pause).min(SLOWEST_SWEEP);
@@ -190,30 +194,35 @@ async fn sweep(store: Store, bus: Bus) {
     }
 }
 
-/// Publishes every overdue batch that can be; the first failure, if there was one.
-async fn sweep_once(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<()> {
-    loop {
-        let rows = store.unpublished(SWEEP_ROWS, overdue).await?;
-        metrics::gauge!("outbox_overdue").set(rows.len() as f64);
-        if rows.is_empty() {
-            return Ok(());
-        }
-        anyhow::ensure!(bus.is_connected(), "the broker is away");
-        let mut done = 0;
-        let mut failure = None;
-        for row in rows {
-            match publish_again(store, bus, &row).await {
-                Ok(published) => {
-                    store.published(row.id, &published).await?;
-                    done += 1;
-                }
-                Err(error) => failure = failure.or(Some(error)),
+/// Publishes overdue batches, as many as are read at a time; whether there may be more. The first
+/// failure, if there was one. One replica does it at a time.
+async fn sweep_some(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<bool> {
+    let rows = store.unpublished(SWEEP_ROWS, overdue).await?;
+    metrics::gauge!("outbox_overdue").set(rows.len() as f64);
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    anyhow::ensure!(bus.is_connected(), "the broker is away");
+    let Some(_lock) = store.lock_outbox().await? else {
+        return Ok(false);
+    };
+    // What another replica published while this one waited for its turn is none of it.
+    let rows = store.unpublished(SWEEP_ROWS, overdue).await?;
+    let mut done = 0;
+    let mut failure = None;
+    for row in &rows {
+        match publish_again(store, bus, row).await {
+            Ok(published) => {
+                store.published(row.id, &published).await?;
+                done += 1;
             }
+            Err(error) => failure = failure.or(Some(error)),
         }
-        tracing::info!(batches = done, "published from the outbox");
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
+    }
+    tracing::info!(batches = done, "published from the outbox");
+    match failure {
+        Some(failure) => Err(failure),
+        None => Ok(!rows.is_empty()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use natter_protocol::{
+    FriendshipId, UserId,
     call::{
         Call, GetAfter, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
         ListFriendships, ListOpen, Mark, MarkReply, OpenChannel, OwnFile, RefreshSession, Send,
@@ -17,6 +18,7 @@ use natter_protocol::{
         ServerFrame, TypingFrame,
     },
     friendship::{Friendship, UserCard},
+    subject,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{
@@ -132,6 +134,12 @@ impl Document {
     /// Something that Natter publishes.
     fn event(&mut self, channel: &str, address: &str, about: &str, messages: &[String]) {
         self.channel(channel, address, "nats", about, messages);
+        for name in messages {
+            self.messages[name]["headers"] = json!({"type": "object", "properties": {
+                "Nats-Msg-Id": {"type": "string", "description": "Within two minutes a stream drops a repeat by it"},
+                "traceparent": {"type": "string", "description": "W3C trace context, where traces are on"},
+            }});
+        }
         self.operation(
             &camel("publish", channel),
             Action::Send,
@@ -302,7 +310,7 @@ fn events(document: &mut Document) {
     let envelope = json!({
         "type": "object", "required": ["id", "type", "time", "version"],
         "properties": {
-            "id": {"type": "string", "format": "uuid", "description": "Also its Nats-Msg-Id: a repeat is the same event"},
+            "id": {"type": "string", "format": "uuid", "description": "A repeat has the same: published again by the outbox under the same Nats-Msg-Id, replayed by an operator under another"},
             "type": {"type": "string"},
             "time": {"type": "string", "format": "date-time"},
             "version": {"type": "integer", "enum": [natter_protocol::event::VERSION]},
@@ -426,12 +434,44 @@ fn requests(document: &mut Document) {
     document.call::<ListFiles>("The files that a user has uploaded or sent", reply);
 }
 
+/// The addresses are the subjects that the code makes.
+fn check_addresses(document: &Document) {
+    let channel: FriendshipId = ID.parse().expect("an id");
+    let user: UserId = ID.parse().expect("an id");
+    for (name, subject) in [
+        ("send", subject::send(channel)),
+        ("mark", subject::mark(channel)),
+        ("log", subject::chat_log(channel)),
+        ("marks", subject::chat_mark(channel)),
+        ("typing", subject::chat_typing(channel)),
+        ("presence", subject::presence(user)),
+        ("notices", subject::notify_user(user)),
+        ("userEvents", subject::user_event(user, ID)),
+        ("friendshipEvents", subject::friendship_event(channel, ID)),
+        (
+            "revokedSessions",
+            subject::key_value(subject::REVOKED_SESSIONS, ID),
+        ),
+        ("deadLetters", subject::dead_letter(ID)),
+    ] {
+        let address = document.channels[name]["address"]
+            .as_str()
+            .expect("an address");
+        let parts = address.split(['{', '}']).enumerate();
+        let made: String = parts
+            .map(|(at, part)| if at % 2 == 0 { part } else { ID })
+            .collect();
+        assert_eq!(made, subject, "{name}");
+    }
+}
+
 #[test]
 fn the_document_is_as_the_types_are() {
     let mut document = Document::default();
     websocket(&mut document);
     events(&mut document);
     requests(&mut document);
+    check_addresses(&document);
     let Document {
         schemas,
         messages,

@@ -57,7 +57,7 @@ pub struct BusSettings {
     #[arg(long, env = "NATTER_NATS_SUBSCRIPTION_MESSAGES", value_name = "NATTER_NATS_SUBSCRIPTION_MESSAGES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
     nats_subscription_messages: u32,
 
-    /// How long an event that could not be processed waits before the second of its 10 tries, in milliseconds; twice as long before each further one
+    /// How long an event that could not be processed waits before the second of its 10 tries, in milliseconds; twice as long before each further one, at most 30 seconds
     #[arg(long, env = "NATTER_EVENT_RETRY_MS", value_name = "NATTER_EVENT_RETRY_MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     event_retry_ms: u64,
 }

@@ -17,6 +17,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Health, ProcessSettings, telemetry, telemetry::Telemetry};
 
+/// What stands in the names of settings that are, or hold, secrets.
+const SECRETS: [&str; 3] = ["PASSWORD", "DATABASE_URL", "SECRET"];
+
 /// What a service is given of the process it lives in.
 #[derive(Clone)]
 pub struct Process {
@@ -116,8 +119,29 @@ fn parse<P: Parser>(name: &'static str, about: &'static str) -> Result<P, ExitCo
             fail(name, sentence.trim_start_matches("error: "))
         }
     };
+    if let Some(flag) = secret_flag(std::env::args()) {
+        return Err(fail(
+            name,
+            &format!(
+                "{flag} would show a secret to everyone on this machine: set it in the environment, see --help"
+            ),
+        ));
+    }
     let matches = command.try_get_matches().map_err(refuse)?;
     P::from_arg_matches(&matches).map_err(refuse)
+}
+
+/// A flag of the command line whose value is a secret.
+fn secret_flag(arguments: impl Iterator<Item = String>) -> Option<String> {
+    let mut flags = arguments.filter_map(|argument| {
+        let name = argument.strip_prefix("--")?.split('=').next()?;
+        Some(format!("--{name}"))
+    });
+    flags.find(|flag| {
+        SECRETS
+            .iter()
+            .any(|secret| flag.contains(&secret.to_lowercase().replace('_', "-")))
+    })
 }
 
 /// The sentence without the refused value, where that may hold a password.
@@ -128,8 +152,8 @@ fn without_secret(error: &clap::Error, sentence: String) -> String {
     };
     let argument = context(ContextKind::InvalidArg);
     let value = context(ContextKind::InvalidValue);
-    match !value.is_empty() && (argument.contains("DATABASE_URL") || argument.contains("PASSWORD"))
-    {
+    let is_secret = SECRETS.iter().any(|secret| argument.contains(secret));
+    match !value.is_empty() && is_secret {
         true => sentence.replace(value, "…"),
         false => sentence,
     }

@@ -23,6 +23,7 @@ pub use nats::Nats;
 pub use ports::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, Signal, binary};
+pub use secrets::leak;
 pub use socket::Socket;
 
 /// How long a test waits for what must come. Generous: a busy machine is no failure.

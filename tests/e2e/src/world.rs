@@ -7,7 +7,8 @@ use std::{
 };
 
 use natter_test_support::{
-    Friends, Lossy, Nats, PATIENCE, Person, Postgres, Process, Signal, befriend, binary, until,
+    Friends, Lossy, Nats, PATIENCE, Person, Postgres, Process, Signal, befriend, binary, leak,
+    until,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -326,7 +327,11 @@ async fn admin(arguments: &[&str], variables: &[(String, String)]) -> Output {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    run.await.expect("natter-admin runs")
+    let output = run.await.expect("natter-admin runs");
+    let said =
+        [&output.stdout, &output.stderr].map(|out| String::from_utf8_lossy(out).into_owned());
+    assert_eq!(leak(&said), None, "natter-admin said what it must not");
+    output
 }
 
 fn launch(program: &str, variables: &[(String, String)], public: &str, admin: &str) -> Process {

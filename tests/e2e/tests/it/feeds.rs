@@ -50,7 +50,12 @@ async fn are_whole(world: &World) {
         let give_up = Instant::now() + PATIENCE;
         loop {
             let events = events(&world.nats, stream).await.unwrap_or_default();
-            let got: BTreeSet<String> = events.into_iter().map(|(id, _)| id).collect();
+            let mut payloads = BTreeMap::new();
+            for (id, payload) in events {
+                let first = payloads.entry(id).or_insert_with(|| payload.clone());
+                assert_eq!(*first, payload, "{stream} has two events of one id");
+            }
+            let got: BTreeSet<String> = payloads.into_keys().collect();
             assert!(got.is_subset(&wanted), "{stream} has what never was");
             if got == wanted {
                 break;

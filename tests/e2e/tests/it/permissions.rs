@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_nats::{Client, ConnectOptions, Event};
 use natter_e2e::{Topology, World};
-use natter_test_support::{Nats, PATIENCE, until};
+use natter_test_support::{Nats, PATIENCE, Postgres, until};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::{sync::mpsc, time::timeout};
 
@@ -211,8 +211,12 @@ async fn each_postgres_role_sees_its_own_schema_alone() {
         for role in [schema.to_owned(), format!("{schema}_owner")] {
             let url = world.postgres.url(&role);
             let mut connection = PgConnection::connect(&url).await.expect("it is let in");
-            let others = natter_test_support::Postgres::password("another");
-            let wrong = world.postgres.url_with(&role, &others);
+            let other = if schema == "users" {
+                "messages"
+            } else {
+                "users"
+            };
+            let wrong = world.postgres.url_with(&role, &Postgres::password(other));
             assert!(PgConnection::connect(&wrong).await.is_err(), "{role}");
             let is_owner = role != schema;
             for other in SCHEMAS {
