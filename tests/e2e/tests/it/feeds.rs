@@ -9,7 +9,7 @@ use std::{
 use natter_e2e::{Talker, Topology, World, jetstream};
 use natter_test_support::{Friends, Nats, PATIENCE, Person, Signal, until};
 use serde_json::{Value, json};
-use sqlx::{Executor, Row};
+use sqlx::{Executor, PgConnection, Row};
 use tokio::time::{Instant, sleep};
 
 const FEEDS: [&str; 3] = ["USERS", "FRIENDSHIPS", "CHAT"];
@@ -319,6 +319,17 @@ async fn a_stream_that_lost_what_it_had_is_filled_again() {
 
 #[tokio::test]
 async fn what_newer_events_took_the_numbers_of_is_missed_too() {
+    lose_and_go_on(false).await;
+}
+
+#[tokio::test]
+async fn what_was_lost_long_ago_is_missed_too() {
+    lose_and_go_on(true).await;
+}
+
+/// The stream loses events, and before anybody compares it newer ones take their numbers. Where
+/// that is `long_ago`, the lost ones had been published hours before, and compared since.
+async fn lose_and_go_on(long_ago: bool) {
     let mut world = World::start(Topology::Apart).await;
     let Friends { alice, channel, .. } = world.friends().await;
     talk(&world, &alice, &channel, "kept").await;
@@ -332,8 +343,17 @@ async fn what_newer_events_took_the_numbers_of_is_missed_too() {
     talker.talk("lost", 5).await;
     are_whole(&world).await;
     are_marked(&world).await;
-    // Nobody compares anything before more was said than was lost.
     let mut busy = world.postgres.admin("natter").await;
+    if long_ago {
+        compare(&mut world, &mut busy).await;
+        let age = "UPDATE messages.outbox SET published_at = published_at - interval '2 hours';
+             UPDATE messages.outbox_checkpoints SET compared_at = compared_at - interval '1 hour'";
+        sqlx::raw_sql(age)
+            .execute(&mut busy)
+            .await
+            .expect("a superuser may");
+    }
+    // Nobody compares anything before more was said than was lost.
     let lock = "SELECT pg_advisory_lock(28258, hashtext('CHAT'))";
     busy.execute(lock).await.expect("a superuser may");
     world.nats.stop(Signal::Kill).await;
@@ -346,6 +366,26 @@ async fn what_newer_events_took_the_numbers_of_is_missed_too() {
         world.restart(replica, Signal::Term).await;
     }
     are_whole(&world).await;
+}
+
+/// Has the stream CHAT compared up to its newest event.
+async fn compare(world: &mut World, admin: &mut PgConnection) {
+    world.restart("messages", Signal::Term).await;
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let compared: bool = sqlx::query_scalar(
+            "SELECT coalesce((SELECT seq FROM messages.outbox_checkpoints), 0)
+                  = (SELECT max(stream_seq) FROM messages.outbox)",
+        )
+        .fetch_one(&mut *admin)
+        .await
+        .expect("the tables are there");
+        if compared {
+            return;
+        }
+        assert!(Instant::now() < give_up, "nothing is compared");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn end_session(world: &World, person: &Person) {
