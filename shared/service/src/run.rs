@@ -274,3 +274,29 @@ fn admin_routes(health: Health, metrics: PrometheusHandle) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(move || async move { metrics.render() }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_no_flags() {
+        let flag =
+            |argument: &str| secret_flag(["natter".to_owned(), argument.to_owned()].into_iter());
+        for argument in [
+            "--users-nats-password=x",
+            "--messages-database-url",
+            "--media-s3-secret-access-key",
+        ] {
+            let name = argument.split('=').next().map(str::to_owned);
+            assert_eq!(flag(argument), name);
+        }
+        for argument in [
+            "--help",
+            "--listen=127.0.0.1:0",
+            "--users-database-connections",
+        ] {
+            assert_eq!(flag(argument), None, "{argument}");
+        }
+    }
+}

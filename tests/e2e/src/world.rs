@@ -205,6 +205,8 @@ impl World {
         let alice = Person::sign_up(&self.users(), "alice").await;
         let bob = Person::sign_up(&self.users(), "bob").await;
         let channel = befriend(&self.friendships(), &alice, &bob).await;
+        // Who connects now is told of what happens from now on.
+        self.published().await;
         Friends {
             alice,
             bob,
@@ -214,8 +216,31 @@ impl World {
 
     /// Everything that some processes have printed.
     pub fn log<const N: usize>(&self, names: [&str; N]) -> String {
-        let lines = names.map(|name| self.services[name].process.lines().join("\n"));
+        let running = names.iter().filter_map(|name| self.services.get(name));
+        let lines: Vec<String> = running.flat_map(|one| one.process.lines()).collect();
         lines.join("\n")
+    }
+
+    /// Waits until everything in the outboxes is published, and marked as that.
+    pub async fn published(&self) {
+        let mut admin = self.postgres.admin("natter").await;
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT (SELECT count(*) FROM users.outbox WHERE published_at IS NULL)
+                      + (SELECT count(*) FROM friendships.outbox WHERE published_at IS NULL)
+                      + (SELECT count(*) FROM messages.outbox WHERE published_at IS NULL)",
+            )
+            .fetch_one(&mut admin)
+            .await
+            .expect("the tables are there");
+            if waiting == 0 {
+                return;
+            }
+            let log = || self.log(["users", "friendships", "messages"]);
+            assert!(Instant::now() < give_up, "{waiting} events wait\n{}", log());
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Whether a process says that it is ready.

@@ -72,23 +72,6 @@ async fn are_whole(world: &World) {
     }
 }
 
-/// Waits until everything is marked as published.
-async fn are_marked(world: &World) {
-    until("everything is marked", || async {
-        let mut admin = world.postgres.admin("natter").await;
-        let waiting: i64 = sqlx::query_scalar(
-            "SELECT (SELECT count(*) FROM users.outbox WHERE published_at IS NULL)
-                  + (SELECT count(*) FROM friendships.outbox WHERE published_at IS NULL)
-                  + (SELECT count(*) FROM messages.outbox WHERE published_at IS NULL)",
-        )
-        .fetch_one(&mut admin)
-        .await
-        .expect("the tables are there");
-        (waiting == 0).then_some(())
-    })
-    .await;
-}
-
 /// The first time that each event is in a feed, the events of one key are in order.
 async fn are_in_order(world: &World) {
     let mut newest: BTreeMap<String, u64> = BTreeMap::new();
@@ -144,7 +127,7 @@ async fn a_crash_between_commit_and_publish_loses_and_invents_nothing() {
         let Friends { alice, channel, .. } = world.friends().await;
         let carol = Person::sign_up(&world.users(), "carol").await;
         let mut socket = alice.connect(&world.gateway()).await;
-        are_marked(&world).await;
+        world.published().await;
         world.set(process, "FAILPOINTS", &format!("{point}=return"));
         world.restart(process, Signal::Term).await;
         // Committed; whether it is answered is another matter.
@@ -215,7 +198,7 @@ async fn several_replicas_publish_once_and_in_order() {
     let ids: BTreeSet<&String> = all.iter().map(|(id, _)| id).collect();
     assert_eq!(ids.len(), all.len(), "something was published twice");
     // The broker drops repeats; there were none for it to drop.
-    are_marked(&world).await;
+    world.published().await;
     let mut admin = world.postgres.admin("natter").await;
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM friendships.outbox")
         .fetch_one(&mut admin)
@@ -277,7 +260,7 @@ async fn a_stream_that_lost_what_it_had_is_filled_again() {
     } = world.friends().await;
     talk(&world, &alice, &channel, "kept").await;
     are_whole(&world).await;
-    are_marked(&world).await;
+    world.published().await;
     // As a power cut leaves it: everything is as it was some time ago.
     world.nats.stop(Signal::Term).await;
     let before = world.nats.copy();
@@ -290,7 +273,7 @@ async fn a_stream_that_lost_what_it_had_is_filled_again() {
     } = world.friends().await;
     talk(&world, &carol, &other, "lost").await;
     are_whole(&world).await;
-    are_marked(&world).await;
+    world.published().await;
     world.nats.stop(Signal::Kill).await;
     world.nats.restore(&before);
     world.nats.start_again().await;
@@ -301,7 +284,7 @@ async fn a_stream_that_lost_what_it_had_is_filled_again() {
     are_whole(&world).await;
 
     // Nothing is left at all, and the set-up makes it anew.
-    are_marked(&world).await;
+    world.published().await;
     let session = alice.log_in(&world.users()).await;
     end_session(&world, &session).await;
     world.nats.stop(Signal::Kill).await;
@@ -334,7 +317,7 @@ async fn lose_and_go_on(long_ago: bool) {
     let Friends { alice, channel, .. } = world.friends().await;
     talk(&world, &alice, &channel, "kept").await;
     are_whole(&world).await;
-    are_marked(&world).await;
+    world.published().await;
     world.nats.stop(Signal::Term).await;
     let before = world.nats.copy();
     world.nats.start_again().await;
@@ -342,7 +325,7 @@ async fn lose_and_go_on(long_ago: bool) {
     let mut talker = Talker::new(alice, gateways, &channel);
     talker.talk("lost", 5).await;
     are_whole(&world).await;
-    are_marked(&world).await;
+    world.published().await;
     let mut busy = world.postgres.admin("natter").await;
     if long_ago {
         compare(&mut world, &mut busy).await;
@@ -360,7 +343,7 @@ async fn lose_and_go_on(long_ago: bool) {
     world.nats.restore(&before);
     world.nats.start_again().await;
     talker.talk("later", 20).await;
-    are_marked(&world).await;
+    world.published().await;
     drop(busy);
     for replica in ["messages", "messages-2"] {
         world.restart(replica, Signal::Term).await;

@@ -2,9 +2,13 @@
 
 use std::{net::TcpListener, path::Path, process::Stdio};
 
+use async_nats::{ConnectOptions, jetstream};
 use natter_test_support::free_port;
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
 
 /// Runs `deploy/up`, which is expected to refuse; its sentence.
 async fn refusal(data: &Path, port: u16, variables: &[(&str, &str)]) -> String {
@@ -102,5 +106,61 @@ async fn a_missing_dependency() {
     assert_eq!(
         said,
         "natter: Rust was not found: install Rust 1.94 or newer with rustup and try again."
+    );
+}
+
+/// One start of a fresh folder, with what it says in `natter.env`, to its end.
+#[tokio::test]
+async fn it_runs_until_it_is_told_to_end() {
+    let (data, port) = (folder(), free_port());
+    let up = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/up");
+    let mut running = Command::new(up)
+        .args(["--port", &port.to_string(), "--data"])
+        .arg(data.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(running.stdout.take().expect("it is piped")).lines();
+    // It may have something to build; the kernel's word that it ended comes at once.
+    let said = lines.next_line().await.expect("it can be read");
+    let said = said.unwrap_or_else(|| panic!("it ended"));
+    assert_eq!(said, format!("http://127.0.0.1:{port}/"));
+    let page = reqwest::get(&said).await.expect("it answers");
+    assert_eq!(page.status(), 200);
+
+    let env = std::fs::read_to_string(data.path().join("natter.env")).expect("it is there");
+    let setting = |name: &str| {
+        let mut settings = env.lines().filter_map(|line| line.split_once('='));
+        let found = settings.find(|(known, _)| *known == name);
+        found
+            .unwrap_or_else(|| panic!("{name} in {env}"))
+            .1
+            .to_owned()
+    };
+    assert_eq!(setting("NATTER_URL"), said);
+    let options =
+        ConnectOptions::with_user_and_password(setting("NATS_USER"), setting("NATS_PASSWORD"));
+    let client = options
+        .connect(setting("NATS_URL"))
+        .await
+        .expect("it is let in");
+    for stream in ["USERS", "FRIENDSHIPS", "CHAT"] {
+        let found = jetstream::new(client.clone()).get_stream(stream).await;
+        assert!(found.is_ok(), "{stream}: {found:?}");
+    }
+
+    let id = running.id().expect("it runs").to_string();
+    let told = Command::new("sh")
+        .args(["-c", &format!("kill -TERM {id}")])
+        .status()
+        .await;
+    assert!(told.is_ok_and(|status| status.success()));
+    let ended = running.wait().await.expect("it was started");
+    assert!(ended.success(), "{ended}");
+    assert!(
+        !is_running(&data.path().to_string_lossy()),
+        "it left something running"
     );
 }
