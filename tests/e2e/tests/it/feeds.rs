@@ -7,7 +7,7 @@ use std::{
 };
 
 use natter_e2e::{Talker, Topology, World, jetstream};
-use natter_test_support::{Friends, Nats, PATIENCE, Person, Signal, until};
+use natter_test_support::{Friends, Nats, PATIENCE, Person, Signal};
 use serde_json::{Value, json};
 use sqlx::{Executor, PgConnection, Row};
 use tokio::time::{Instant, sleep};
