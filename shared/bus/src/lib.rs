@@ -21,5 +21,5 @@ pub use connection::{
 pub use consumer::{Consumer, Failure, consume};
 pub use dead_letters::DeadLetter;
 pub use revocation::{Revocation, put_subject, watch_revoked};
-pub use streams::{Feed, Kept, Stream, StreamSettings};
+pub use streams::{Feed, Stream, StreamSettings};
 pub use trace::span_of;

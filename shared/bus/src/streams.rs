@@ -227,16 +227,6 @@ impl Bus {
     }
 }
 
-/// What a stream says of an event that it has acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    Here,
-    /// It was kept as long as it should be.
-    Expired,
-    /// The stream lost it: it is behind what it had acknowledged, or another stream.
-    Lost,
-}
-
 /// A stream as it is at one moment.
 pub struct Feed {
     pub stream: Stream,
@@ -260,22 +250,20 @@ impl Bus {
 }
 
 impl Feed {
-    /// Whether the stream still has what it acknowledged as its `seq` with this `Nats-Msg-Id`.
-    pub async fn kept(&self, seq: u64, id: &str) -> anyhow::Result<Kept> {
+    /// Whether the stream is without what it acknowledged as its `seq` with this `Nats-Msg-Id`:
+    /// it is behind, or another stream. What was kept as long as it should be is not lost.
+    pub async fn has_lost(&self, seq: u64, id: &str) -> anyhow::Result<bool> {
         let state = &self.there.cached_info().state;
         if seq < state.first_sequence && seq <= state.last_sequence {
-            return Ok(Kept::Expired);
+            return Ok(false);
         }
         match timeout(ASK_TIMEOUT, self.there.get_raw_message(seq)).await? {
             Ok(message) => {
                 let kept = message.headers.get(header::NATS_MESSAGE_ID);
-                Ok(match kept.is_some_and(|kept| kept.as_str() == id) {
-                    true => Kept::Here,
-                    false => Kept::Lost,
-                })
+                Ok(kept.is_none_or(|kept| kept.as_str() != id))
             }
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(Kept::Lost),
-            Err(error) => Err(error.into()),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(true),
+            Err(error) => Err(error).context("the stream does not tell"),
         }
     }
 }

@@ -12,13 +12,14 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use chrono::{DateTime, Utc};
-use natter_bus::{Bus, Feed, Kept, Stream};
+use natter_bus::{Bus, Feed, Stream};
 use sqlx::{PgConnection, PgPool};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::try_lock;
 
 /// How often a stream is compared although nothing happened.
 const EVERY: Duration = Duration::from_secs(60);
@@ -37,6 +38,9 @@ const KEEP_NOTICES: Duration = Duration::from_secs(3_600);
 /// Where a stream put the newest event of a row.
 #[derive(sqlx::FromRow)]
 struct Place {
+    /// The row's; of a checkpoint none.
+    #[sqlx(default)]
+    id: i64,
     stream_seq: i64,
     event_id: Uuid,
     published_at: DateTime<Utc>,
@@ -81,17 +85,9 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
 /// Compares a stream with what it acknowledged, and forgets what it need not keep any more. What
 /// it has lost waits to be published again; how many rows that is.
 async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<u64> {
-    let mut db = pool.acquire().await?;
-    // The lock goes with the connection, however this ends.
-    db.close_on_drop();
-    let active: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, hashtext($2))")
-        .bind(LOCK)
-        .bind(stream.name())
-        .fetch_one(&mut *db)
-        .await?;
-    if !active {
+    let Some(mut db) = try_lock(pool, LOCK, stream.name()).await? else {
         return Ok(0);
-    }
+    };
     let feed = bus.feed(stream).await?;
     forget(&mut db, &feed).await?;
     let begun: DateTime<Utc> = sqlx::query_scalar("SELECT now()")
@@ -119,7 +115,9 @@ async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<u64
             kept => break kept,
         }
     };
-    set_checkpoint(&mut db, stream, kept.as_ref(), begun).await?;
+    if let Some(kept) = kept {
+        set_checkpoint(&mut db, stream, &kept, begun).await?;
+    }
     Ok(lost)
 }
 
@@ -127,18 +125,18 @@ async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<u64
 async fn set_checkpoint(
     db: &mut PgConnection,
     stream: Stream,
-    kept: Option<&Place>,
+    kept: &Place,
     begun: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO outbox_checkpoints (stream, seq, event_id, compared_at)
-         SELECT $1, $2, $3, $4 WHERE $2 IS NOT NULL
+         VALUES ($1, $2, $3, $4)
          ON CONFLICT (stream) DO UPDATE SET seq = excluded.seq, event_id = excluded.event_id,
                                             compared_at = excluded.compared_at",
     )
     .bind(stream.name())
-    .bind(kept.map(|place| place.stream_seq))
-    .bind(kept.map(|place| place.event_id))
+    .bind(kept.stream_seq)
+    .bind(kept.event_id)
     .bind(begun)
     .execute(db)
     .await?;
@@ -147,15 +145,14 @@ async fn set_checkpoint(
 
 async fn is_lost(feed: &Feed, place: &Place) -> anyhow::Result<bool> {
     let id = place.event_id.to_string();
-    let kept = feed.kept(place.stream_seq.unsigned_abs(), &id).await;
-    Ok(kept.context("the stream does not tell")? == Kept::Lost)
+    feed.has_lost(place.stream_seq.unsigned_abs(), &id).await
 }
 
 /// The row with the highest number. Of two with one number the older was lost, and the newer took
 /// its place.
 async fn newest(db: &mut PgConnection, stream: Stream) -> sqlx::Result<Option<Place>> {
     sqlx::query_as(
-        "SELECT stream_seq, event_id, published_at FROM outbox WHERE stream = $1
+        "SELECT id, stream_seq, event_id, published_at FROM outbox WHERE stream = $1
          ORDER BY stream_seq DESC, published_at, id LIMIT 1",
     )
     .bind(stream.name())
@@ -171,7 +168,7 @@ async fn take_back_end(db: &mut PgConnection, feed: &Feed, top: &Place) -> anyho
     while kept + 1 < lost {
         let middle = kept + (lost - kept) / 2;
         let place: Option<Place> = sqlx::query_as(
-            "SELECT stream_seq, event_id, published_at FROM outbox
+            "SELECT id, stream_seq, event_id, published_at FROM outbox
              WHERE stream = $1 AND stream_seq > $2 AND stream_seq <= $3 AND published_at <= $4
              ORDER BY stream_seq DESC, published_at, id LIMIT 1",
         )
@@ -218,8 +215,8 @@ async fn take_back_overlapped(
     feed: &Feed,
     checkpoint: Option<&Place>,
 ) -> anyhow::Result<u64> {
-    let suspects: Vec<(i64, i64, Uuid)> = sqlx::query_as(
-        "SELECT id, stream_seq, event_id FROM (
+    let suspects: Vec<Place> = sqlx::query_as(
+        "SELECT id, stream_seq, event_id, published_at FROM (
              SELECT *, min(stream_first) OVER (
                  ORDER BY published_at DESC, id DESC
                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
@@ -235,10 +232,9 @@ async fn take_back_overlapped(
     .fetch_all(&mut *db)
     .await?;
     let mut lost = Vec::new();
-    for (id, seq, event) in suspects {
-        let kept = feed.kept(seq.unsigned_abs(), &event.to_string()).await;
-        if kept.context("the stream does not tell")? == Kept::Lost {
-            lost.push(id);
+    for suspect in suspects {
+        if is_lost(feed, &suspect).await? {
+            lost.push(suspect.id);
         }
     }
     for ids in lost.chunks(CHUNK as usize) {

@@ -10,4 +10,4 @@ mod pool;
 
 pub use audit::audit;
 pub use error::{is_unavailable, violated_constraint};
-pub use pool::{DatabaseUrl, connect, is_ready, migrate};
+pub use pool::{DatabaseUrl, connect, is_ready, migrate, try_lock};

@@ -4,8 +4,9 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use anyhow::{Context, bail};
 use sqlx::{
-    AssertSqlSafe, Connection, PgConnection, PgPool,
+    AssertSqlSafe, Connection, PgConnection, PgPool, Postgres,
     migrate::Migrator,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::Instant;
@@ -162,6 +163,24 @@ async fn require_durable(pool: &PgPool, url: &DatabaseUrl) -> anyhow::Result<()>
         bail!("the database at {url} may lose what it has committed: it has {names} switched off");
     }
     Ok(())
+}
+
+/// The right to do something that one replica does at a time, for as long as the connection is
+/// held; `None` where another has it. `lock` is the kind of work, hashed with `name`.
+pub async fn try_lock(
+    pool: &PgPool,
+    lock: i32,
+    name: &str,
+) -> sqlx::Result<Option<PoolConnection<Postgres>>> {
+    let mut connection = pool.acquire().await?;
+    // The lock goes with the connection, however the work ends.
+    connection.close_on_drop();
+    let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, hashtext($2))")
+        .bind(lock)
+        .bind(name)
+        .fetch_one(&mut *connection)
+        .await?;
+    Ok(locked.then_some(connection))
 }
 
 /// Whether the database answers.

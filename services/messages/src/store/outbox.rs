@@ -2,13 +2,10 @@
 
 use natter_bus::Stored;
 use natter_protocol::MessageId;
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::Store;
-
-/// The advisory lock of whoever publishes from the outbox.
-const OUTBOX_LOCK: i64 = 0x6e63;
 
 /// Where a stream put a batch.
 pub struct Published {
@@ -61,19 +58,6 @@ impl Store {
         .execute(&self.0)
         .await?;
         Ok(())
-    }
-
-    /// The right to publish from the outbox, for as long as it is held; `None` where another
-    /// replica has it.
-    pub async fn lock_outbox(&self) -> sqlx::Result<Option<PoolConnection<Postgres>>> {
-        let mut connection = self.0.acquire().await?;
-        // The lock goes with the connection, however the work ends.
-        connection.close_on_drop();
-        let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(OUTBOX_LOCK)
-            .fetch_one(&mut *connection)
-            .await?;
-        Ok(locked.then_some(connection))
     }
 
     pub fn pool(&self) -> &PgPool {
