@@ -21,9 +21,25 @@ pub struct Settings {
         env = "NATTER_FRIENDSHIPS_DATABASE_URL",
         value_name = "NATTER_FRIENDSHIPS_DATABASE_URL"
     )]
-    pub friendships_database_url: DatabaseUrl,
+    friendships_database_url: DatabaseUrl,
 
-    /// Most connections to it
+    /// Its password, where the URL has none
+    #[arg(
+        long,
+        env = "NATTER_FRIENDSHIPS_DATABASE_PASSWORD",
+        value_name = "NATTER_FRIENDSHIPS_DATABASE_PASSWORD"
+    )]
+    friendships_database_password: Option<Password>,
+
+    /// Maximum database connections
     #[arg(long, env = "NATTER_FRIENDSHIPS_DATABASE_CONNECTIONS", value_name = "NATTER_FRIENDSHIPS_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = value_parser!(u32).range(2..))]
     pub friendships_database_connections: u32,
+}
+
+impl Settings {
+    /// The database, in the role of this service.
+    pub fn database(&self) -> DatabaseUrl {
+        let password = self.friendships_database_password.as_ref();
+        self.friendships_database_url.with_password(password)
+    }
 }

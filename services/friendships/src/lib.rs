@@ -16,12 +16,15 @@ mod store;
 use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream};
-use natter_pg::DatabaseUrl;
+use natter_pg::{DatabaseUrl, Role, Schema};
 use natter_service::Process;
 
 pub use config::Settings;
 
 use crate::store::Store;
+
+/// What this service answers: these paths and all below them.
+pub const PATHS: &[&str] = &["/api/users/friendship", "/api/openapi/friendships.json"];
 
 const SCHEMA: &str = "friendships";
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -38,6 +41,11 @@ pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
     natter_pg::migrate(owner, SCHEMA, &MIGRATIONS).await
 }
 
+/// How a role finds the schema.
+pub async fn inspect(url: &DatabaseUrl, role: Role) -> anyhow::Result<Schema> {
+    natter_pg::inspect(url, SCHEMA, role, &MIGRATIONS).await
+}
+
 /// Starts the service and returns its routes.
 pub async fn start(
     settings: Settings,
@@ -46,7 +54,7 @@ pub async fn start(
     process: &Process,
 ) -> anyhow::Result<Router> {
     let pool = natter_pg::connect(
-        &settings.friendships_database_url,
+        &settings.database(),
         SCHEMA,
         settings.friendships_database_connections,
         &MIGRATIONS,

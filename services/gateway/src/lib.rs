@@ -31,6 +31,9 @@ pub use config::Settings;
 
 use crate::{hub::Hub, marks::Marks, presence::Presence, registry::Registry};
 
+/// What this service answers: these paths and all below them.
+pub const PATHS: &[&str] = &["/ws"];
+
 /// What every connection shares.
 struct Gateway {
     settings: Settings,

@@ -23,9 +23,17 @@ pub struct Settings {
         env = "NATTER_MESSAGES_DATABASE_URL",
         value_name = "NATTER_MESSAGES_DATABASE_URL"
     )]
-    pub messages_database_url: DatabaseUrl,
+    messages_database_url: DatabaseUrl,
 
-    /// Most connections to it
+    /// Its password, where the URL has none
+    #[arg(
+        long,
+        env = "NATTER_MESSAGES_DATABASE_PASSWORD",
+        value_name = "NATTER_MESSAGES_DATABASE_PASSWORD"
+    )]
+    messages_database_password: Option<Password>,
+
+    /// Maximum database connections
     #[arg(long, env = "NATTER_MESSAGES_DATABASE_CONNECTIONS", value_name = "NATTER_MESSAGES_DATABASE_CONNECTIONS", default_value_t = 12, value_parser = value_parser!(u32).range(4..))]
     pub messages_database_connections: u32,
 
@@ -35,6 +43,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The database, in the role of this service.
+    pub fn database(&self) -> DatabaseUrl {
+        let password = self.messages_database_password.as_ref();
+        self.messages_database_url.with_password(password)
+    }
+
     pub fn sweep_every(&self) -> Duration {
         Duration::from_secs(self.media_sweep_seconds)
     }

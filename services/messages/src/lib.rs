@@ -24,12 +24,15 @@ use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream};
 use natter_media::MediaStore;
-use natter_pg::DatabaseUrl;
+use natter_pg::{DatabaseUrl, Role, Schema};
 use natter_service::Process;
 
 pub use config::Settings;
 
 use crate::{channel::Channels, commit::Committer, feed::Feed, marks::Marker, store::Store};
+
+/// What this service answers: these paths and all below them.
+pub const PATHS: &[&str] = &["/api/messages", "/api/openapi/messages.json"];
 
 const SCHEMA: &str = "messages";
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -50,6 +53,11 @@ pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
     natter_pg::migrate(owner, SCHEMA, &MIGRATIONS).await
 }
 
+/// How a role finds the schema.
+pub async fn inspect(url: &DatabaseUrl, role: Role) -> anyhow::Result<Schema> {
+    natter_pg::inspect(url, SCHEMA, role, &MIGRATIONS).await
+}
+
 /// Starts the service and returns its routes.
 pub async fn start(
     settings: Settings,
@@ -60,7 +68,7 @@ pub async fn start(
 ) -> anyhow::Result<Router> {
     let sweep_every = settings.sweep_every();
     let pool = natter_pg::connect(
-        &settings.messages_database_url,
+        &settings.database(),
         SCHEMA,
         settings.messages_database_connections,
         &MIGRATIONS,

@@ -1,7 +1,7 @@
 //! All four services in one process behind one port, still over real NATS and real Postgres: the
 //! same code and contracts as apart, for a laptop.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use axum::{Router, body::Body, extract::Request, response::Html, routing::get};
@@ -51,24 +51,32 @@ async fn start(settings: Settings, process: Process) -> anyhow::Result<Router> {
     .context("not every service could start")?;
     let welcome = Router::new().route("/", get(async || Html(include_str!("index.html"))));
     let welcome = natter_service::wrap(welcome, ErrorKey::Error, &process.settings);
+    let services = Arc::new([
+        (natter_gateway::PATHS, gateway),
+        (natter_messages::PATHS, messages),
+        (natter_friendships::PATHS, friendships),
+        (natter_users::PATHS, users),
+    ]);
+    // As the ingress of k8s/ does: the longest path that fits.
     let front = service_fn(move |request: Request<Body>| {
-        // The rules of the ingress gateway in front of the services apart: see k8s/.
         let path = request.uri().path();
-        let service = match path {
-            "/" => welcome.clone(),
-            "/api/openapi/friendships.json" => friendships.clone(),
-            "/api/openapi/messages.json" => messages.clone(),
-            path if is_below(path, "/api/users/friendship") => friendships.clone(),
-            path if is_below(path, "/api/messages") => messages.clone(),
-            path if is_below(path, "/ws") => gateway.clone(),
-            _ => users.clone(),
+        let longest = |paths: &[&str]| {
+            let fitting = paths.iter().filter(|prefix| is_below(path, prefix));
+            fitting.map(|prefix| prefix.len()).max()
         };
-        service.oneshot(request)
+        let service = match path {
+            "/" => &welcome,
+            _ => {
+                let service = services.iter().max_by_key(|(paths, _)| longest(paths));
+                service.map_or(&welcome, |(_, service)| service)
+            }
+        };
+        service.clone().oneshot(request)
     });
     Ok(Router::new().fallback_service(front))
 }
 
 fn is_below(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix)
+    path.strip_prefix(prefix.trim_end_matches('/'))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -28,9 +28,17 @@ pub struct Settings {
         env = "NATTER_USERS_DATABASE_URL",
         value_name = "NATTER_USERS_DATABASE_URL"
     )]
-    pub users_database_url: DatabaseUrl,
+    users_database_url: DatabaseUrl,
 
-    /// Most connections to it
+    /// Its password, where the URL has none
+    #[arg(
+        long,
+        env = "NATTER_USERS_DATABASE_PASSWORD",
+        value_name = "NATTER_USERS_DATABASE_PASSWORD"
+    )]
+    users_database_password: Option<Password>,
+
+    /// Maximum database connections
     #[arg(long, env = "NATTER_USERS_DATABASE_CONNECTIONS", value_name = "NATTER_USERS_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = value_parser!(u32).range(2..))]
     pub users_database_connections: u32,
 
@@ -69,6 +77,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The database, in the role of this service.
+    pub fn database(&self) -> DatabaseUrl {
+        let password = self.users_database_password.as_ref();
+        self.users_database_url.with_password(password)
+    }
+
     pub fn access_lifetime(&self) -> Duration {
         Duration::from_secs(self.access_token_seconds)
     }

@@ -23,7 +23,7 @@ use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream};
 use natter_media::MediaStore;
-use natter_pg::DatabaseUrl;
+use natter_pg::{DatabaseUrl, Role, Schema};
 use natter_service::Process;
 
 pub use config::Settings;
@@ -32,6 +32,9 @@ use crate::{
     export::Exports, image::Images, password::Passwords, store::Store, throttle::Throttle,
     token::Signer,
 };
+
+/// What this service answers: all that no other does, so that an unknown path gets its error body.
+pub const PATHS: &[&str] = &["/"];
 
 const SCHEMA: &str = "users";
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -53,6 +56,19 @@ pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
     natter_pg::migrate(owner, SCHEMA, &MIGRATIONS).await
 }
 
+/// How a role finds the schema.
+pub async fn inspect(url: &DatabaseUrl, role: Role) -> anyhow::Result<Schema> {
+    natter_pg::inspect(url, SCHEMA, role, &MIGRATIONS).await
+}
+
+/// Reads the key of `NATTER_SIGNING_KEY_FILE`, where it is set.
+pub fn check_signing_key(settings: &Settings) -> anyhow::Result<()> {
+    match &settings.signing_key_file {
+        Some(path) => token::read_key(path).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Starts the service and returns its routes.
 pub async fn start(
     settings: Settings,
@@ -62,7 +78,7 @@ pub async fn start(
     process: &Process,
 ) -> anyhow::Result<Router> {
     let pool = natter_pg::connect(
-        &settings.users_database_url,
+        &settings.database(),
         SCHEMA,
         settings.users_database_connections,
         &MIGRATIONS,
@@ -73,7 +89,7 @@ pub async fn start(
     let remembered = bus.require_stream(Stream::RevokedSessions).await?;
     ensure!(
         remembered >= settings.access_lifetime(),
-        "ended sessions are forgotten after {} seconds, and NATTER_ACCESS_TOKEN_SECONDS is longer: natter-admin setup with the same setting mends it",
+        "ended sessions are forgotten after {} seconds, and NATTER_ACCESS_TOKEN_SECONDS is longer: run natter-admin setup with the same value",
         remembered.as_secs()
     );
 

@@ -1,6 +1,6 @@
 //! The keys that sign tokens, and signing.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -33,6 +33,16 @@ struct Inner {
     refresh_lifetime: Duration,
 }
 
+/// The key of `NATTER_SIGNING_KEY_FILE`.
+pub fn read_key(path: &Path) -> anyhow::Result<EncodingKey> {
+    let shown = path.display();
+    let pem = fs::read(path)
+        .with_context(|| format!("NATTER_SIGNING_KEY_FILE={shown} cannot be read"))?;
+    EncodingKey::from_ed_pem(&pem).with_context(|| {
+        format!("NATTER_SIGNING_KEY_FILE={shown} is not an Ed25519 key (PKCS#8 v1, PEM)")
+    })
+}
+
 /// Whose token, and of which login.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject {
@@ -48,17 +58,7 @@ impl Signer {
         store: &Store,
     ) -> anyhow::Result<Self> {
         let keys = match &settings.signing_key_file {
-            Some(path) => {
-                let pem = fs::read(path).with_context(|| {
-                    format!("NATTER_SIGNING_KEY_FILE={} cannot be read", path.display())
-                })?;
-                vec![EncodingKey::from_ed_pem(&pem).with_context(|| {
-                    format!(
-                        "NATTER_SIGNING_KEY_FILE={} is no Ed25519 key",
-                        path.display()
-                    )
-                })?]
-            }
+            Some(path) => vec![read_key(path)?],
             None => {
                 let stored = store.signing_keys(generate()?).await?;
                 stored

@@ -23,12 +23,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::trace;
+use crate::{START_PATIENCE, Waiting, trace};
 
-/// How long a start waits for a broker that does not answer yet.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause between two attempts to get a lost connection back.
 const MAX_RECONNECT_PAUSE: Duration = Duration::from_millis(1_000);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -74,6 +71,12 @@ impl FromStr for Password {
             true => Err("it is empty"),
             false => Ok(Self(password.to_owned())),
         }
+    }
+}
+
+impl Password {
+    pub fn expose(&self) -> &str {
+        &self.0
     }
 }
 
@@ -152,6 +155,16 @@ impl Bus {
         user: &str,
         password: &Password,
     ) -> anyhow::Result<Self> {
+        Self::connect_within(START_PATIENCE, settings, user, password).await
+    }
+
+    /// The same, with another patience than a service's.
+    pub async fn connect_within(
+        patience: Duration,
+        settings: &BusSettings,
+        user: &str,
+        password: &Password,
+    ) -> anyhow::Result<Self> {
         let (missed_tx, missed) = watch::channel(0);
         let addresses: Vec<async_nats::ServerAddr> = settings
             .nats_url
@@ -159,7 +172,7 @@ impl Bus {
             .map(|url| url.trim().parse())
             .collect::<Result<_, _>>()
             .context("NATTER_NATS_URL must look like nats://host:4222")?;
-        let give_up = Instant::now() + CONNECT_PATIENCE;
+        let mut waiting = Waiting::at_most(patience);
         let client = loop {
             let options = options(settings, user, password, missed_tx.clone());
             match options.connect(addresses.as_slice()).await {
@@ -170,9 +183,12 @@ impl Bus {
                         format!("the NATS server refuses the user {user} with {setting}")
                     });
                 }
-                Err(_) if Instant::now() < give_up => sleep(RETRY_PAUSE).await,
                 Err(error) => {
-                    return Err(error).context("the NATS server of NATTER_NATS_URL cannot be used");
+                    let error = anyhow::Error::new(error).context(format!(
+                        "the NATS server of NATTER_NATS_URL={} cannot be used",
+                        shown(&addresses)
+                    ));
+                    waiting.after(error).await?;
                 }
             }
         };
@@ -386,6 +402,14 @@ pub fn until_drained(
             }
         },
     )
+}
+
+/// The addresses without a user or password that may stand in them.
+fn shown(addresses: &[async_nats::ServerAddr]) -> String {
+    let shown = addresses
+        .iter()
+        .map(|address| format!("{}:{}", address.host(), address.port()));
+    shown.collect::<Vec<_>>().join(",")
 }
 
 fn options(

@@ -12,6 +12,7 @@ mod dead_letters;
 mod revocation;
 mod streams;
 mod trace;
+mod waiting;
 
 pub use async_nats::{HeaderMap, Message, Subscriber};
 pub use call::{CallError, Calls};
@@ -23,3 +24,4 @@ pub use dead_letters::DeadLetter;
 pub use revocation::{Revocation, put_subject, watch_revoked};
 pub use streams::{Feed, Stream, StreamSettings};
 pub use trace::span_of;
+pub use waiting::{START_PATIENCE, Waiting};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use async_nats::{
     header,
     jetstream::{
@@ -15,9 +15,9 @@ use async_nats::{
 use chrono::{DateTime, Utc};
 use clap::{Args, value_parser};
 use natter_protocol::{Timestamp, subject};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-use crate::Bus;
+use crate::{Bus, START_PATIENCE, Waiting};
 
 const DAY_SECONDS: u64 = 24 * 3600;
 /// Within which a repeated `Nats-Msg-Id` is dropped by the broker.
@@ -28,11 +28,8 @@ const CHAT_MAX_BYTES: i64 = 1 << 30;
 const DEAD_LETTERS_MAX_BYTES: i64 = 64 << 20;
 /// About 500 thousand sessions that ended within the life of an access token.
 const REVOKED_MAX_BYTES: i64 = 256 << 20;
-/// How long a start waits for streams that are being set up.
-const SETUP_PATIENCE: Duration = Duration::from_secs(30);
 /// How long an answer about a stream may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The limits of the streams. What is not named stays as it is, or gets its default where a stream
 /// is made.
@@ -60,7 +57,8 @@ pub struct StreamSettings {
     chat_max_bytes: Option<i64>,
 
     /// Life of an access token, in seconds: at least so long an ended session is remembered [default where the bucket is made: 900]
-    #[arg(long, env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", value_parser = value_parser!(u64).range(1..=DAY_SECONDS))]
+    // Another name than the users service's, which natter-admin check reads beside it.
+    #[arg(id = "remembered_seconds", long = "remembered-seconds", env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", value_parser = value_parser!(u64).range(1..=DAY_SECONDS))]
     access_token_seconds: Option<u64>,
 }
 
@@ -197,6 +195,26 @@ impl Bus {
         Ok(())
     }
 
+    /// What [`Bus::set_up_streams`] would do, a sentence a stream; fails where it would refuse.
+    pub async fn check_streams(&self, settings: &StreamSettings) -> anyhow::Result<Vec<String>> {
+        let mut said = Vec::new();
+        for stream in Stream::ALL {
+            let there = self.stream_info(stream).await?;
+            let wanted = stream.config(settings, there.as_ref().map(|there| &there.config));
+            said.push(match &there {
+                Some(there) => {
+                    refuse_loss(there, &wanted, Timestamp::now().utc())?;
+                    format!("the stream {} is there", wanted.name)
+                }
+                None => format!(
+                    "the stream {} is not there: natter-admin setup makes it, on {} NATS servers",
+                    wanted.name, wanted.num_replicas
+                ),
+            });
+        }
+        Ok(said)
+    }
+
     async fn stream_info(&self, stream: Stream) -> anyhow::Result<Option<Info>> {
         let name = stream.name();
         match self.jetstream.get_stream(name).await {
@@ -210,19 +228,17 @@ impl Bus {
 
     /// Waits a while for a stream that is being set up; for how long it keeps a message.
     pub async fn require_stream(&self, stream: Stream) -> anyhow::Result<Duration> {
-        let give_up = Instant::now() + SETUP_PATIENCE;
+        let mut waiting = Waiting::at_most(START_PATIENCE);
         loop {
-            match self.stream_info(stream).await {
+            let lack = match self.stream_info(stream).await {
                 Ok(Some(info)) => return Ok(info.config.max_age),
-                Ok(None) => ensure!(
-                    Instant::now() < give_up,
+                Ok(None) => anyhow!(
                     "the stream {} is not there: natter-admin setup makes it",
                     stream.name()
                 ),
-                Err(error) if Instant::now() >= give_up => return Err(error),
-                Err(_) => {}
-            }
-            sleep(RETRY_PAUSE).await;
+                Err(error) => error,
+            };
+            waiting.after(lack).await?;
         }
     }
 }

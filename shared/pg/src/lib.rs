@@ -7,7 +7,9 @@ mod audit;
 mod error;
 pub mod outbox;
 mod pool;
+mod schema;
 
 pub use audit::audit;
 pub use error::{is_unavailable, violated_constraint};
-pub use pool::{DatabaseUrl, connect, is_ready, migrate, try_lock};
+pub use pool::{DatabaseUrl, connect, is_ready, try_lock};
+pub use schema::{Role, Schema, inspect, migrate};

@@ -2,26 +2,23 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
+use natter_bus::{Password, START_PATIENCE, Waiting};
 use sqlx::{
-    AssertSqlSafe, Connection, PgConnection, PgPool, Postgres,
+    PgPool, Postgres,
     migrate::Migrator,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::time::Instant;
 
-/// How long a start waits for a database that does not answer yet.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
+use crate::schema::{Role, Schema, cannot_be_used};
+
 /// How long a request waits for a connection before it is answered `unavailable`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Milliseconds, as Postgres settings: a statement, a lock wait and an abandoned transaction end.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
 const LOCK_TIMEOUT_MS: &str = "2000";
 const IDLE_TRANSACTION_TIMEOUT_MS: &str = "15000";
-/// SQLSTATE of a table that is not there, or not for this role to see.
-const UNDEFINED_TABLE: &str = "42P01";
 
 /// Where a service's database is. Never shows its password.
 #[derive(Clone)]
@@ -38,6 +35,16 @@ impl FromStr for DatabaseUrl {
         }
         let options = PgConnectOptions::from_str(url).map_err(|_| refuse())?;
         Ok(Self(options))
+    }
+}
+
+impl DatabaseUrl {
+    /// The same with the password that a setting of its own gives, if it does.
+    pub fn with_password(&self, password: Option<&Password>) -> Self {
+        match password {
+            Some(password) => Self(self.0.clone().password(password.expose())),
+            None => self.clone(),
+        }
     }
 }
 
@@ -75,94 +82,44 @@ pub async fn connect(
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options);
-    let give_up = Instant::now() + CONNECT_PATIENCE;
-    loop {
-        let missing = match missing(&pool, migrations).await {
-            Ok(0) => break,
-            Ok(missing) => format!("the schema {schema} lacks {missing} migrations"),
-            Err(error) if !crate::is_unavailable(&error) => match error.as_database_error() {
-                Some(cause) if cause.code().as_deref() == Some(UNDEFINED_TABLE) => {
-                    format!("the schema {schema} is not there")
-                }
-                _ => return Err(error).with_context(|| cannot_be_used(url)),
-            },
-            Err(error) if Instant::now() < give_up => error.to_string(),
-            Err(error) => return Err(error).with_context(|| cannot_be_used(url)),
-        };
-        if Instant::now() >= give_up {
-            bail!("{missing} in the database at {url}: natter-admin setup brings it up to date");
-        }
-        tokio::time::sleep(RETRY_PAUSE).await;
-    }
-    require_durable(&pool, url).await?;
+    wait_for_schema(&pool, url, schema, migrations).await?;
     Ok(pool)
 }
 
-/// Brings a schema up to date, in the role that owns it.
-pub async fn migrate(
+/// Until the schema is there and as new as this version, for a while. Says what it waits for.
+async fn wait_for_schema(
+    pool: &PgPool,
     url: &DatabaseUrl,
     schema: &'static str,
     migrations: &Migrator,
 ) -> anyhow::Result<()> {
-    let options = options(url, schema);
-    let give_up = Instant::now() + CONNECT_PATIENCE;
-    let mut connection = loop {
-        match PgConnection::connect_with(&options).await {
-            Ok(connection) => break connection,
-            Err(error) if crate::is_unavailable(&error) && Instant::now() < give_up => {
-                tokio::time::sleep(RETRY_PAUSE).await;
+    let fail = || cannot_be_used(url, schema, Role::Service);
+    let mut waiting = Waiting::at_most(START_PATIENCE);
+    loop {
+        let read = async {
+            let mut connection = pool.acquire().await?;
+            Schema::read(&mut connection, schema, Role::Service, migrations).await
+        };
+        let lack = match read.await {
+            Ok(found) => {
+                found.require()?;
+                match found.lack() {
+                    None => return Ok(()),
+                    Some(lack) => anyhow!(lack),
+                }
             }
-            Err(error) => return Err(error).with_context(|| cannot_be_used(url)),
-        }
-    };
-    // Without the limits of requests: one waits for another here, and an index may take its time.
-    migrations
-        .run(&mut connection)
-        .await
-        .with_context(|| format!("the schema {schema} could not be migrated"))?;
-    // The set-up gave it all tables; which of its migrations are done is not for the service to say.
-    let revoke = format!("REVOKE INSERT, UPDATE, DELETE ON _sqlx_migrations FROM natter_{schema}");
-    sqlx::raw_sql(AssertSqlSafe(revoke))
-        .execute(&mut connection)
-        .await
-        .with_context(|| format!("the schema {schema} is not as the set-up makes it"))?;
-    connection.close().await?;
-    Ok(())
+            Err(error) if crate::is_unavailable(&error) => {
+                anyhow::Error::new(error).context(fail())
+            }
+            Err(error) => return Err(error).with_context(fail),
+        };
+        waiting.after(lack).await?;
+    }
 }
 
-fn options(url: &DatabaseUrl, schema: &'static str) -> PgConnectOptions {
+pub(crate) fn options(url: &DatabaseUrl, schema: &'static str) -> PgConnectOptions {
     let options = url.0.clone().application_name(schema);
     options.options([("search_path", schema)])
-}
-
-fn cannot_be_used(url: &DatabaseUrl) -> String {
-    format!("the database at {url} cannot be used")
-}
-
-/// How many migrations this service needs and the schema has not. It may have newer ones.
-async fn missing(pool: &PgPool, migrations: &Migrator) -> sqlx::Result<usize> {
-    let applied: Vec<i64> =
-        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
-            .fetch_all(pool)
-            .await?;
-    let wanted = migrations.iter();
-    Ok(wanted.filter(|one| !applied.contains(&one.version)).count())
-}
-
-/// What is acknowledged is committed, and what is committed must survive a power cut.
-async fn require_durable(pool: &PgPool, url: &DatabaseUrl) -> anyhow::Result<()> {
-    let unsafe_ones: Vec<String> = sqlx::query_scalar(
-        "SELECT name FROM pg_settings
-         WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes') AND setting = 'off'
-         ORDER BY name",
-    )
-    .fetch_all(pool)
-    .await?;
-    if !unsafe_ones.is_empty() {
-        let names = unsafe_ones.join(", ");
-        bail!("the database at {url} may lose what it has committed: it has {names} switched off");
-    }
-    Ok(())
 }
 
 /// The right to do something that one replica does at a time, for as long as the connection is

@@ -10,6 +10,7 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
 };
+use ipnet::IpNet;
 
 /// Scheme and authority, without a trailing slash: the configured public URL, else the request's.
 pub struct BaseUrl(pub String);
@@ -18,7 +19,14 @@ pub struct BaseUrl(pub String);
 #[derive(Clone)]
 pub(crate) struct Origins {
     pub public_url: Option<Arc<str>>,
-    pub trusted_proxies: Arc<[IpAddr]>,
+    pub trusted_proxies: Arc<[IpNet]>,
+}
+
+impl Origins {
+    fn trusts(&self, address: IpAddr) -> bool {
+        let mut trusted = self.trusted_proxies.iter();
+        trusted.any(|network| network.contains(&address))
+    }
 }
 
 /// Who sent the request: the peer, or whom a trusted proxy names.
@@ -31,17 +39,14 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let mut address = peer.map_or(IpAddr::from([0; 4]), |peer| peer.0.ip().to_canonical());
-        let trusted = parts
-            .extensions
-            .get::<Origins>()
-            .map(|origins| &origins.trusted_proxies);
+        let origins = parts.extensions.get::<Origins>();
         let lines = parts.headers.get_all("x-forwarded-for").iter();
         let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
         let hops = lines.join(",");
         // From the nearest hop back to the first that is no proxy of ours: what stands before it
         // anybody can have written.
         let mut hops = hops.rsplit(',').map(|hop| hop.trim().parse());
-        while trusted.is_some_and(|trusted| trusted.contains(&address)) {
+        while origins.is_some_and(|origins| origins.trusts(address)) {
             match hops.next() {
                 Some(Ok(hop)) => address = hop,
                 _ => break,
@@ -61,9 +66,7 @@ impl<S: Sync> FromRequestParts<S> for BaseUrl {
         }
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let trusted = match (origins, peer) {
-            (Some(origins), Some(peer)) => origins
-                .trusted_proxies
-                .contains(&peer.0.ip().to_canonical()),
+            (Some(origins), Some(peer)) => origins.trusts(peer.0.ip().to_canonical()),
             _ => false,
         };
         let forwarded = |name| first(&parts.headers, name).filter(|_| trusted);
@@ -97,9 +100,9 @@ mod tests {
         parts
             .extensions
             .insert(ConnectInfo(SocketAddr::new(peer, 1)));
-        let trusted: Vec<IpAddr> = trusted
+        let trusted: Vec<IpNet> = trusted
             .iter()
-            .map(|one| one.parse().expect("one"))
+            .map(|one| one.parse().expect("a network"))
             .collect();
         parts.extensions.insert(Origins {
             public_url: None,
@@ -112,25 +115,30 @@ mod tests {
     #[tokio::test]
     async fn only_a_trusted_proxy_is_believed_and_only_what_it_added_itself() {
         for (peer, trusted, lines, expected) in [
-            ("9.9.9.9", &["10.0.0.1"][..], &["1.1.1.1"][..], "9.9.9.9"),
-            ("10.0.0.1", &["10.0.0.1"], &["1.1.1.1"], "1.1.1.1"),
+            ("9.9.9.9", &["10.0.0.1/32"][..], &["1.1.1.1"][..], "9.9.9.9"),
+            ("10.0.0.1", &["10.0.0.1/32"], &["1.1.1.1"], "1.1.1.1"),
             // What stands before the proxy's own hop the client may have made up.
-            ("10.0.0.1", &["10.0.0.1"], &["6.6.6.6, 1.1.1.1"], "1.1.1.1"),
             (
                 "10.0.0.1",
-                &["10.0.0.1"],
+                &["10.0.0.1/32"],
+                &["6.6.6.6, 1.1.1.1"],
+                "1.1.1.1",
+            ),
+            (
+                "10.0.0.1",
+                &["10.0.0.1/32"],
                 &["6.6.6.6", "1.1.1.1"],
                 "1.1.1.1",
             ),
             (
                 "10.0.0.1",
-                &["10.0.0.1", "10.0.0.2"],
+                &["10.0.0.1", "10.0.0.2/32"],
                 &["1.1.1.1, 10.0.0.2"],
                 "1.1.1.1",
             ),
-            ("::ffff:10.0.0.1", &["10.0.0.1"], &["1.1.1.1"], "1.1.1.1"),
-            ("10.0.0.1", &["10.0.0.1"], &["unknown"], "10.0.0.1"),
-            ("10.0.0.1", &["10.0.0.1"], &[], "10.0.0.1"),
+            ("::ffff:10.0.0.1", &["10.0.0.1/32"], &["1.1.1.1"], "1.1.1.1"),
+            ("10.0.0.1", &["10.0.0.1/32"], &["unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.1/32"], &[], "10.0.0.1"),
         ] {
             let expected: IpAddr = expected.parse().expect("an address");
             assert_eq!(address(peer, trusted, lines).await, expected, "{lines:?}");

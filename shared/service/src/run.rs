@@ -1,13 +1,10 @@
 //! From the command line to the last log line.
 
-use std::{io::Write, net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use axum::{Router, http::StatusCode, response::IntoResponse, routing::get};
-use clap::{
-    Args, Parser, Subcommand,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{Args, Parser, Subcommand};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
@@ -15,10 +12,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Health, ProcessSettings, telemetry, telemetry::Telemetry};
-
-/// What stands in the names of settings that are, or hold, secrets.
-const SECRETS: [&str; 3] = ["PASSWORD", "DATABASE_URL", "SECRET"];
+use crate::{
+    Health, ProcessSettings,
+    options::{fail, parse},
+    probe, telemetry,
+    telemetry::Telemetry,
+};
 
 /// What a service is given of the process it lives in.
 #[derive(Clone)]
@@ -59,7 +58,10 @@ where
         Ok(options) => options,
         Err(code) => return code,
     };
-    end(name, run_with(name, options, start))
+    match options.process.ready {
+        true => end(name, probe::ready(options.process.admin_listen)),
+        false => end(name, run_with(name, options, start)),
+    }
 }
 
 /// Runs a tool to its end: reads what to do from the command line and its settings from the
@@ -89,73 +91,6 @@ fn end(name: &str, result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(name, &format!("{error:#}")),
-    }
-}
-
-fn fail(name: &str, sentence: &str) -> ExitCode {
-    // Nothing is left to be done when standard error is closed.
-    let _ = writeln!(std::io::stderr(), "{name}: {sentence}");
-    ExitCode::FAILURE
-}
-
-fn parse<P: Parser>(name: &'static str, about: &'static str) -> Result<P, ExitCode> {
-    let command = P::command()
-        .name(name)
-        .about(about)
-        .version(env!("CARGO_PKG_VERSION"))
-        .hide_possible_values(false)
-        .mut_args(|arg| arg.hide_env_values(true))
-        .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
-    let refuse = |error: clap::Error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = write!(std::io::stdout(), "{}", error.render());
-            ExitCode::SUCCESS
-        }
-        _ => {
-            let text = error.render().to_string();
-            let sentence = text.split("\n\n").next().unwrap_or(&text);
-            let words: Vec<&str> = sentence.split_whitespace().collect();
-            let sentence = without_secret(&error, words.join(" "));
-            fail(name, sentence.trim_start_matches("error: "))
-        }
-    };
-    if let Some(flag) = secret_flag(std::env::args()) {
-        return Err(fail(
-            name,
-            &format!(
-                "{flag} would show a secret to everyone on this machine: set it in the environment, see --help"
-            ),
-        ));
-    }
-    let matches = command.try_get_matches().map_err(refuse)?;
-    P::from_arg_matches(&matches).map_err(refuse)
-}
-
-/// A flag of the command line whose value is a secret.
-fn secret_flag(arguments: impl Iterator<Item = String>) -> Option<String> {
-    let mut flags = arguments.filter_map(|argument| {
-        let name = argument.strip_prefix("--")?.split('=').next()?;
-        Some(format!("--{name}"))
-    });
-    flags.find(|flag| {
-        SECRETS
-            .iter()
-            .any(|secret| flag.contains(&secret.to_lowercase().replace('_', "-")))
-    })
-}
-
-/// The sentence without the refused value, where that may hold a password.
-fn without_secret(error: &clap::Error, sentence: String) -> String {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.as_str(),
-        _ => "",
-    };
-    let argument = context(ContextKind::InvalidArg);
-    let value = context(ContextKind::InvalidValue);
-    let is_secret = SECRETS.iter().any(|secret| argument.contains(secret));
-    match !value.is_empty() && is_secret {
-        true => sentence.replace(value, "…"),
-        false => sentence,
     }
 }
 
@@ -230,8 +165,13 @@ where
     tracing::info!(service = name, public = %public_address, admin = %admin_address, "listening");
 
     let signal = signal.await;
-    tracing::info!(signal, "draining");
     process.health.drain();
+    let delay = process.settings.shutdown_delay();
+    if !delay.is_zero() {
+        tracing::info!(signal, ?delay, "unready; still serving what comes");
+        tokio::time::sleep(delay).await;
+    }
+    tracing::info!(signal, "draining");
     process.shutdown.cancel();
     process.tasks.close();
     let deadline = process.settings.shutdown_timeout();
@@ -273,30 +213,4 @@ fn admin_routes(health: Health, metrics: PrometheusHandle) -> Router {
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(move || async move { metrics.render() }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_no_flags() {
-        let flag =
-            |argument: &str| secret_flag(["natter".to_owned(), argument.to_owned()].into_iter());
-        for argument in [
-            "--users-nats-password=x",
-            "--messages-database-url",
-            "--media-s3-secret-access-key",
-        ] {
-            let name = argument.split('=').next().map(str::to_owned);
-            assert_eq!(flag(argument), name);
-        }
-        for argument in [
-            "--help",
-            "--listen=127.0.0.1:0",
-            "--users-database-connections",
-        ] {
-            assert_eq!(flag(argument), None, "{argument}");
-        }
-    }
 }

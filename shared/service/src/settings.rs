@@ -1,8 +1,12 @@
 //! Settings that every process has. Each is an environment variable; `--help` lists them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum, value_parser};
+use ipnet::IpNet;
 
 use crate::deadline::Deadlines;
 
@@ -31,14 +35,9 @@ pub struct ProcessSettings {
     #[arg(long, env = "NATTER_PUBLIC_URL", value_name = "NATTER_PUBLIC_URL", value_parser = parse_public_url)]
     pub public_url: Option<String>,
 
-    /// Comma-separated addresses of proxies whose X-Forwarded-For, -Host and -Proto are believed
-    #[arg(
-        long,
-        env = "NATTER_TRUSTED_PROXIES",
-        value_name = "NATTER_TRUSTED_PROXIES",
-        value_delimiter = ','
-    )]
-    pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Comma-separated addresses and networks (10.0.0.0/8) of proxies whose X-Forwarded-For, -Host and -Proto are believed
+    #[arg(long, env = "NATTER_TRUSTED_PROXIES", value_name = "NATTER_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
+    pub trusted_proxies: Vec<IpNet>,
 
     /// Rate limits; off leaves only that on the failed logins of one account
     #[arg(
@@ -49,7 +48,16 @@ pub struct ProcessSettings {
     )]
     pub rate_limits: RateLimits,
 
-    /// How long a stopping process may take to finish what it has begun, in seconds
+    /// How long a process that was told to stop goes on serving, unready, before it drains, in seconds; as long as it takes until no traffic is sent to it any more
+    #[arg(
+        long,
+        env = "NATTER_SHUTDOWN_DELAY_SECONDS",
+        value_name = "NATTER_SHUTDOWN_DELAY_SECONDS",
+        default_value_t = 0
+    )]
+    shutdown_delay_seconds: u64,
+
+    /// How long it may then take to finish what it has begun, in seconds
     #[arg(
         long,
         env = "NATTER_SHUTDOWN_SECONDS",
@@ -107,6 +115,10 @@ pub struct ProcessSettings {
         value_name = "OTEL_EXPORTER_OTLP_ENDPOINT"
     )]
     pub otlp_endpoint: Option<String>,
+
+    /// Starts nothing: asks the process at NATTER_ADMIN_LISTEN whether it is ready, and ends with 0 if it is
+    #[arg(long)]
+    pub ready: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -122,6 +134,10 @@ pub enum RateLimits {
 }
 
 impl ProcessSettings {
+    pub(crate) fn shutdown_delay(&self) -> Duration {
+        Duration::from_secs(self.shutdown_delay_seconds)
+    }
+
     pub fn shutdown_timeout(&self) -> Duration {
         Duration::from_secs(self.shutdown_seconds)
     }
@@ -136,6 +152,14 @@ impl ProcessSettings {
             answer: Duration::from_secs(self.request_seconds),
         }
     }
+}
+
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse())
+        .map_err(|_| "it must look like 10.0.0.1 or 10.0.0.0/8".to_owned())
 }
 
 fn parse_public_url(text: &str) -> Result<String, String> {

@@ -1,0 +1,185 @@
+//! What would stand in the way of a set-up or a start, told before either.
+
+use std::{io::Write, time::Duration};
+
+use anyhow::ensure;
+use clap::Args;
+use natter_auth::AuthSettings;
+use natter_bus::{Bus, Password, StreamSettings};
+use natter_media::{MediaSettings, MediaStore};
+use natter_pg::{Role, Schema};
+use natter_service::ProcessSettings;
+
+use crate::{Broker, setup::Owners};
+
+/// Whoever waits for this wants to know now.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The settings of every service and of the set-up.
+#[derive(Args)]
+#[group(skip)]
+pub struct Check {
+    #[command(flatten)]
+    broker: Broker,
+    #[command(flatten)]
+    streams: StreamSettings,
+    #[command(flatten)]
+    owners: Owners,
+    #[command(flatten)]
+    process: ProcessSettings,
+    #[command(flatten)]
+    auth: AuthSettings,
+    #[command(flatten)]
+    media: MediaSettings,
+    #[command(flatten)]
+    users: natter_users::Settings,
+    #[command(flatten)]
+    friendships: natter_friendships::Settings,
+    #[command(flatten)]
+    messages: natter_messages::Settings,
+    #[command(flatten)]
+    gateway: natter_gateway::Settings,
+}
+
+impl Check {
+    /// Fails when one of the tries did.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let mut told = Told::default();
+        // Those with a value of the wrong kind were refused when this program read its settings.
+        told.good("settings: each that is needed is set, to a value of its kind")?;
+        let key = natter_users::check_signing_key(&self.users);
+        told.result("signing key: as it should be, or left to the schema", key)?;
+        let media = MediaStore::open(&self.media).await;
+        told.result("media store: can be written to and read", media.map(drop))?;
+        self.databases(&mut told).await?;
+        self.broker(&mut told).await?;
+        told.end()
+    }
+
+    async fn databases(&self, told: &mut Told) -> anyhow::Result<()> {
+        use Role::{Owner, Service};
+        let Self {
+            owners,
+            users,
+            friendships,
+            messages,
+            ..
+        } = self;
+        told.schema(
+            "natter_users_owner",
+            natter_users::inspect(&owners.users(), Owner).await,
+        )?;
+        told.schema(
+            "natter_users",
+            natter_users::inspect(&users.database(), Service).await,
+        )?;
+        let (owner, service) = (owners.friendships(), friendships.database());
+        told.schema(
+            "natter_friendships_owner",
+            natter_friendships::inspect(&owner, Owner).await,
+        )?;
+        told.schema(
+            "natter_friendships",
+            natter_friendships::inspect(&service, Service).await,
+        )?;
+        let (owner, service) = (owners.messages(), messages.database());
+        told.schema(
+            "natter_messages_owner",
+            natter_messages::inspect(&owner, Owner).await,
+        )?;
+        told.schema(
+            "natter_messages",
+            natter_messages::inspect(&service, Service).await,
+        )
+    }
+
+    async fn broker(&self, told: &mut Told) -> anyhow::Result<()> {
+        let users: [(&str, &Password); 5] = [
+            ("users", &self.users.users_nats_password),
+            ("friendships", &self.friendships.friendships_nats_password),
+            ("messages", &self.messages.messages_nats_password),
+            ("gateway", &self.gateway.gateway_nats_password),
+            ("admin", &self.broker.admin_nats_password),
+        ];
+        let mut admin = None;
+        for (user, password) in users {
+            let bus = Bus::connect_within(PATIENCE, &self.broker.bus, user, password).await;
+            let what = format!("NATS user {user}: connects");
+            match bus {
+                Ok(bus) => {
+                    told.good(&what)?;
+                    admin = (user == "admin").then_some(bus);
+                }
+                Err(error) => told.bad(&what, &error)?,
+            }
+        }
+        let Some(admin) = admin else { return Ok(()) };
+        match admin.check_streams(&self.streams).await {
+            Ok(streams) => streams.iter().try_for_each(|stream| told.note(stream)),
+            Err(error) => told.bad("streams: can be set up", &error),
+        }
+    }
+}
+
+/// What was told so far, a line each: `ok`, `note` or `FAIL`.
+#[derive(Default)]
+struct Told {
+    tried: usize,
+    failed: usize,
+}
+
+impl Told {
+    fn good(&mut self, what: &str) -> anyhow::Result<()> {
+        self.tried += 1;
+        say("ok  ", what)
+    }
+
+    fn bad(&mut self, what: &str, error: &anyhow::Error) -> anyhow::Result<()> {
+        self.tried += 1;
+        self.failed += 1;
+        // Where the sentence says it all, which of the tries it was says nothing more.
+        let subject = what.split_once(": ").map_or(what, |(subject, _)| subject);
+        say("FAIL", &format!("{subject}: {error:#}"))
+    }
+
+    fn result(&mut self, what: &str, result: anyhow::Result<()>) -> anyhow::Result<()> {
+        match result {
+            Ok(()) => self.good(what),
+            Err(error) => self.bad(what, &error),
+        }
+    }
+
+    fn note(&self, what: &str) -> anyhow::Result<()> {
+        say("note", what)
+    }
+
+    fn schema(&mut self, role: &str, found: anyhow::Result<Schema>) -> anyhow::Result<()> {
+        let what =
+            format!("Postgres role {role}: connects, and has the rights it needs and no other");
+        match found {
+            Ok(schema) => {
+                let rights = schema
+                    .require()
+                    .and_then(|()| schema.require_least_rights());
+                self.result(&what, rights)?;
+                schema.lack().map_or(Ok(()), |lack| self.note(&lack))
+            }
+            Err(error) => self.bad(&what, &error),
+        }
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        ensure!(
+            self.failed == 0,
+            "{} of {} checks failed",
+            self.failed,
+            self.tried
+        );
+        Ok(())
+    }
+}
+
+fn say(verdict: &str, what: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{verdict}  {what}")?;
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! What an operator runs beside the services: the check and the set-up before each new version, a
+//! trial of the whole after it, and the dead letters.
+
+mod check;
+mod dead_letters;
+mod setup;
+mod smoke;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use natter_bus::{Bus, BusSettings, Password};
+
+#[derive(Subcommand)]
+enum Task {
+    /// Tries every setting, dependency and right, and changes nothing; a line each
+    Check(Box<check::Check>),
+    /// Migrates the schemas and makes the streams; what is there already stays
+    Setup(Box<setup::Setup>),
+    /// Lets two throwaway people sign up, befriend each other and talk, and tells how long each step took
+    Smoke(smoke::Smoke),
+    /// Lists the events that could not be processed, a JSON object a line
+    DeadLetters(dead_letters::List),
+    /// Publishes dead letters again, for every consumer of their stream
+    Replay(dead_letters::Replay),
+}
+
+/// NATS, as the user admin.
+#[derive(Args)]
+#[group(skip)]
+struct Broker {
+    #[command(flatten)]
+    bus: BusSettings,
+
+    /// Password of the NATS user admin
+    #[arg(
+        long,
+        env = "NATTER_ADMIN_NATS_PASSWORD",
+        value_name = "NATTER_ADMIN_NATS_PASSWORD"
+    )]
+    admin_nats_password: Password,
+}
+
+impl Broker {
+    async fn connect(&self) -> anyhow::Result<Bus> {
+        Bus::connect(&self.bus, "admin", &self.admin_nats_password).await
+    }
+}
+
+fn main() -> ExitCode {
+    natter_service::run_task(
+        "natter-admin",
+        "Natter's operator's tool.",
+        |task: Task| async move {
+            match task {
+                Task::Check(check) => check.run().await,
+                Task::Setup(setup) => setup.run().await,
+                Task::Smoke(smoke) => smoke.run().await,
+                Task::DeadLetters(list) => list.run().await,
+                Task::Replay(replay) => replay.run().await,
+            }
+        },
+    )
+}

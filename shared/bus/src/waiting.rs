@@ -1,0 +1,38 @@
+//! A start that waits for what it depends on.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How long a service's start waits for a dependency that is starting, or being set up.
+pub const START_PATIENCE: Duration = Duration::from_secs(30);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Says what is waited for, each reason once, and for how long it makes sense.
+pub struct Waiting {
+    give_up: Instant,
+    said: String,
+}
+
+impl Waiting {
+    pub fn at_most(patience: Duration) -> Self {
+        Self {
+            give_up: Instant::now() + patience,
+            said: String::new(),
+        }
+    }
+
+    /// A pause before the next try; the error that the last one ended with, once there is no more.
+    pub async fn after(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
+        if Instant::now() >= self.give_up {
+            return Err(error);
+        }
+        let reason = format!("{error:#}");
+        if reason != self.said {
+            tracing::warn!("waiting: {reason}");
+            self.said = reason;
+        }
+        sleep(RETRY_PAUSE).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! A service's schema: its migrations, whether a role may use it, and whether this version can run
+//! with what it finds.
+
+use anyhow::{Context, bail, ensure};
+use natter_bus::{START_PATIENCE, Waiting};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, migrate::Migrator};
+
+use crate::pool::{DatabaseUrl, options};
+
+/// What the description of a migration starts with (its file is `0004_expand_….sql`) when every
+/// version before it can still run with it.
+const EXPAND: &str = "expand ";
+
+/// Which of a schema's two roles a URL is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Reads and writes the rows.
+    Service,
+    /// Owns the schema and migrates it.
+    Owner,
+}
+
+impl Role {
+    /// The setting with this role's URL.
+    pub(crate) fn setting(self, schema: &str) -> String {
+        let schema = schema.to_uppercase();
+        match self {
+            Self::Service => format!("NATTER_{schema}_DATABASE_URL"),
+            Self::Owner => format!("NATTER_{schema}_OWNER_DATABASE_URL"),
+        }
+    }
+
+    fn name(self, schema: &str) -> String {
+        match self {
+            Self::Service => format!("natter_{schema}"),
+            Self::Owner => format!("natter_{schema}_owner"),
+        }
+    }
+}
+
+/// A schema as one role finds it.
+pub struct Schema {
+    name: &'static str,
+    role: Role,
+    facts: Facts,
+    /// How many of this version's migrations the schema lacks.
+    missing: usize,
+    /// The newest migration that this version does not know.
+    unknown: Option<String>,
+    /// The newest with which this version cannot run.
+    too_new: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Facts {
+    current_user: String,
+    exists: bool,
+    is_usable: bool,
+    has_migrations: bool,
+    is_owner: bool,
+    is_superuser: bool,
+    may_create: bool,
+    /// Settings with which a power cut could take what was committed.
+    unsafe_settings: Vec<String>,
+    /// The schemas of other services that this role may look into.
+    foreign: Vec<String>,
+}
+
+impl Schema {
+    pub(crate) async fn read(
+        connection: &mut PgConnection,
+        name: &'static str,
+        role: Role,
+        migrations: &Migrator,
+    ) -> sqlx::Result<Self> {
+        let facts: Facts = sqlx::query_as(
+            "SELECT current_user::text,
+                    s.oid IS NOT NULL AS exists,
+                    coalesce(has_schema_privilege(s.oid, 'USAGE'), false) AS is_usable,
+                    EXISTS (SELECT FROM pg_class WHERE relnamespace = s.oid
+                            AND relname = '_sqlx_migrations') AS has_migrations,
+                    coalesce(pg_has_role(s.nspowner, 'MEMBER'), false) AS is_owner,
+                    (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+                    coalesce(has_schema_privilege(s.oid, 'CREATE'), false) AS may_create,
+                    ARRAY(SELECT name FROM pg_settings WHERE setting = 'off' AND name IN
+                          ('fsync', 'synchronous_commit', 'full_page_writes')
+                          ORDER BY name) AS unsafe_settings,
+                    ARRAY(SELECT nspname::text FROM pg_namespace
+                          WHERE nspname IN ('users', 'friendships', 'messages') AND nspname <> $1
+                          AND has_schema_privilege(oid, 'USAGE') ORDER BY nspname) AS foreign
+             FROM (SELECT 1) AS one LEFT JOIN pg_namespace s ON s.nspname = $1",
+        )
+        .bind(name)
+        .fetch_one(&mut *connection)
+        .await?;
+        let applied: Vec<(i64, String)> = match facts.is_usable && facts.has_migrations {
+            true => {
+                sqlx::query_as(
+                    "SELECT version, description FROM _sqlx_migrations
+                     WHERE success ORDER BY version DESC",
+                )
+                .fetch_all(connection)
+                .await?
+            }
+            false => Vec::new(),
+        };
+        let is_applied = |version| applied.iter().any(|(applied, _)| *applied == version);
+        let wanted = migrations.iter();
+        let missing = wanted.filter(|one| !is_applied(one.version)).count();
+        let unknown = || {
+            let newest_first = applied.iter();
+            newest_first.filter(|(version, _)| !migrations.version_exists(*version))
+        };
+        let shown = |(version, description): &(i64, String)| format!("{version} {description}");
+        let mut too_new = unknown().filter(|(_, description)| !description.starts_with(EXPAND));
+        Ok(Self {
+            name,
+            role,
+            missing,
+            unknown: unknown().next().map(shown),
+            too_new: too_new.next().map(shown),
+            facts,
+        })
+    }
+
+    /// What is missing, and may come while another sets the schema up.
+    pub fn lack(&self) -> Option<String> {
+        let name = self.name;
+        if !self.facts.exists {
+            return Some(format!(
+                "the schema {name} is not there: deploy/postgres/setup.sql makes it"
+            ));
+        }
+        (self.missing > 0).then(|| {
+            format!(
+                "the schema {name} lacks {} migrations: natter-admin setup brings it up to date",
+                self.missing
+            )
+        })
+    }
+
+    /// Refuses what no set-up of this version mends: another role, tables of a newer version, a
+    /// database that could lose what it has committed.
+    pub fn require(&self) -> anyhow::Result<()> {
+        let Self { name, facts, .. } = self;
+        let setting = self.role.setting(name);
+        ensure!(
+            facts.unsafe_settings.is_empty(),
+            "the database of {setting} may lose what it has committed: it has {} switched off",
+            facts.unsafe_settings.join(", ")
+        );
+        if !facts.exists {
+            return Ok(());
+        }
+        let wanted = self.role.name(name);
+        ensure!(
+            facts.is_usable && (self.role == Role::Service || facts.is_owner),
+            "the role {} may not do in the schema {name} what {wanted} may: {setting} must name that role, as deploy/postgres/setup.sql makes it",
+            facts.current_user
+        );
+        let too_new = match self.role {
+            Role::Service => &self.too_new,
+            Role::Owner => &self.unknown,
+        };
+        if let Some(newest) = too_new {
+            bail!(
+                "the schema {name} is of a newer version (this one does not know its migration {newest}): run that version, or go back to a backup from before it"
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses rights that a role does not need.
+    pub fn require_least_rights(&self) -> anyhow::Result<()> {
+        let Self { name, facts, .. } = self;
+        let (setting, wanted) = (self.role.setting(name), self.role.name(name));
+        let user = &facts.current_user;
+        ensure!(
+            !facts.is_superuser,
+            "{user} is a superuser: {setting} must name the role {wanted}"
+        );
+        ensure!(
+            self.role == Role::Owner || !(facts.may_create || facts.is_owner),
+            "{user} may change the tables of the schema {name}: {setting} must name the role {wanted}"
+        );
+        ensure!(
+            facts.foreign.is_empty(),
+            "{user} may look into the schema {}: {setting} must name a role that sees {name} alone",
+            facts.foreign.join(" and ")
+        );
+        Ok(())
+    }
+}
+
+/// How a role finds its schema.
+pub async fn inspect(
+    url: &DatabaseUrl,
+    schema: &'static str,
+    role: Role,
+    migrations: &Migrator,
+) -> anyhow::Result<Schema> {
+    let fail = || cannot_be_used(url, schema, role);
+    let connected = PgConnection::connect_with(&options(url, schema)).await;
+    let mut connection = connected.with_context(fail)?;
+    let read = Schema::read(&mut connection, schema, role, migrations).await;
+    let read = read.with_context(fail)?;
+    connection.close().await.with_context(fail)?;
+    Ok(read)
+}
+
+/// Brings a schema up to date, in the role that owns it. Several at once wait for each other.
+pub async fn migrate(
+    url: &DatabaseUrl,
+    schema: &'static str,
+    migrations: &Migrator,
+) -> anyhow::Result<()> {
+    let fail = || cannot_be_used(url, schema, Role::Owner);
+    let options = options(url, schema);
+    let mut waiting = Waiting::at_most(START_PATIENCE);
+    let mut connection = loop {
+        match PgConnection::connect_with(&options).await {
+            Ok(connection) => break connection,
+            Err(error) => {
+                let is_passing = crate::is_unavailable(&error);
+                let error = anyhow::Error::new(error).context(fail());
+                match is_passing {
+                    true => waiting.after(error).await?,
+                    false => return Err(error),
+                }
+            }
+        }
+    };
+    let found = Schema::read(&mut connection, schema, Role::Owner, migrations).await;
+    let found = found.with_context(fail)?;
+    found.require()?;
+    if let (false, Some(lack)) = (found.facts.exists, found.lack()) {
+        bail!(lack);
+    }
+    // Without the limits of requests: one waits for another here, and an index may take its time.
+    migrations
+        .run(&mut connection)
+        .await
+        .with_context(|| format!("the schema {schema} could not be migrated"))?;
+    // The set-up gave it all tables; which of its migrations are done is not for the service to say.
+    let revoke = format!("REVOKE INSERT, UPDATE, DELETE ON _sqlx_migrations FROM natter_{schema}");
+    sqlx::raw_sql(AssertSqlSafe(revoke))
+        .execute(&mut connection)
+        .await
+        .with_context(|| format!("the schema {schema} is not as the set-up makes it"))?;
+    connection.close().await.with_context(fail)?;
+    Ok(())
+}
+
+pub(crate) fn cannot_be_used(url: &DatabaseUrl, schema: &str, role: Role) -> String {
+    format!(
+        "the database at {url} of {} cannot be used",
+        role.setting(schema)
+    )
+}

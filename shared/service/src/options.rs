@@ -1,0 +1,191 @@
+//! Settings from the environment, and secrets from files: what `--help` lists, and what is said
+//! when one is missing or wrong.
+
+use std::{env, fs, io::Write, process::ExitCode};
+
+use clap::{
+    Arg, Command, Parser,
+    builder::StyledStr,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+/// What stands in the names of settings that are, or hold, secrets.
+const SECRETS: [&str; 3] = ["PASSWORD", "DATABASE_URL", "SECRET"];
+
+/// Reads a program's settings, or says in one sentence what is wrong with them; the exit code then.
+pub(crate) fn parse<P: Parser>(name: &'static str, about: &'static str) -> Result<P, ExitCode> {
+    let command = P::command()
+        .name(name)
+        .about(about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .hide_possible_values(false);
+    if let Some(flag) = secret_flag(env::args()) {
+        return Err(fail(
+            name,
+            &format!(
+                "{flag} would show a secret to everyone on this machine: set it in the environment, see --help"
+            ),
+        ));
+    }
+    let mut unreadable = None;
+    let command = for_each_arg(command, &mut |arg| with_file(arg, &mut unreadable));
+    let refuse = |error: clap::Error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = write!(std::io::stdout(), "{}", error.render());
+            ExitCode::SUCCESS
+        }
+        _ => fail(
+            name,
+            &unreadable.clone().unwrap_or_else(|| sentence(&error)),
+        ),
+    };
+    let matches = command.try_get_matches().map_err(refuse)?;
+    match unreadable {
+        Some(sentence) => Err(fail(name, &sentence)),
+        None => P::from_arg_matches(&matches).map_err(|error| fail(name, &sentence(&error))),
+    }
+}
+
+pub(crate) fn fail(name: &str, sentence: &str) -> ExitCode {
+    // Nothing is left to be done when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{name}: {sentence}");
+    ExitCode::FAILURE
+}
+
+fn for_each_arg(command: Command, change: &mut impl FnMut(Arg) -> Arg) -> Command {
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|subcommand| subcommand.get_name().to_owned())
+        .collect();
+    let command = command.mut_args(&mut *change);
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |subcommand| for_each_arg(subcommand, change))
+    })
+}
+
+/// Lets a secret come from the file that `NAME_FILE` names. `unreadable` is set where it cannot.
+fn with_file(arg: Arg, unreadable: &mut Option<String>) -> Arg {
+    let arg = arg.hide_env_values(true);
+    let env = arg.get_env().and_then(|env| env.to_str());
+    let Some(setting) = env.filter(|env| is_secret(env)).map(str::to_owned) else {
+        return arg;
+    };
+    let about = arg.get_help().map(StyledStr::to_string).unwrap_or_default();
+    let arg = arg.help(format!("{about} [or {setting}_FILE: a file that holds it]"));
+    match from_file(&setting) {
+        Ok(Some(secret)) => arg
+            .required(false)
+            .default_value(secret)
+            .hide_default_value(true),
+        Ok(None) => arg,
+        Err(sentence) => {
+            unreadable.get_or_insert(sentence);
+            arg
+        }
+    }
+}
+
+/// The secret in the file that a setting's `…_FILE` names, without the line end that editors add.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "clap reads the other variables; these change what it is told"
+)]
+fn from_file(setting: &str) -> Result<Option<String>, String> {
+    let file_setting = format!("{setting}_FILE");
+    let Some(path) = env::var_os(&file_setting) else {
+        return Ok(None);
+    };
+    if env::var_os(setting).is_some() {
+        return Err(format!(
+            "set {setting} or {file_setting}, not both: it is not clear which one counts"
+        ));
+    }
+    let shown = path.to_string_lossy();
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let secret = text.trim_end_matches(['\r', '\n']);
+            match secret.is_empty() {
+                true => Err(format!(
+                    "{file_setting}={shown} is empty: the file must hold the value of {setting}"
+                )),
+                false => Ok(Some(secret.to_owned())),
+            }
+        }
+        Err(error) => Err(format!(
+            "{file_setting}={shown} cannot be read ({error}): it must be a text file that holds the value of {setting}"
+        )),
+    }
+}
+
+fn is_secret(setting: &str) -> bool {
+    SECRETS.iter().any(|secret| setting.contains(secret))
+}
+
+/// What clap has to say, in one sentence and without a refused secret.
+fn sentence(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::MissingRequiredArgument
+        && let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg)
+    {
+        let settings: Vec<String> = missing.iter().map(|arg| setting_of(arg)).collect();
+        return format!("not set: {} (see --help)", settings.join(", "));
+    }
+    let text = error.render().to_string();
+    let sentence = text.split("\n\n").next().unwrap_or(&text);
+    let words: Vec<&str> = sentence.split_whitespace().collect();
+    let sentence = words.join(" ");
+    let sentence = sentence.trim_start_matches("error: ");
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let value = context(ContextKind::InvalidValue);
+    match !value.is_empty() && is_secret(context(ContextKind::InvalidArg)) {
+        true => sentence.replace(value, "…"),
+        false => sentence.to_owned(),
+    }
+}
+
+/// `NATTER_X` of `--x <NATTER_X>`, and the file it may come from.
+fn setting_of(arg: &str) -> String {
+    let setting = arg.split_once('<').map_or(arg, |(_, name)| name);
+    let setting = setting.trim_end_matches(['>', '.']);
+    match is_secret(setting) {
+        true => format!("{setting} (or {setting}_FILE)"),
+        false => setting.to_owned(),
+    }
+}
+
+/// A flag of the command line whose value is a secret.
+fn secret_flag(arguments: impl Iterator<Item = String>) -> Option<String> {
+    let mut flags = arguments.filter_map(|argument| {
+        let name = argument.strip_prefix("--")?.split('=').next()?;
+        Some(format!("--{name}"))
+    });
+    flags.find(|flag| is_secret(&flag.to_uppercase().replace('-', "_")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_no_flags() {
+        let flag =
+            |argument: &str| secret_flag(["natter".to_owned(), argument.to_owned()].into_iter());
+        for argument in [
+            "--users-nats-password=x",
+            "--messages-database-url",
+            "--media-s3-secret-access-key",
+        ] {
+            let name = argument.split('=').next().map(str::to_owned);
+            assert_eq!(flag(argument), name);
+        }
+        for argument in [
+            "--help",
+            "--listen=127.0.0.1:0",
+            "--users-database-connections",
+        ] {
+            assert_eq!(flag(argument), None, "{argument}");
+        }
+    }
+}
