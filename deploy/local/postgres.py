@@ -119,8 +119,8 @@ class Postgres:
             self.sql("CREATE DATABASE natter", "postgres", check=True)
         roles = [role for schema in SCHEMAS for role in (schema, f"{schema}_owner")]
         passwords = "".join(f"\\set {role}_password {self._password_of(role)}\n" for role in roles)
-        setup = (ROOT / "deploy/postgres/setup.sql").read_text()
-        self.sql(passwords + setup, "natter", check=True)
+        files = [ROOT / "deploy/postgres" / name for name in ("setup.sql", "passwords.sql")]
+        self.sql(passwords + "".join(file.read_text() for file in files), "natter", check=True)
 
     def sql(self, text, database, *, check=False):
         command = [self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-1"]

@@ -1,8 +1,8 @@
 -- The roles and schemas, run by a superuser before each new version: what is there stays.
 --
 -- Each schema has an owner, which migrates it, and the role of its service, which reads and writes
--- its rows; neither sees another schema. Each has a password of its own, as a variable of psql:
--- users_password, users_owner_password, friendships_password, …
+-- its rows; neither sees another schema. Their passwords are set by passwords.sql, or by whatever
+-- manages the database (CloudNativePG: managed roles).
 SET log_min_error_statement = panic;
 DO $$
 DECLARE
@@ -27,12 +27,6 @@ BEGIN
         EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %I GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %I', owner, service, 'natter_' || service);
     END LOOP;
 END $$;
-ALTER ROLE natter_users PASSWORD :'users_password';
-ALTER ROLE natter_users_owner PASSWORD :'users_owner_password';
-ALTER ROLE natter_friendships PASSWORD :'friendships_password';
-ALTER ROLE natter_friendships_owner PASSWORD :'friendships_owner_password';
-ALTER ROLE natter_messages PASSWORD :'messages_password';
-ALTER ROLE natter_messages_owner PASSWORD :'messages_owner_password';
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 -- For the indexes behind the searches for users and in messages; part of PostgreSQL's own packages.
 CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA users;

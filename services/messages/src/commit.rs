@@ -121,6 +121,9 @@ impl Worker {
             if count == 0 {
                 return;
             }
+            if let Some(oldest) = batch.iter().map(|incoming| incoming.since).min() {
+                metrics::histogram!("send_queue_seconds").record(oldest.elapsed());
+            }
             let (fresh, stale): (Vec<_>, Vec<_>) = batch
                 .drain(..)
                 .partition(|incoming| incoming.since.elapsed() < MAX_AGE);

@@ -27,7 +27,10 @@ const ROLES: [&str; 6] = [
     "messages",
     "messages_owner",
 ];
-const SETUP: &str = include_str!("../../../deploy/postgres/setup.sql");
+const SETUP: &str = concat!(
+    include_str!("../../../deploy/postgres/setup.sql"),
+    include_str!("../../../deploy/postgres/passwords.sql")
+);
 
 pub struct Postgres {
     // Removed when the test ends.
