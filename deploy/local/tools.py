@@ -106,14 +106,14 @@ def _fetch_nats(target):
         part.rename(target)
 
 
-def python_packages():
-    """The folder of the Python packages that the tests run, as their requirements pin them."""
-    requirements = ROOT / "tests/e2e/requirements.txt"
+def python_packages(tests):
+    """The folder of the Python packages that some tests run, as their requirements pin them."""
+    requirements = ROOT / "tests" / tests / "requirements.txt"
     wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
-    folder = TOOLS / f"python-{wanted}"
+    folder = TOOLS / f"python-{tests}-{wanted}"
     if folder.exists():
         return folder
-    say("fetching the tests' Python packages from PyPI")
+    say(f"fetching the Python packages of tests/{tests} from PyPI")
     require_pip()
     TOOLS.mkdir(exist_ok=True)
     part = folder.with_suffix(".part")

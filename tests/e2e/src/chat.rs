@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -22,6 +23,8 @@ pub struct Log {
     pub acknowledged: BTreeMap<String, u64>,
     /// How often the connection was lost.
     pub reconnections: u32,
+    /// The codes that connections were closed with; `None` for one that broke off.
+    pub closes: Vec<Option<u16>>,
 }
 
 /// One person on one device.
@@ -54,13 +57,28 @@ impl Talker {
         }
     }
 
+    /// Sends one message after the other, each until it is acknowledged, until `stop` is set.
+    pub async fn talk_until(&mut self, name: &str, stop: &AtomicBool) {
+        let mut socket = self.connect().await;
+        let mut number = 0;
+        while !stop.load(Ordering::Relaxed) {
+            number += 1;
+            let client_id = format!("{name}-{number}");
+            while !self.send_once(&mut socket, &client_id).await {}
+            sleep(PAUSE).await;
+        }
+    }
+
     /// Follows the channel until everything up to `seq` has come.
     pub async fn follow_to(&mut self, seq: u64) {
         let mut socket = self.connect().await;
         while self.newest < seq {
             match socket.next().await {
                 Ok(frame) => self.note(&frame),
-                Err(_) => socket = self.connect_again().await,
+                Err(code) => {
+                    self.log.closes.push(code);
+                    socket = self.connect_again().await;
+                }
             }
         }
     }
@@ -89,7 +107,8 @@ impl Talker {
                     return true;
                 }
                 Ok(frame) => self.note(&frame),
-                Err(_) => {
+                Err(code) => {
+                    self.log.closes.push(code);
                     *socket = self.connect_again().await;
                     return false;
                 }

@@ -5,11 +5,13 @@
 mod broker;
 mod chat;
 mod python;
+mod story;
 mod subscriber;
 mod world;
 
 pub use broker::jetstream;
 pub use chat::{Log, Talker};
 pub use python::python;
+pub use story::{Addresses, story};
 pub use subscriber::Subscriber;
 pub use world::{Topology, World};

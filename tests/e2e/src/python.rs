@@ -26,7 +26,7 @@ pub(crate) fn packages() -> PathBuf {
     let fetched = fs::read_dir(tools).into_iter().flatten().flatten();
     let mut folders = fetched.map(|tool| tool.path()).filter(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("python-") && !name.ends_with(".part")
+        name.starts_with("python-e2e-") && !name.ends_with(".part")
     });
     let folder = folders.next();
     folder.expect("the Python packages are not there: deploy/test fetches them")

@@ -320,6 +320,41 @@ impl World {
         admin(arguments, &variables).await
     }
 
+    /// The same without one of the settings that it needs.
+    pub async fn admin_without(
+        &self,
+        arguments: &[&str],
+        missing: &str,
+        settings: &[(&str, &str)],
+    ) -> Output {
+        let others = self.variables.iter().filter(|(name, _)| name != missing);
+        let mut variables: Vec<(String, String)> = others.cloned().collect();
+        for (name, value) in settings {
+            variables.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        admin(arguments, &variables).await
+    }
+
+    /// What `--ready` says of a process, and its exit code.
+    pub async fn ask_ready(&self, name: &str) -> (String, Option<i32>) {
+        let service = &self.services[name];
+        let output = Command::new(binary(service.program))
+            .arg("--ready")
+            .envs(service.variables.iter().map(|(name, value)| (name, value)))
+            .env("NATTER_ADMIN_LISTEN", &service.admin)
+            .output()
+            .await
+            .expect("it is built");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (said, output.status.code())
+    }
+
+    /// Starts a process that has ended, and waits for nothing.
+    pub fn begin(&mut self, name: &str) {
+        let service = self.services.get_mut(name).expect("a service of this name");
+        service.launch_again();
+    }
+
     /// Ends a process with a signal and starts it again at its address.
     pub async fn restart(&mut self, name: &str, signal: Signal) {
         let service = self.services.get_mut(name).expect("a service of this name");

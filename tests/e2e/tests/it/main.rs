@@ -15,6 +15,7 @@ mod limits;
 mod media;
 mod messages;
 mod openapi;
+mod operator;
 mod order;
 mod permissions;
 mod presence;

@@ -1,9 +1,6 @@
-//! The README's example: two people meet and talk.
+//! The README's example, in one process and apart.
 
-use natter_e2e::{Topology, World};
-use natter_test_support::{Person, befriend};
-use reqwest::StatusCode;
-use serde_json::json;
+use natter_e2e::{Addresses, Topology, World, story};
 
 #[tokio::test]
 async fn two_people_talk_through_one_process() {
@@ -16,101 +13,11 @@ async fn two_people_talk_through_separate_processes() {
 }
 
 async fn play(world: World) {
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let bob = Person::sign_up(&world.users(), "bob").await;
-
-    // Both are connected before they are friends: the channel is gained live.
-    let mut alice_socket = alice.connect(&world.gateway()).await;
-    let mut bob_socket = bob.connect(&world.gateway_2()).await;
-    let channel = befriend(&world.friendships(), &alice, &bob).await;
-    for socket in [&mut alice_socket, &mut bob_socket] {
-        let asked = socket.frame("friendship_update").await;
-        assert_eq!(asked["friendship"]["is_open"], false);
-        assert_eq!(asked["friendship"]["from_user"]["username"], alice.username);
-        let opened = socket.frame("friendship_update").await;
-        assert_eq!(opened["friendship"]["is_open"], true);
-    }
-
-    // Both ways, with an ack and the message on both sides.
-    let ack = alice_socket
-        .say(&channel, "a-1", "Hello, how are you?")
-        .await;
-    assert_eq!(
-        (&ack["type"], &ack["seq"], &ack["duplicate"]),
-        (&json!("ack"), &json!(1), &json!(false))
-    );
-    let hello = bob_socket.frame("friendship_message").await;
-    assert_eq!(hello["seq"], 1);
-    assert_eq!(hello["message"]["id"], ack["message"]);
-    assert_eq!(hello["message"]["content"], "Hello, how are you?");
-    assert_eq!(hello["message"]["sender"], alice.id.as_str());
-    let received = alice_socket.frame("chat_friendship_notification").await;
-    assert_eq!(
-        (&received["user"], &received["received_seq"]),
-        (&json!(bob.id), &json!(1))
-    );
-    let answer = bob_socket.say(&channel, "b-1", "Fine!").await;
-    assert_eq!(answer["seq"], 2);
-    let fine = alice_socket.find(|frame| frame["seq"] == 2).await;
-    assert_eq!(fine["message"]["content"], "Fine!");
-
-    // Seen, and told to the sender.
-    bob_socket
-        .send(json!({
-            "type": "friendship_notification_seen", "channel": channel,
-            "message": hello["message"]["id"],
-        }))
-        .await;
-    let seen = alice_socket
-        .find(|frame| frame["type"] == "chat_friendship_notification" && frame["is_seen"] == true)
-        .await;
-    assert_eq!(
-        (&seen["user"], &seen["seen_seq"]),
-        (&json!(bob.id), &json!(1))
-    );
-    assert_eq!(seen["message"], hello["message"]["id"]);
-
-    let history = alice.history(&world.messages(), &channel).await;
-    assert_eq!(history.len(), 2);
-    assert_eq!(history[0]["message"]["content"], "Hello, how are you?");
-    assert_eq!(history[0]["receiver"], bob.id.as_str());
-    assert_eq!(
-        (&history[0]["is_received"], &history[0]["is_seen"]),
-        (&json!(true), &json!(true))
-    );
-    assert_eq!(history[1]["is_seen"], false);
-
-    // A repeat is the same message, a stranger is none of theirs, a closed channel is closed.
-    let again = alice_socket
-        .say(&channel, "a-1", "Hello, how are you?")
-        .await;
-    assert_eq!(
-        (&again["message"], &again["duplicate"]),
-        (&ack["message"], &json!(true))
-    );
-    let reused = alice_socket.say(&channel, "a-1", "Something else").await;
-    assert_eq!(reused["code"], "client_id_reused");
-    let eve = Person::sign_up(&world.users(), "eve").await;
-    let mut eve_socket = eve.connect(&world.gateway()).await;
-    assert_eq!(
-        eve_socket.say(&channel, "e-1", "Hi").await["code"],
-        "not_a_member"
-    );
-    let url = format!(
-        "{}/api/messages/status/friendship/{channel}/messages/",
-        world.messages()
-    );
-    assert_eq!(eve.get(&url).await.0, StatusCode::NOT_FOUND);
-    let reject = json!({"friendship_id": channel, "status": "rejected"});
-    bob.patch(
-        &format!("{}/api/users/friendship/", world.friendships()),
-        reject,
-    )
+    story(&Addresses {
+        users: world.users(),
+        friendships: world.friendships(),
+        messages: world.messages(),
+        gateways: [world.gateway(), world.gateway_2()],
+    })
     .await;
-    alice_socket.frame("friendship_update").await;
-    assert_eq!(
-        alice_socket.say(&channel, "a-2", "Hello?").await["code"],
-        "channel_closed"
-    );
-    assert_eq!(alice.history(&world.messages(), &channel).await.len(), 2);
 }

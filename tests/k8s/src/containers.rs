@@ -1,0 +1,76 @@
+//! Programs that the launcher has installed, and whether containers run here at all.
+
+use std::{
+    env,
+    path::PathBuf,
+    process::{Output, Stdio},
+};
+
+use tokio::{process::Command, sync::Mutex};
+
+/// The right to run containers: one test at a time, and none where the launcher has found that they
+/// do not run.
+pub struct Containers {
+    _one_at_a_time: tokio::sync::MutexGuard<'static, ()>,
+}
+
+impl Containers {
+    /// `None` where containers do not run; the reason is in the launcher's closing line.
+    pub async fn available() -> Option<Self> {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+        if variable("CONTAINERS_CONF").is_none() {
+            return None;
+        }
+        let one_at_a_time = ONE_AT_A_TIME.lock().await;
+        podman(&["pod", "rm", "--all", "--force", "--time=0"]).await;
+        podman(&["rm", "--all", "--force", "--time=0"]).await;
+        podman(&["volume", "prune", "--force"]).await;
+        podman(&["secret", "rm", "--all"]).await;
+        podman(&["network", "prune", "--force"]).await;
+        Some(Self {
+            _one_at_a_time: one_at_a_time,
+        })
+    }
+}
+
+/// Runs podman to its end and returns what it printed; fails the test when it fails.
+pub async fn podman(arguments: &[&str]) -> String {
+    let output = try_podman(arguments).await;
+    let [out, err] =
+        [&output.stdout, &output.stderr].map(|out| String::from_utf8_lossy(out).into_owned());
+    assert!(output.status.success(), "podman {arguments:?}\n{out}{err}");
+    out.trim().to_owned()
+}
+
+pub(crate) async fn try_podman(arguments: &[&str]) -> Output {
+    let mut command = Command::new("podman");
+    command.args(arguments).stdin(Stdio::null());
+    command.output().await.expect("podman is there")
+}
+
+/// `python3 <what>`, with the packages of `tests/k8s/requirements.txt`.
+pub fn python(what: &[&str]) -> Command {
+    let mut command = Command::new("python3");
+    command.args(what).env("PYTHONPATH", packages());
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command.kill_on_drop(true);
+    command
+}
+
+/// One of the programs among the packages.
+pub(crate) fn package(path: &str) -> PathBuf {
+    packages().join(path)
+}
+
+fn packages() -> PathBuf {
+    let folder = variable("NATTER_TEST_K8S_PACKAGES");
+    folder.expect("run deploy/test, which fetches kubectl and the others")
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test's setting, not a service's"
+)]
+fn variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name).map(PathBuf::from)
+}
