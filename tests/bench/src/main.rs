@@ -3,10 +3,12 @@
 //!
 //! `deploy/bench history` and so on builds in release mode and runs it.
 
+mod crowd;
 mod explain;
 mod history;
 mod idle;
 mod logins;
+mod returns;
 mod sends;
 mod soak;
 mod table;
@@ -25,6 +27,8 @@ enum Bench {
     Sends,
     /// The gateway's memory for each idle connection, at 1,000 and 10,000
     Idle,
+    /// 10,000 connections that come back at once, as after an ingress that cut them all
+    Returns,
     /// Devices that come and go at random while processes are restarted; what each has is checked
     Soak(soak::Options),
 }
@@ -36,6 +40,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Logins => logins::run().await,
         Bench::Sends => sends::run().await,
         Bench::Idle => idle::run().await,
+        Bench::Returns => returns::run().await,
         Bench::Soak(options) => soak::run(options).await,
     }
 }
