@@ -1,7 +1,13 @@
 //! An overlay that runs: podman plays its pods, and this translates what podman does not know.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{
+    fs,
+    path::PathBuf,
+    process::Stdio,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use natter_test_support::{leak, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -20,6 +26,8 @@ const SUBNET: &str = "10.244.0.0/24";
 const INGRESS: &str = "10.244.0.1";
 /// Of a Job's pod; the manifests say more, for clusters that are slow to start.
 const JOB_TRIES: usize = 5;
+/// Ends the name of a secret's copy from which variables are set.
+const FOR_VARIABLES: &str = "-variables";
 
 pub struct Cluster {
     manifests: Manifests,
@@ -52,9 +60,10 @@ impl Cluster {
             count: 0,
         };
         cluster.make_secrets().await;
-        let config_maps = cluster.manifests.of_kind("ConfigMap").map(Value::to_string);
-        let config_maps = config_maps.collect::<Vec<_>>().join("\n---\n");
-        fs::write(cluster.config_maps(), config_maps).expect("it is ours");
+        for config_map in cluster.manifests.of_kind("ConfigMap") {
+            let path = cluster.config_map(name_of(config_map));
+            fs::write(path, config_map.to_string()).expect("it is ours");
+        }
         let claims: Vec<Value> = cluster
             .manifests
             .of_kind("PersistentVolumeClaim")
@@ -117,7 +126,7 @@ impl Cluster {
         let mut pod = self.workload("CronJob", name).pod(name);
         // The operator's setting: where the ingress is.
         let url = format!("http://{INGRESS}:{}", self.ingress.port());
-        pod["spec"]["containers"][0]["env"] = json!([{"name": "NATTER_PUBLIC_URL", "value": url}]);
+        pod["spec"]["containers"][0]["args"] = json!(["smoke", "--url", url]);
         self.run_to_success(pod).await
     }
 
@@ -280,8 +289,8 @@ impl Cluster {
         found.unwrap_or_else(|| panic!("there is no {kind} {name}"))
     }
 
-    fn config_maps(&self) -> PathBuf {
-        self.folder.path().join("config-maps.yaml")
+    fn config_map(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("ConfigMap-{name}.yaml"))
     }
 
     /// The secrets of `deploy/secrets --kubernetes`.
@@ -292,8 +301,22 @@ impl Cluster {
         let output = command.output().await.expect("Python is there");
         let made: Value = serde_json::from_slice(&output.stdout).expect("JSON is YAML");
         for secret in list(&made["items"]) {
-            self.play(secret, &[]).await;
+            // podman 4.3 plays a Secret such that its files hold base64, and variables are not
+            // set at all. As it reads them: plain for files, and without a head for variables.
+            let plain = secret["data"].as_object().into_iter().flatten();
+            let plain = plain.map(|(key, value)| (key.clone(), json!(decoded(text(value)))));
+            let name = name_of(secret);
+            let plain: serde_json::Map<String, Value> = plain.collect();
+            self.create_secret(name, &json!({"data": plain})).await;
+            let for_variables = format!("{name}{FOR_VARIABLES}");
+            self.create_secret(&for_variables, &secret["data"]).await;
         }
+    }
+
+    async fn create_secret(&self, name: &str, content: &Value) {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content.to_string()).expect("it is ours");
+        podman(&["secret", "create", name, &path.to_string_lossy()]).await;
     }
 
     async fn play(&self, object: &Value, arguments: &[&str]) {
@@ -309,12 +332,17 @@ impl Cluster {
         let file = format!("{}-{}.yaml", text(&object["kind"]), name_of(&object));
         let path = self.folder.path().join(file);
         fs::write(&path, object.to_string()).expect("it is ours");
-        let (path, config_maps) = (path.to_string_lossy(), self.config_maps());
-        let config_maps = config_maps.to_string_lossy();
+        let path = path.to_string_lossy();
+        let config_maps = self.manifests.of_kind("ConfigMap").map(|config_map| {
+            let path = self.config_map(name_of(config_map));
+            format!("--configmap={}", path.display())
+        });
+        let config_maps: Vec<String> = match object["kind"] == "Pod" {
+            true => config_maps.collect(),
+            false => Vec::new(),
+        };
         let mut all = vec!["kube", "play"];
-        if object["kind"] == "Pod" {
-            all.extend(["--configmap", &config_maps]);
-        }
+        all.extend(config_maps.iter().map(String::as_str));
         all.extend(arguments);
         all.push(&path);
         let output = try_podman(&all).await;
@@ -329,6 +357,9 @@ impl Cluster {
 /// there is only here.
 fn translate(pod: &mut Value) {
     let name = name_of(pod).to_owned();
+    // Kept when they are done, so that what they printed can be read.
+    let kept = json!({"io.podman.annotations.init.container.type": "always"});
+    pod["metadata"]["annotations"] = kept;
     let spec = pod["spec"].as_object_mut().expect("a pod has one");
     for unknown in [
         "serviceAccountName",
@@ -336,6 +367,16 @@ fn translate(pod: &mut Value) {
         "affinity",
     ] {
         spec.remove(unknown);
+    }
+    // An emptyDir is anybody's to write to, and podman's root's: a new volume is its first user's.
+    let volumes = spec.get_mut("volumes").and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten() {
+        if volume["emptyDir"].is_object() {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let claim = json!({"claimName": format!("empty-{count}")});
+            *volume = json!({"name": volume["name"], "persistentVolumeClaim": claim});
+        }
     }
     for kind in ["initContainers", "containers"] {
         for container in spec
@@ -345,13 +386,22 @@ fn translate(pod: &mut Value) {
             .flatten()
         {
             let container = container.as_object_mut().expect("a container");
-            for probe in [
+            for unknown in [
                 "startupProbe",
                 "readinessProbe",
                 "livenessProbe",
                 "lifecycle",
+                // They would be published on this machine.
+                "ports",
             ] {
-                container.remove(probe);
+                container.remove(unknown);
+            }
+            let variables = container.get_mut("env").and_then(Value::as_array_mut);
+            for variable in variables.into_iter().flatten() {
+                if let Some(name) = variable["valueFrom"]["secretKeyRef"]["name"].as_str() {
+                    let name = format!("{name}{FOR_VARIABLES}");
+                    variable["valueFrom"]["secretKeyRef"]["name"] = json!(name);
+                }
             }
             if let Some(arguments) = container.get_mut("args") {
                 let filled = arguments.to_string().replace("$(POD_NAME)", &name);
@@ -364,4 +414,9 @@ fn translate(pod: &mut Value) {
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     let spec = &pod["spec"];
     list(&spec["initContainers"]).chain(list(&spec["containers"]))
+}
+
+fn decoded(base64: &str) -> String {
+    let bytes = BASE64_STANDARD.decode(base64).expect("it is base64");
+    String::from_utf8(bytes).expect("a text")
 }

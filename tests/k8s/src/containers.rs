@@ -24,7 +24,7 @@ impl Containers {
         let one_at_a_time = ONE_AT_A_TIME.lock().await;
         podman(&["pod", "rm", "--all", "--force", "--time=0"]).await;
         podman(&["rm", "--all", "--force", "--time=0"]).await;
-        podman(&["volume", "prune", "--force"]).await;
+        podman(&["volume", "rm", "--all", "--force"]).await;
         podman(&["secret", "rm", "--all"]).await;
         podman(&["network", "prune", "--force"]).await;
         Some(Self {
