@@ -182,9 +182,10 @@ def _base(env):
     if _run(["podman", "image", "exists", BASE], env).returncode == 0:
         return
     say("making the base of the images (debootstrap, a minute)")
+    # With wget, by which the health checks of compose.yaml ask; the real images have it too.
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder) / "root"
-        command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", root]
+        command = ["debootstrap", "--variant=minbase", "--include=ca-certificates,wget", "bookworm", root]
         done = _run(command, env)
         if done.returncode != 0:
             raise Refused(f"the base of the images cannot be made: {_last_line(done.stdout + done.stderr)}")

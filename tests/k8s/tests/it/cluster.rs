@@ -174,6 +174,13 @@ async fn under_traffic(cluster: &mut Cluster) {
     let (.., asked) = tokio::join!(restart, talk, ask_until(&url, &asker, &stop));
     assert!(asked > 0, "nothing was asked over HTTP");
 
+    let mut closes = talkers
+        .iter()
+        .flat_map(|(_, talker, ..)| &talker.log.closes);
+    assert!(
+        closes.any(|code| *code == Some(1012)),
+        "no gateway was felt to restart"
+    );
     for pair in talkers.chunks_mut(2) {
         let (person, channel) = (pair[0].2.clone(), pair[0].3.clone());
         let history = person.history(&url, &channel).await;

@@ -28,23 +28,33 @@ async fn compose_brings_everything_up() {
     // podman-compose waits for no condition of `depends_on`, so that is done here.
     let mut up: BTreeSet<&str> = BTreeSet::new();
     while up.len() < services.len() {
-        let next = services.iter().find(|(name, service)| {
-            let depends = service["depends_on"].as_object().into_iter().flatten();
-            !up.contains(name.as_str())
-                && depends
-                    .into_iter()
-                    .all(|(name, _)| up.contains(name.as_str()))
-        });
-        let (name, service) = next.expect("a service that waits for none that is not up");
-        compose(&port, &["up", "--detach", "--no-deps", "--no-build", name]).await;
-        let is_awaited = |other: &Value| {
-            other["depends_on"][name]["condition"] == "service_completed_successfully"
-        };
-        match services.values().any(is_awaited) {
-            true => completed(&port, name).await,
-            false => healthy(name, &service["healthcheck"]["test"]).await,
+        let next: Vec<(&String, &Value)> = services
+            .iter()
+            .filter(|(name, service)| {
+                let depends = service["depends_on"].as_object().into_iter().flatten();
+                !up.contains(name.as_str())
+                    && depends
+                        .into_iter()
+                        .all(|(name, _)| up.contains(name.as_str()))
+            })
+            .collect();
+        assert!(
+            !next.is_empty(),
+            "a service waits for one that waits for it"
+        );
+        let mut start = vec!["up", "--detach", "--no-deps", "--no-build"];
+        start.extend(next.iter().map(|(name, _)| name.as_str()));
+        compose(&port, &start).await;
+        for (name, service) in next {
+            let is_awaited = |other: &Value| {
+                other["depends_on"][name]["condition"] == "service_completed_successfully"
+            };
+            match services.values().any(is_awaited) {
+                true => completed(&port, name).await,
+                false => healthy(name, &service["healthcheck"]["test"]).await,
+            }
+            up.insert(name);
         }
-        up.insert(name);
     }
     story(&Addresses::behind(&format!("http://127.0.0.1:{port}"))).await;
     compose(&port, &["down", "--volumes"]).await;

@@ -13,7 +13,13 @@ const OVERLAYS: [&str; 4] = [
     "overlays/kind-keda",
 ];
 /// Kinds that Kubernetes itself does not have: other projects', without a schema here.
-const FOREIGN: [&str; 5] = ["Gateway", "HTTPRoute", "EnvoyProxy", "Cluster", "ScaledObject"];
+const FOREIGN: [&str; 5] = [
+    "Gateway",
+    "HTTPRoute",
+    "EnvoyProxy",
+    "Cluster",
+    "ScaledObject",
+];
 
 fn overlays() -> impl Iterator<Item = (&'static str, Manifests)> {
     OVERLAYS
