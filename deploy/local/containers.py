@@ -105,6 +105,10 @@ os.execvp("runc", ["runc", *sys.argv[1:]])
 """
 
 
+class CannotRun(Refused):
+    """This machine does not run containers; the message says why."""
+
+
 def environment():
     """What podman and buildah run with: their own storage, and limits that this machine grants."""
     runtime = HOME / "runtime"
@@ -130,17 +134,20 @@ def environment():
 
 
 def prepare():
-    """Installs what is missing and builds every image; refuses where containers cannot run."""
+    """Installs what is missing and builds every image."""
     if os.geteuid() != 0:
-        raise Refused("containers are run as root, and this is another user")
+        raise CannotRun("containers are run as root, and this is another user")
     for program, package in PACKAGES.items():
         if not shutil.which(program):
-            tools.apt_install(package, package)
+            try:
+                tools.apt_install(package, package)
+            except Refused as refused:
+                raise CannotRun(str(refused)) from None
     env = {**os.environ, **environment()}
     _base(env)
     done = _run(["podman", "run", "--rm", "--network", "none", BASE, "/bin/true"], env)
     if done.returncode != 0:
-        raise Refused(f"containers do not run here: {_last_line(done.stderr)}")
+        raise CannotRun(f"containers do not run here: {_last_line(done.stderr)}")
     _bud(env, RUST_IMAGE, RUST)
     build(env)
     packages = tools.python_packages("k8s")

@@ -94,26 +94,23 @@ impl Check {
     }
 
     async fn broker(&self, told: &mut Told) -> anyhow::Result<()> {
-        let users: [(&str, &Password); 5] = [
+        let users: [(&str, &Password); 4] = [
             ("users", &self.users.users_nats_password),
             ("friendships", &self.friendships.friendships_nats_password),
             ("messages", &self.messages.messages_nats_password),
             ("gateway", &self.gateway.gateway_nats_password),
-            ("admin", &self.broker.admin_nats_password),
         ];
-        let mut admin = None;
         for (user, password) in users {
-            let bus = Bus::connect_within(PATIENCE, &self.broker.bus, user, password).await;
-            let what = format!("NATS user {user}: connects");
-            match bus {
-                Ok(bus) => {
-                    told.good(&what)?;
-                    admin = (user == "admin").then_some(bus);
-                }
-                Err(error) => told.bad(&what, &error)?,
-            }
+            let connected = Bus::connect(&self.broker.bus, user, password, PATIENCE).await;
+            told.result(&format!("NATS user {user}: connects"), connected.map(drop))?;
         }
-        let Some(admin) = admin else { return Ok(()) };
+        let password = &self.broker.admin_nats_password;
+        let what = "NATS user admin: connects";
+        let admin = match Bus::connect(&self.broker.bus, "admin", password, PATIENCE).await {
+            Ok(admin) => admin,
+            Err(error) => return told.bad(what, &error),
+        };
+        told.good(what)?;
         match admin.check_streams(&self.streams).await {
             Ok(streams) => streams.iter().try_for_each(|stream| told.note(stream)),
             Err(error) => told.bad("streams: can be set up", &error),

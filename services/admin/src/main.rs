@@ -6,7 +6,7 @@ mod dead_letters;
 mod setup;
 mod smoke;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use natter_bus::{Bus, BusSettings, Password};
@@ -24,6 +24,9 @@ enum Task {
     /// Publishes dead letters again, for every consumer of their stream
     Replay(dead_letters::Replay),
 }
+
+/// How long is waited for a broker that is still starting.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// NATS, as the user admin.
 #[derive(Args)]
@@ -43,7 +46,7 @@ struct Broker {
 
 impl Broker {
     async fn connect(&self) -> anyhow::Result<Bus> {
-        Bus::connect(&self.bus, "admin", &self.admin_nats_password).await
+        Bus::connect(&self.bus, "admin", &self.admin_nats_password, PATIENCE).await
     }
 }
 

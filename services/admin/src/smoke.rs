@@ -56,10 +56,11 @@ impl Smoke {
         let mut people = Vec::new();
         let talked = api.talk(&mut people).await;
         // Whatever happened: nobody is left behind.
+        let mut deleted = Ok(());
         for person in &people {
-            step("delete an account", api.delete(person)).await?;
+            deleted = deleted.and(step("delete an account", api.delete(person)).await);
         }
-        talked
+        talked.and(deleted)
     }
 }
 
@@ -67,6 +68,9 @@ impl Api {
     async fn talk(&self, people: &mut Vec<Person>) -> anyhow::Result<()> {
         for _ in 0..2 {
             people.push(step("sign up", self.sign_up()).await?);
+        }
+        for person in people.iter_mut() {
+            person.id = step("read the profile", self.profile_id(person)).await?;
         }
         let [alice, bob] = people.as_slice() else {
             bail!("two people are needed");
@@ -112,17 +116,17 @@ impl Api {
         let tokens = self
             .ask(Method::POST, "/api/users/signup/", None, Some(body))
             .await?;
-        let mut person = Person {
+        Ok(Person {
             id: String::new(),
             access: text(&tokens, "access")?,
             refresh: text(&tokens, "refresh")?,
             password,
-        };
-        let profile = self
-            .ask(Method::GET, "/api/users/profile/", Some(&person), None)
-            .await?;
-        person.id = text(&profile, "id")?;
-        Ok(person)
+        })
+    }
+
+    async fn profile_id(&self, person: &Person) -> anyhow::Result<String> {
+        let profile = self.ask(Method::GET, "/api/users/profile/", Some(person), None);
+        text(&profile.await?, "id")
     }
 
     async fn ask_friend(&self, alice: &Person, bob: &Person) -> anyhow::Result<String> {

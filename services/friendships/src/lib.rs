@@ -58,10 +58,18 @@ pub async fn start(
         SCHEMA,
         settings.friendships_database_connections,
         &MIGRATIONS,
+        process.settings.start_patience(),
     )
     .await?;
-    let bus = Bus::connect(bus, "friendships", &settings.friendships_nats_password).await?;
-    bus.require_stream(Stream::Friendships).await?;
+    let patience = process.settings.start_patience();
+    let bus = Bus::connect(
+        bus,
+        "friendships",
+        &settings.friendships_nats_password,
+        patience,
+    )
+    .await?;
+    bus.require_stream(Stream::Friendships, patience).await?;
 
     let verifier = Verifier::new(auth);
     follow_keys(&verifier, &bus, process);

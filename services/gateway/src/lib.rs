@@ -55,7 +55,8 @@ pub async fn start(
     media: MediaStore,
     process: &Process,
 ) -> anyhow::Result<Router> {
-    let bus = Bus::connect(bus, "gateway", &settings.gateway_nats_password).await?;
+    let patience = process.settings.start_patience();
+    let bus = Bus::connect(bus, "gateway", &settings.gateway_nats_password, patience).await?;
     let verifier = Verifier::new(auth);
     follow_keys(&verifier, &bus, process);
     follow_revocations(&verifier, &bus, process);

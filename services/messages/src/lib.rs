@@ -72,10 +72,12 @@ pub async fn start(
         SCHEMA,
         settings.messages_database_connections,
         &MIGRATIONS,
+        process.settings.start_patience(),
     )
     .await?;
-    let bus = Bus::connect(bus, "messages", &settings.messages_nats_password).await?;
-    bus.require_stream(Stream::Chat).await?;
+    let patience = process.settings.start_patience();
+    let bus = Bus::connect(bus, "messages", &settings.messages_nats_password, patience).await?;
+    bus.require_stream(Stream::Chat, patience).await?;
 
     let verifier = Verifier::new(auth);
     follow_keys(&verifier, &bus, process);

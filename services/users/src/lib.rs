@@ -82,11 +82,15 @@ pub async fn start(
         SCHEMA,
         settings.users_database_connections,
         &MIGRATIONS,
+        process.settings.start_patience(),
     )
     .await?;
-    let bus = Bus::connect(bus, "users", &settings.users_nats_password).await?;
-    bus.require_stream(Stream::Users).await?;
-    let remembered = bus.require_stream(Stream::RevokedSessions).await?;
+    let patience = process.settings.start_patience();
+    let bus = Bus::connect(bus, "users", &settings.users_nats_password, patience).await?;
+    bus.require_stream(Stream::Users, patience).await?;
+    let remembered = bus
+        .require_stream(Stream::RevokedSessions, patience)
+        .await?;
     ensure!(
         remembered >= settings.access_lifetime(),
         "ended sessions are forgotten after {} seconds, and NATTER_ACCESS_TOKEN_SECONDS is longer: run natter-admin setup with the same value",

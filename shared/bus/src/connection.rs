@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{START_PATIENCE, Waiting, trace};
+use crate::{Waiting, trace};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts to get a lost connection back.
@@ -148,22 +148,13 @@ impl PendingAck {
 }
 
 impl Bus {
-    /// Connects as a user of `deploy/nats/nats.conf`, waiting a while for a broker that is still
+    /// Connects as a user of `deploy/nats/nats.conf`, waiting so long for a broker that is still
     /// starting.
     pub async fn connect(
         settings: &BusSettings,
         user: &str,
         password: &Password,
-    ) -> anyhow::Result<Self> {
-        Self::connect_within(START_PATIENCE, settings, user, password).await
-    }
-
-    /// The same, with another patience than a service's.
-    pub async fn connect_within(
         patience: Duration,
-        settings: &BusSettings,
-        user: &str,
-        password: &Password,
     ) -> anyhow::Result<Self> {
         let (missed_tx, missed) = watch::channel(0);
         let addresses: Vec<async_nats::ServerAddr> = settings

@@ -24,4 +24,4 @@ pub use dead_letters::DeadLetter;
 pub use revocation::{Revocation, put_subject, watch_revoked};
 pub use streams::{Feed, Stream, StreamSettings};
 pub use trace::span_of;
-pub use waiting::{START_PATIENCE, Waiting};
+pub use waiting::Waiting;

@@ -17,7 +17,7 @@ use clap::{Args, value_parser};
 use natter_protocol::{Timestamp, subject};
 use tokio::time::timeout;
 
-use crate::{Bus, START_PATIENCE, Waiting};
+use crate::{Bus, Waiting};
 
 const DAY_SECONDS: u64 = 24 * 3600;
 /// Within which a repeated `Nats-Msg-Id` is dropped by the broker.
@@ -207,7 +207,7 @@ impl Bus {
                     format!("the stream {} is there", wanted.name)
                 }
                 None => format!(
-                    "the stream {} is not there: natter-admin setup makes it, on {} NATS servers",
+                    "the stream {} is not there: natter-admin setup makes it, with {} copies",
                     wanted.name, wanted.num_replicas
                 ),
             });
@@ -226,9 +226,13 @@ impl Bus {
         }
     }
 
-    /// Waits a while for a stream that is being set up; for how long it keeps a message.
-    pub async fn require_stream(&self, stream: Stream) -> anyhow::Result<Duration> {
-        let mut waiting = Waiting::at_most(START_PATIENCE);
+    /// Waits so long for a stream that is being set up; for how long it keeps a message.
+    pub async fn require_stream(
+        &self,
+        stream: Stream,
+        patience: Duration,
+    ) -> anyhow::Result<Duration> {
+        let mut waiting = Waiting::at_most(patience);
         loop {
             let lack = match self.stream_info(stream).await {
                 Ok(Some(info)) => return Ok(info.config.max_age),

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How long a service's start waits for a dependency that is starting, or being set up.
-pub const START_PATIENCE: Duration = Duration::from_secs(30);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Says what is waited for, each reason once, and for how long it makes sense.

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use anyhow::{Context, anyhow};
-use natter_bus::{Password, START_PATIENCE, Waiting};
+use natter_bus::{Password, Waiting};
 use sqlx::{
     PgPool, Postgres,
     migrate::Migrator,
@@ -69,6 +69,7 @@ pub async fn connect(
     schema: &'static str,
     connections: u32,
     migrations: &Migrator,
+    patience: Duration,
 ) -> anyhow::Result<PgPool> {
     let options = options(url, schema).options([
         ("statement_timeout", STATEMENT_TIMEOUT_MS),
@@ -82,7 +83,7 @@ pub async fn connect(
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options);
-    wait_for_schema(&pool, url, schema, migrations).await?;
+    wait_for_schema(&pool, url, schema, migrations, patience).await?;
     Ok(pool)
 }
 
@@ -92,9 +93,10 @@ async fn wait_for_schema(
     url: &DatabaseUrl,
     schema: &'static str,
     migrations: &Migrator,
+    patience: Duration,
 ) -> anyhow::Result<()> {
     let fail = || cannot_be_used(url, schema, Role::Service);
-    let mut waiting = Waiting::at_most(START_PATIENCE);
+    let mut waiting = Waiting::at_most(patience);
     loop {
         let read = async {
             let mut connection = pool.acquire().await?;
@@ -103,6 +105,7 @@ async fn wait_for_schema(
         let lack = match read.await {
             Ok(found) => {
                 found.require()?;
+                found.require_least_rights()?;
                 match found.lack() {
                     None => return Ok(()),
                     Some(lack) => anyhow!(lack),

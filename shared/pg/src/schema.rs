@@ -1,12 +1,23 @@
 //! A service's schema: its migrations, whether a role may use it, and whether this version can run
 //! with what it finds.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail, ensure};
-use natter_bus::{START_PATIENCE, Waiting};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, migrate::Migrator};
+use natter_bus::Waiting;
+use sqlx::{
+    AssertSqlSafe, Connection, PgConnection, migrate::Migrator, postgres::PgConnectOptions,
+};
+use tokio::time::timeout;
 
 use crate::pool::{DatabaseUrl, options};
 
+/// How long a set-up waits for a database that is still starting.
+const SETUP_PATIENCE: Duration = Duration::from_secs(30);
+/// A database that is not reached is not waited for as long as TCP would.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The advisory lock of whoever sets a schema up.
+const SETUP_LOCK: i64 = 0x6e61_7474_6572;
 /// What the description of a migration starts with (its file is `0004_expand_….sql`) when every
 /// version before it can still run with it.
 const EXPAND: &str = "expand ";
@@ -58,10 +69,13 @@ struct Facts {
     is_usable: bool,
     has_migrations: bool,
     is_owner: bool,
-    is_superuser: bool,
+    /// May do more than any role of Natter: a superuser, or one that makes roles or databases.
+    is_powerful: bool,
     may_create: bool,
     /// Settings with which a power cut could take what was committed.
     unsafe_settings: Vec<String>,
+    /// The tables that this role may not read and write.
+    closed: Vec<String>,
     /// The schemas of other services that this role may look into.
     foreign: Vec<String>,
 }
@@ -80,11 +94,18 @@ impl Schema {
                     EXISTS (SELECT FROM pg_class WHERE relnamespace = s.oid
                             AND relname = '_sqlx_migrations') AS has_migrations,
                     coalesce(pg_has_role(s.nspowner, 'MEMBER'), false) AS is_owner,
-                    (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+                    (SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
+                     FROM pg_roles WHERE rolname = current_user) AS is_powerful,
                     coalesce(has_schema_privilege(s.oid, 'CREATE'), false) AS may_create,
                     ARRAY(SELECT name FROM pg_settings WHERE setting = 'off' AND name IN
                           ('fsync', 'synchronous_commit', 'full_page_writes')
                           ORDER BY name) AS unsafe_settings,
+                    ARRAY(SELECT relname::text FROM pg_class
+                          WHERE relnamespace = s.oid AND relkind IN ('r', 'p')
+                          AND relname <> '_sqlx_migrations'
+                          AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+                                   AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
+                          ORDER BY relname) AS closed,
                     ARRAY(SELECT nspname::text FROM pg_namespace
                           WHERE nspname IN ('users', 'friendships', 'messages') AND nspname <> $1
                           AND has_schema_privilege(oid, 'USAGE') ORDER BY nspname) AS foreign
@@ -133,7 +154,7 @@ impl Schema {
         }
         (self.missing > 0).then(|| {
             format!(
-                "the schema {name} lacks {} migrations: natter-admin setup brings it up to date",
+                "the schema {name} lacks {} of this version's migrations: natter-admin setup brings it up to date",
                 self.missing
             )
         })
@@ -158,6 +179,12 @@ impl Schema {
             "the role {} may not do in the schema {name} what {wanted} may: {setting} must name that role, as deploy/postgres/setup.sql makes it",
             facts.current_user
         );
+        ensure!(
+            facts.closed.is_empty(),
+            "the role {} may not read and write the tables {} of the schema {name}: deploy/postgres/setup.sql gives it the right",
+            facts.current_user,
+            facts.closed.join(", ")
+        );
         let too_new = match self.role {
             Role::Service => &self.too_new,
             Role::Owner => &self.unknown,
@@ -176,8 +203,8 @@ impl Schema {
         let (setting, wanted) = (self.role.setting(name), self.role.name(name));
         let user = &facts.current_user;
         ensure!(
-            !facts.is_superuser,
-            "{user} is a superuser: {setting} must name the role {wanted}"
+            !facts.is_powerful,
+            "{user} may do more than a role of Natter needs (a superuser, or one that makes roles or databases): {setting} must name the role {wanted}"
         );
         ensure!(
             self.role == Role::Owner || !(facts.may_create || facts.is_owner),
@@ -200,7 +227,7 @@ pub async fn inspect(
     migrations: &Migrator,
 ) -> anyhow::Result<Schema> {
     let fail = || cannot_be_used(url, schema, role);
-    let connected = PgConnection::connect_with(&options(url, schema)).await;
+    let connected = connect(&options(url, schema)).await;
     let mut connection = connected.with_context(fail)?;
     let read = Schema::read(&mut connection, schema, role, migrations).await;
     let read = read.with_context(fail)?;
@@ -216,9 +243,9 @@ pub async fn migrate(
 ) -> anyhow::Result<()> {
     let fail = || cannot_be_used(url, schema, Role::Owner);
     let options = options(url, schema);
-    let mut waiting = Waiting::at_most(START_PATIENCE);
+    let mut waiting = Waiting::at_most(SETUP_PATIENCE);
     let mut connection = loop {
-        match PgConnection::connect_with(&options).await {
+        match connect(&options).await {
             Ok(connection) => break connection,
             Err(error) => {
                 let is_passing = crate::is_unavailable(&error);
@@ -230,6 +257,12 @@ pub async fn migrate(
             }
         }
     };
+    // Until the connection ends: another set-up waits for all of this one.
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(SETUP_LOCK)
+        .execute(&mut connection)
+        .await
+        .with_context(fail)?;
     let found = Schema::read(&mut connection, schema, Role::Owner, migrations).await;
     let found = found.with_context(fail)?;
     found.require()?;
@@ -249,6 +282,11 @@ pub async fn migrate(
         .with_context(|| format!("the schema {schema} is not as the set-up makes it"))?;
     connection.close().await.with_context(fail)?;
     Ok(())
+}
+
+async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    let connecting = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options));
+    connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
 pub(crate) fn cannot_be_used(url: &DatabaseUrl, schema: &str, role: Role) -> String {

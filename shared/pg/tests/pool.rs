@@ -23,9 +23,15 @@ async fn statements_lock_waits_and_idle_transactions_end() {
     natter_pg::migrate(&owner, "users", &migrations)
         .await
         .expect("it is set up");
-    let pool = natter_pg::connect(&url(&postgres, "users"), "users", 2, &migrations)
-        .await
-        .expect("it connects");
+    let pool = natter_pg::connect(
+        &url(&postgres, "users"),
+        "users",
+        2,
+        &migrations,
+        natter_test_support::PATIENCE,
+    )
+    .await
+    .expect("it connects");
     for (setting, most) in [
         ("statement_timeout", 5),
         ("lock_timeout", 2),

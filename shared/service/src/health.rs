@@ -58,7 +58,7 @@ impl Health {
             missing.push("started");
         }
         if self.draining.load(Ordering::Relaxed) {
-            missing.push("not draining");
+            missing.push("its end: it is stopping");
         }
         let results = checks.into_iter().map(|(name, check)| async move {
             let fine = tokio::time::timeout(CHECK_TIMEOUT, check()).await;

@@ -28,7 +28,12 @@ pub(crate) fn parse<P: Parser>(name: &'static str, about: &'static str) -> Resul
         ));
     }
     let mut unreadable = None;
-    let command = for_each_arg(command, &mut |arg| with_file(arg, &mut unreadable));
+    let chosen = env::args().nth(1);
+    let command = for_each_arg(command, &mut |arg, task| {
+        // What another task than the chosen one needs is not read.
+        let is_read = task.is_none() || task == chosen.as_deref();
+        with_file(arg, is_read, &mut unreadable)
+    });
     let refuse = |error: clap::Error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let _ = write!(std::io::stdout(), "{}", error.render());
@@ -52,19 +57,21 @@ pub(crate) fn fail(name: &str, sentence: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn for_each_arg(command: Command, change: &mut impl FnMut(Arg) -> Arg) -> Command {
-    let names: Vec<String> = command
+/// Changes every argument of a program and of its tasks; `change` is told of which task it is.
+fn for_each_arg(command: Command, change: &mut impl FnMut(Arg, Option<&str>) -> Arg) -> Command {
+    let tasks: Vec<String> = command
         .get_subcommands()
-        .map(|subcommand| subcommand.get_name().to_owned())
+        .map(|task| task.get_name().to_owned())
         .collect();
-    let command = command.mut_args(&mut *change);
-    names.into_iter().fold(command, |command, name| {
-        command.mut_subcommand(name, |subcommand| for_each_arg(subcommand, change))
+    let command = command.mut_args(|arg| change(arg, None));
+    tasks.into_iter().fold(command, |command, name| {
+        let change = |arg| change(arg, Some(&name));
+        command.mut_subcommand(&name, |task| task.mut_args(change))
     })
 }
 
 /// Lets a secret come from the file that `NAME_FILE` names. `unreadable` is set where it cannot.
-fn with_file(arg: Arg, unreadable: &mut Option<String>) -> Arg {
+fn with_file(arg: Arg, is_read: bool, unreadable: &mut Option<String>) -> Arg {
     let arg = arg.hide_env_values(true);
     let env = arg.get_env().and_then(|env| env.to_str());
     let Some(setting) = env.filter(|env| is_secret(env)).map(str::to_owned) else {
@@ -72,6 +79,9 @@ fn with_file(arg: Arg, unreadable: &mut Option<String>) -> Arg {
     };
     let about = arg.get_help().map(StyledStr::to_string).unwrap_or_default();
     let arg = arg.help(format!("{about} [or {setting}_FILE: a file that holds it]"));
+    if !is_read {
+        return arg;
+    }
     match from_file(&setting) {
         Ok(Some(secret)) => arg
             .required(false)

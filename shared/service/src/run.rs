@@ -36,6 +36,10 @@ struct Options<S: Args> {
     process: ProcessSettings,
     #[command(flatten)]
     service: S,
+
+    /// Starts nothing: asks the process at NATTER_ADMIN_LISTEN whether it is ready, and ends with 0 if it is
+    #[arg(long)]
+    ready: bool,
 }
 
 #[derive(Parser)]
@@ -58,7 +62,7 @@ where
         Ok(options) => options,
         Err(code) => return code,
     };
-    match options.process.ready {
+    match options.ready {
         true => end(name, probe::ready(options.process.admin_listen)),
         false => end(name, run_with(name, options, start)),
     }
@@ -76,6 +80,7 @@ where
         Ok(options) => options,
         Err(code) => return code,
     };
+    telemetry::start_task();
     let done = runtime().and_then(|runtime| runtime.block_on(work(options.task)));
     end(name, done)
 }

@@ -48,6 +48,15 @@ pub struct ProcessSettings {
     )]
     pub rate_limits: RateLimits,
 
+    /// How long a start waits for Postgres, NATS and the set-up before it gives up, in seconds
+    #[arg(
+        long,
+        env = "NATTER_START_SECONDS",
+        value_name = "NATTER_START_SECONDS",
+        default_value_t = 30
+    )]
+    start_seconds: u64,
+
     /// How long a process that was told to stop goes on serving, unready, before it drains, in seconds; as long as it takes until no traffic is sent to it any more
     #[arg(
         long,
@@ -115,10 +124,6 @@ pub struct ProcessSettings {
         value_name = "OTEL_EXPORTER_OTLP_ENDPOINT"
     )]
     pub otlp_endpoint: Option<String>,
-
-    /// Starts nothing: asks the process at NATTER_ADMIN_LISTEN whether it is ready, and ends with 0 if it is
-    #[arg(long)]
-    pub ready: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -134,6 +139,10 @@ pub enum RateLimits {
 }
 
 impl ProcessSettings {
+    pub fn start_patience(&self) -> Duration {
+        Duration::from_secs(self.start_seconds)
+    }
+
     pub(crate) fn shutdown_delay(&self) -> Duration {
         Duration::from_secs(self.shutdown_delay_seconds)
     }

@@ -80,6 +80,16 @@ impl Telemetry {
     }
 }
 
+/// What a tool has to say while it works (what it waits for) goes to standard error.
+pub(crate) fn start_task() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(tracing::Level::WARN)
+        .with_target(false)
+        .init();
+}
+
 fn trace_provider(service: &'static str) -> anyhow::Result<SdkTracerProvider> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()

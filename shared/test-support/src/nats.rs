@@ -12,9 +12,6 @@ use crate::{
     process::{Process, Signal, accepts},
 };
 
-/// With the users' permissions on.
-const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/nats/nats.conf");
-
 pub struct Nats {
     // Removed when the test ends.
     folder: TempDir,
@@ -23,6 +20,9 @@ pub struct Nats {
 }
 
 impl Nats {
+    /// Its configuration, with the users' permissions on.
+    pub const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/nats/nats.conf");
+
     /// The names of its users.
     pub const USERS: [&str; 6] = [
         "users",
@@ -61,6 +61,25 @@ impl Nats {
         users
             .map(|user| (setting(user), Self::password(user)))
             .collect()
+    }
+
+    /// The server's program.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a test's setting, not a service's"
+    )]
+    pub fn program() -> PathBuf {
+        if let Some(program) = env::var_os("NATTER_TEST_NATS_SERVER") {
+            return program.into();
+        }
+        let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools");
+        let fetched = fs::read_dir(tools).into_iter().flatten().flatten();
+        let mut found = fetched
+            .map(|tool| tool.path().join("nats-server"))
+            .filter(|path| path.exists());
+        found
+            .next()
+            .expect("nats-server is not installed: deploy/test fetches it")
     }
 
     pub async fn stop(&mut self, signal: Signal) {
@@ -113,26 +132,17 @@ fn serve(folder: &TempDir, port: u16) -> Process {
     let port = port.to_string();
     let store = folder.path().to_string_lossy();
     Process::start(
-        &program(),
-        &["-c", CONFIG, "-a", "127.0.0.1", "-p", &port, "-sd", &store],
+        &Nats::program(),
+        &[
+            "-c",
+            Nats::CONFIG,
+            "-a",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-sd",
+            &store,
+        ],
         &Nats::passwords(),
     )
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a test's setting, not a service's"
-)]
-fn program() -> PathBuf {
-    if let Some(program) = env::var_os("NATTER_TEST_NATS_SERVER") {
-        return program.into();
-    }
-    let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools");
-    let fetched = fs::read_dir(tools).into_iter().flatten().flatten();
-    let mut found = fetched
-        .map(|tool| tool.path().join("nats-server"))
-        .filter(|path| path.exists());
-    found
-        .next()
-        .expect("nats-server is not installed: deploy/test fetches it")
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 fn allowed(package: &str) -> &'static [&'static str] {
     match package {
         "natter-protocol" | "natter-service" | "natter-test-support" => &[],
-        // The outbox's relay publishes, and compares the streams with what they acknowledged.
+        // The outbox's relay publishes, and compares the streams with what they acknowledged. A start
+        // waits for a database as it does for the broker, and a password is never shown.
         "natter-pg" => &["natter-bus"],
         // The files of a message on its way: the shapes of the frame and of the send.
         "natter-media" | "natter-bus" => &["natter-protocol"],

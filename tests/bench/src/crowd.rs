@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 /// A connection that has resumed.
 pub struct Opened {
-    pub socket: Socket,
+    // Open as long as this is kept.
+    _socket: Socket,
     /// From the first byte to `resumed`.
     pub took: Duration,
 }
@@ -92,7 +93,7 @@ pub async fn open(
         socket.send(json!({"type": "resume", "channels": {}})).await;
         socket.frame("resumed").await;
         Ok(Opened {
-            socket,
+            _socket: socket,
             took: started.elapsed(),
         })
     });

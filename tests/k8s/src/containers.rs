@@ -9,7 +9,7 @@ use std::{
 use tokio::{process::Command, sync::Mutex};
 
 /// The right to run containers: one test at a time, and none where the launcher has found that they
-/// do not run.
+/// do not run. What was run ends with it.
 pub struct Containers {
     _one_at_a_time: tokio::sync::MutexGuard<'static, ()>,
 }
@@ -22,14 +22,34 @@ impl Containers {
             return None;
         }
         let one_at_a_time = ONE_AT_A_TIME.lock().await;
-        podman(&["pod", "rm", "--all", "--force", "--time=0"]).await;
-        podman(&["rm", "--all", "--force", "--time=0"]).await;
-        podman(&["volume", "rm", "--all", "--force"]).await;
-        podman(&["secret", "rm", "--all"]).await;
-        podman(&["network", "prune", "--force"]).await;
+        // What a test that was killed has left.
+        clean_up();
         Some(Self {
             _one_at_a_time: one_at_a_time,
         })
+    }
+}
+
+impl Drop for Containers {
+    fn drop(&mut self) {
+        clean_up();
+    }
+}
+
+/// Ends and removes everything but the images.
+fn clean_up() {
+    for arguments in [
+        ["pod", "rm", "--all", "--force", "--time=0"].as_slice(),
+        &["rm", "--all", "--force", "--time=0"],
+        &["volume", "rm", "--all", "--force"],
+        &["secret", "rm", "--all"],
+        &["network", "prune", "--force"],
+    ] {
+        let mut podman = std::process::Command::new("podman");
+        let done = podman.args(arguments).output();
+        let output = done.expect("podman is there");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "podman {arguments:?}: {said}");
     }
 }
 

@@ -57,7 +57,6 @@ async fn compose_brings_everything_up() {
         }
     }
     story(&Addresses::behind(&format!("http://127.0.0.1:{port}"))).await;
-    compose(&port, &["down", "--volumes"]).await;
 }
 
 async fn completed(port: &str, name: &str) {
