@@ -102,7 +102,7 @@ mod tests {
             .insert(ConnectInfo(SocketAddr::new(peer, 1)));
         let trusted: Vec<IpNet> = trusted
             .iter()
-            .map(|one| one.parse().expect("a network"))
+            .map(|one| crate::settings::parse_network(one).expect("a network"))
             .collect();
         parts.extensions.insert(Origins {
             public_url: None,
@@ -115,28 +115,23 @@ mod tests {
     #[tokio::test]
     async fn only_a_trusted_proxy_is_believed_and_only_what_it_added_itself() {
         for (peer, trusted, lines, expected) in [
-            ("9.9.9.9", &["10.0.0.1/32"][..], &["1.1.1.1"][..], "9.9.9.9"),
-            ("10.0.0.1", &["10.0.0.1/32"], &["1.1.1.1"], "1.1.1.1"),
+            ("9.9.9.9", &["10.0.0.1"][..], &["1.1.1.1"][..], "9.9.9.9"),
+            ("10.0.0.1", &["10.0.0.1"], &["1.1.1.1"], "1.1.1.1"),
             // What stands before the proxy's own hop the client may have made up.
+            ("10.0.0.1", &["10.0.0.1"], &["6.6.6.6, 1.1.1.1"], "1.1.1.1"),
             (
                 "10.0.0.1",
-                &["10.0.0.1/32"],
-                &["6.6.6.6, 1.1.1.1"],
-                "1.1.1.1",
-            ),
-            (
-                "10.0.0.1",
-                &["10.0.0.1/32"],
+                &["10.0.0.1"],
                 &["6.6.6.6", "1.1.1.1"],
                 "1.1.1.1",
             ),
             (
                 "10.0.0.1",
-                &["10.0.0.1", "10.0.0.2/32"],
+                &["10.0.0.1", "10.0.0.2"],
                 &["1.1.1.1, 10.0.0.2"],
                 "1.1.1.1",
             ),
-            ("::ffff:10.0.0.1", &["10.0.0.1/32"], &["1.1.1.1"], "1.1.1.1"),
+            ("::ffff:10.0.0.1", &["10.0.0.1"], &["1.1.1.1"], "1.1.1.1"),
             // A network, of which each hop is ours.
             (
                 "10.2.0.9",
@@ -145,8 +140,8 @@ mod tests {
                 "1.1.1.1",
             ),
             ("11.0.0.1", &["10.0.0.0/8"], &["1.1.1.1"], "11.0.0.1"),
-            ("10.0.0.1", &["10.0.0.1/32"], &["unknown"], "10.0.0.1"),
-            ("10.0.0.1", &["10.0.0.1/32"], &[], "10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.1"], &["unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.1"], &[], "10.0.0.1"),
         ] {
             let expected: IpAddr = expected.parse().expect("an address");
             assert_eq!(address(peer, trusted, lines).await, expected, "{lines:?}");
