@@ -1,7 +1,7 @@
 //! Files: in frames, over HTTP, and who may have them.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Person, until};
+use natter_test_support::{Friends, Person, Signal, until};
 use reqwest::{
     StatusCode,
     multipart::{Form, Part},
@@ -193,7 +193,7 @@ async fn an_upload_is_its_owners_until_it_is_sent() {
 #[tokio::test]
 async fn what_nothing_needs_is_swept() {
     let often = [("NATTER_MEDIA_SWEEP_SECONDS", "1")];
-    let world = World::start_with(Topology::Standalone, &often).await;
+    let mut world = World::start_with(Topology::Standalone, &often).await;
     let Friends { alice, channel, .. } = world.friends().await;
     let media = format!("{}/api/messages/media/", world.messages());
     let (_, kept) = upload(&alice, &media, "file", "kept.txt", b"kept").await;
@@ -221,6 +221,8 @@ async fn what_nothing_needs_is_swept() {
         .execute(&mut admin)
         .await
         .expect("expired");
+    // Strays are looked for after a start, and then hours later.
+    world.restart("standalone", Signal::Term).await;
     let swept = folder.join(swept["id"].as_str().expect("an id"));
     until("both are swept", || async {
         (!stray.exists() && !swept.exists()).then_some(())
