@@ -32,7 +32,6 @@ RUST = "localhost/natter-rust"
 NATS = "docker.io/library/nats:2.15.1-alpine"
 POSTGRES = "docker.io/library/postgres:15.18-bookworm"
 CADDY = "docker.io/library/caddy:2.11.7-alpine"
-ENVOY = "localhost/natter-envoy"
 
 RUST_IMAGE = f"""
 FROM {BASE}
@@ -80,11 +79,6 @@ FROM {BASE}
 COPY caddy /usr/bin/
 ENTRYPOINT ["/usr/bin/caddy"]
 CMD ["run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]
-"""
-ENVOY_IMAGE = f"""
-FROM {BASE}
-COPY envoy /usr/local/bin/
-ENTRYPOINT ["/usr/local/bin/envoy"]
 """
 # A container may have as many files and processes as this machine gives at all: podman asks for more.
 RUNTIME = """#!/usr/bin/env python3
@@ -153,7 +147,6 @@ def prepare():
     packages = tools.python_packages("k8s")
     _bud(env, NATS_IMAGE, NATS, {"nats-server": tools.nats_server()})
     _bud(env, CADDY_IMAGE, CADDY, {"caddy": packages / "bin/caddy"})
-    _bud(env, ENVOY_IMAGE, ENVOY, {"envoy": packages / "envoy/_bin/envoy"})
     with tempfile.NamedTemporaryFile("w") as entrypoint:
         entrypoint.write(POSTGRES_ENTRYPOINT)
         entrypoint.flush()
