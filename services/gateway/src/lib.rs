@@ -26,6 +26,7 @@ use natter_bus::{Bus, BusSettings};
 use natter_media::MediaStore;
 use natter_protocol::subject;
 use natter_service::Process;
+use tokio::sync::Semaphore;
 
 pub use config::Settings;
 
@@ -44,8 +45,13 @@ struct Gateway {
     presence: Presence,
     media: MediaStore,
     registry: Arc<Registry>,
+    /// The right to ask for what a connection needs to be opened.
+    opening: Semaphore,
     process: Process,
 }
+
+/// Connections that are being opened at a time.
+const MAX_OPENING: usize = 64;
 
 /// Starts the gateway and returns its routes.
 pub async fn start(
@@ -67,6 +73,7 @@ pub async fn start(
         presence: Presence::start(&bus, process).await?,
         media,
         registry,
+        opening: Semaphore::new(MAX_OPENING),
         process: process.clone(),
         settings,
         bus: bus.clone(),

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::extract::ws::{Message, WebSocket};
@@ -12,6 +13,10 @@ use tokio::time::{Instant, timeout};
 
 use super::{Connection, Pace, Sends, Timer, WRITE_TIMEOUT, written};
 use crate::{Gateway, close::Close, handshake::Admission, hub::encode, peer::Peer};
+
+/// The longest that a connection waits for its turn to be opened. Past it the client is told to
+/// try again later.
+const OPENING_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Connection {
     /// Subscribes to everything that is the user's and says `ready`. On failure the socket comes
@@ -31,6 +36,12 @@ impl Connection {
             let sent = socket.send(Message::Text(encode(&token)));
             written(timeout(WRITE_TIMEOUT, sent).await).map_err(|_| None)?;
         }
+        // Many that come at once (an ingress was reloaded) wait for their turn here, and not in the
+        // queue of a service whose answer would come too late for all of them.
+        let Ok(Ok(turn)) = timeout(OPENING_PATIENCE, gateway.opening.acquire()).await else {
+            tracing::warn!("too many connections are being opened");
+            return Err(Some((socket, Close::Overloaded)));
+        };
         let opened = Timestamp::now();
         // Notices come already: a channel that opens after the list was made is noticed.
         let open = match gateway.bus.call(&ListOpen { user: peer.user }).await {
@@ -51,6 +62,7 @@ impl Connection {
                 return Err(Some((socket, Close::Overloaded)));
             }
         };
+        drop(turn);
         let mut connection = Box::new(Self {
             gateway: gateway.clone(),
             socket,
