@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use natter_k8s::Manifests;
 use serde_json::{Value, json};
 
+use crate::manifests::{list, selects_pod};
+
 /// Every port that anything listens on.
 const PORTS: [u16; 8] = [4222, 5432, 6222, 8000, 8080, 8222, 9090, 9187];
 const SERVICES: [&str; 4] = ["users", "friendships", "messages", "gateway"];
@@ -118,7 +120,7 @@ fn opens(
 ) -> bool {
     let policies = manifests.of_kind("NetworkPolicy").filter(|policy| {
         assert_eq!(policy["metadata"]["namespace"], "natter", "{policy}");
-        selects(&policy["spec"]["podSelector"], &whose.labels)
+        selects_pod(&policy["spec"]["podSelector"], &whose.labels)
     });
     let mut rules = policies.flat_map(|policy| list(&policy["spec"][direction]));
     rules.any(|rule| {
@@ -131,23 +133,8 @@ fn opens(
 
 fn is_meant(peer: &Value, other: &Peer) -> bool {
     let in_namespace = match peer["namespaceSelector"].is_object() {
-        true => selects(&peer["namespaceSelector"], &other.namespace),
+        true => selects_pod(&peer["namespaceSelector"], &other.namespace),
         false => other.is_inside(),
     };
-    in_namespace && selects(&peer["podSelector"], &other.labels)
-}
-
-/// Whether a selector takes these labels; one that is not there takes all.
-fn selects(selector: &Value, labels: &Value) -> bool {
-    let mut exact = selector["matchLabels"].as_object().into_iter().flatten();
-    let mut expressions = list(&selector["matchExpressions"]).iter();
-    exact.all(|(name, value)| labels[name] == *value)
-        && expressions.all(|expression| {
-            let name = expression["key"].as_str().unwrap_or_default();
-            list(&expression["values"]).contains(&labels[name])
-        })
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
+    in_namespace && selects_pod(&peer["podSelector"], &other.labels)
 }

@@ -27,7 +27,7 @@ fn overlays() -> impl Iterator<Item = (&'static str, Manifests)> {
         .map(|overlay| (overlay, Manifests::build(overlay)))
 }
 
-fn list(value: &Value) -> &[Value] {
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -403,7 +403,8 @@ fn selects(selector: &Value, labels: &Value) -> bool {
     wanted.all(|(name, value)| labels[name] == *value)
 }
 
-fn selects_pod(selector: &Value, labels: &Value) -> bool {
+/// Whether a policy's selector takes these labels; one that is not there takes all.
+pub fn selects_pod(selector: &Value, labels: &Value) -> bool {
     let by_expressions = list(&selector["matchExpressions"])
         .iter()
         .all(|expression| list(&expression["values"]).contains(&labels[text(&expression["key"])]));
