@@ -82,6 +82,11 @@ impl Nats {
             .expect("nats-server is not installed: deploy/test fetches it")
     }
 
+    /// The kernel's id of its first process.
+    pub fn process_id(&self) -> Option<u32> {
+        self.server.id()
+    }
+
     pub async fn stop(&mut self, signal: Signal) {
         self.server.end(signal).await;
     }

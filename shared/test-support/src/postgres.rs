@@ -133,6 +133,11 @@ impl Postgres {
         self.server.lines()
     }
 
+    /// The kernel's id of its first process.
+    pub fn process_id(&self) -> Option<u32> {
+        self.server.id()
+    }
+
     /// Ends it: with a fast shutdown, or at once.
     pub async fn stop(&mut self, signal: Signal) {
         self.server.end(signal).await;

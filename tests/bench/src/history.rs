@@ -71,6 +71,23 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Fills the log with conversations of a thousand messages each.
+pub async fn fill(world: &World, messages: u64) -> anyhow::Result<()> {
+    let Friends { alice, channel, .. } = world.friends().await;
+    alice.history(&world.messages(), &channel).await;
+    let nothing = Size {
+        users: 0,
+        messages: 0,
+        longest: 0,
+    };
+    let size = Size {
+        users: 0,
+        messages,
+        longest: 1_000,
+    };
+    load(world, &channel, &nothing, &size).await
+}
+
 async fn measure(world: &World, alice: &Person, channel: &str, size: &Size) -> anyhow::Result<()> {
     let url = world.messages();
     let history = format!("{url}/api/messages/status/friendship/{channel}/messages/?page_size=10");

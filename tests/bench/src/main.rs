@@ -8,8 +8,8 @@ mod explain;
 mod history;
 mod idle;
 mod logins;
+mod messages;
 mod returns;
-mod sends;
 mod soak;
 mod table;
 
@@ -23,8 +23,11 @@ enum Bench {
     History(history::Options),
     /// What other routes' callers notice of 200 logins at a time
     Logins,
-    /// Send to ack, and sends a commit, at 10 to 5,000 sends a second
-    Sends,
+    /// What a message costs: delivered a second, latency and CPU of each process, beside the floors
+    Messages(messages::Options),
+    /// A relay for the floors, which starts it
+    #[command(hide = true)]
+    Relay,
     /// The gateway's memory for each idle connection, at 1,000 and 10,000
     Idle,
     /// 10,000 connections that come back at once, as after an ingress that cut them all
@@ -38,7 +41,8 @@ async fn main() -> anyhow::Result<()> {
     match Bench::parse() {
         Bench::History(options) => history::run(options).await,
         Bench::Logins => logins::run().await,
-        Bench::Sends => sends::run().await,
+        Bench::Messages(options) => messages::run(options).await,
+        Bench::Relay => messages::relay().await,
         Bench::Idle => idle::run().await,
         Bench::Returns => returns::run().await,
         Bench::Soak(options) => soak::run(options).await,
