@@ -5,6 +5,7 @@
 //! (an ended session, a full queue, a stopping process) reaches it in the midst of a write.
 
 mod channels;
+mod delivered;
 mod frames;
 mod open;
 mod pace;
@@ -14,6 +15,7 @@ mod timer;
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::ready,
     sync::Arc,
     time::Duration,
 };
@@ -35,6 +37,7 @@ use crate::{
     peer::{Delivery, LogDelivery, Notice, Peer},
 };
 use channels::{Listing, listed};
+use delivered::Delivered;
 use pace::Pace;
 use sends::Sends;
 use timer::{Due, Timer};
@@ -76,6 +79,10 @@ struct Connection {
     garbage: u32,
     garbage_since: Instant,
     sends: Sends,
+    /// What was written lately: a mark on it needs no look-up.
+    delivered: Delivered,
+    /// Something waits in the socket's buffer.
+    unflushed: bool,
     /// Pings since anything came from the client.
     unanswered: u32,
     /// Channels that were left, with the newest seq written of them: nothing is written twice.
@@ -166,24 +173,28 @@ impl Connection {
         loop {
             let (at, due) = self.timer.next(self.live, self.sends.is_empty());
             let done = tokio::select! {
-                frame = self.socket.recv(), if self.sends.has_room() && !self.timer.is_closing() => {
-                    Box::pin(self.on_frame(frame)).await
+                // In this order: what is rare first, what the client sends after what it is told,
+                // and the flush once there is nothing more to write.
+                biased;
+                () = shutdown.cancelled(), if !self.timer.is_draining() => Box::pin(self.drain()).await,
+                () = sleep_until(at) => Box::pin(self.on_time(due)).await,
+                Ok(()) = missed.changed() => {
+                    self.list_soon();
+                    Ok(())
                 }
-                delivery = self.peer.deliveries.next(), if self.live => Box::pin(self.write_from(delivery)).await,
-                Some(answered) = self.sends.next(&self.gateway.bus) => Box::pin(self.on_answer(answered)).await,
+                open = listed(&mut self.listing) => Box::pin(self.on_list(open)).await,
                 notice = next_notice(self.live, &mut self.held, &self.peer) => {
                     match self.live {
                         true => Box::pin(self.on_notice(&notice)).await,
                         false => Box::pin(self.hold(notice)).await,
                     }
                 }
-                Ok(()) = missed.changed() => {
-                    self.list_soon();
-                    Ok(())
+                Some(answered) = self.sends.next(&self.gateway.bus) => Box::pin(self.on_answer(answered)).await,
+                delivery = self.peer.deliveries.next(), if self.live => Box::pin(self.write_from(delivery)).await,
+                frame = self.socket.recv(), if self.sends.has_room() && !self.timer.is_closing() => {
+                    Box::pin(self.on_frame(frame)).await
                 }
-                open = listed(&mut self.listing) => Box::pin(self.on_list(open)).await,
-                () = shutdown.cancelled(), if !self.timer.is_draining() => Box::pin(self.drain()).await,
-                () = sleep_until(at) => Box::pin(self.on_time(due)).await,
+                () = ready(()), if self.unflushed => Box::pin(self.flush()).await,
             };
             if let Err(reason) = done {
                 return reason;
@@ -297,7 +308,7 @@ impl Connection {
         .await
     }
 
-    /// Writes a delivery and those that wait behind it, and flushes once.
+    /// Writes a delivery and those that wait behind it. They are flushed with what follows.
     async fn write_from(&mut self, first: Delivery) -> Result<(), Close> {
         let mut next = Some(first);
         let mut count = 0;
@@ -324,10 +335,17 @@ impl Connection {
                 false => None,
             };
         }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Close> {
+        self.unflushed = false;
         written(timeout(WRITE_TIMEOUT, self.socket.flush()).await)
     }
 
+    /// Writes a frame without flushing it: that is done once nothing more is to be written.
     async fn feed(&mut self, frame: Utf8Bytes) -> Result<(), Close> {
+        self.unflushed = true;
         let fed = self.socket.feed(Message::Text(frame));
         written(timeout(WRITE_TIMEOUT, fed).await)
     }
@@ -342,6 +360,7 @@ impl Connection {
                     return None;
                 }
                 *newest = log.seq;
+                self.delivered.note(log);
                 Some(log.frame.text(&self.base_url))
             }
             // Several frames; they are no channel's.
@@ -370,9 +389,8 @@ impl Connection {
         if !self.full && log.kind == Kind::Message && log.sender != self.peer.user {
             let own = self.own_marks.entry(log.channel).or_default();
             own.0 = own.0.max(log.seq);
-            self.gateway
-                .marks
-                .received(log.channel, self.peer.user, log.message);
+            let marks = &self.gateway.marks;
+            marks.add(log.channel, self.peer.user, log.message, false);
         }
     }
 

@@ -19,8 +19,8 @@ use crate::{
 
 /// Reserved for each connection however idle it is: the default is 128 KiB.
 const READ_BUFFER_BYTES: usize = 512;
-/// Written through at once: what waits to be written waits in the connection's queue.
-const WRITE_BUFFER_BYTES: usize = 0;
+/// Gathered until there is nothing more to write. Taken only while something is written.
+const WRITE_BUFFER_BYTES: usize = 8 << 10;
 /// A client that does not read is found by its queue and the write deadline long before.
 const MAX_WRITE_BUFFER_BYTES: usize = 16 << 20;
 

@@ -1,12 +1,18 @@
-//! Marks that this gateway sets itself: what was written to a connection that confirms nothing
-//! counts as received. Merged by user and channel while one is on its way, and sent again while
-//! the messages service does not answer. What is not told when the process stops is not lost for
-//! the reader: the next message's mark, or reading the history, says it too.
+//! Marks on what this gateway has delivered: those of clients, and those that it sets itself, since
+//! what was written to a connection that confirms nothing counts as received.
+//!
+//! They are gathered for a moment and merged by channel and user, and sent again while the messages
+//! service does not answer. What is not told when the process stops is not lost for the reader: the
+//! next message's mark, or reading the history, says it too.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use natter_bus::Bus;
+use futures_util::{StreamExt, stream};
+use natter_bus::{Ask, Bus};
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
     call::{Mark, MarkReply, Refusal},
@@ -14,100 +20,142 @@ use natter_protocol::{
 };
 use natter_service::Process;
 use tokio::{
-    sync::mpsc,
+    sync::Notify,
     time::{Instant, sleep},
 };
 
 use crate::registry::Registry;
 
-/// Marks that wait to be merged. Past it a mark is left to the next message's.
-const QUEUE: usize = 4_096;
+/// How long marks are gathered before they are sent.
+const TICK: Duration = Duration::from_millis(25);
 /// Requests on their way.
 const IN_FLIGHT: usize = 256;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// Before marks that could not be stored are sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// A mark that could not be stored this often is given up: history will say it when it is read.
-const MAX_TRIES: u32 = 20;
 
-type Key = (FriendshipId, UserId);
+/// The newest marks by channel and user. As many at most as there are members here.
+type Waiting = HashMap<(FriendshipId, UserId), Newest>;
+
+#[derive(Clone, Copy, Default)]
+struct Newest {
+    received: Option<MessageId>,
+    seen: Option<MessageId>,
+}
+
+impl Newest {
+    fn add(&mut self, message: MessageId, seen: bool) {
+        let newest = match seen {
+            true => &mut self.seen,
+            false => &mut self.received,
+        };
+        if newest.is_none_or(|known| known.seq() < message.seq()) {
+            *newest = Some(message);
+        }
+    }
+
+    /// As few marks as say the same: seen implies received.
+    fn marks(self, user: UserId) -> impl Iterator<Item = Mark> {
+        let seen_seq = self.seen.map_or(0, MessageId::seq);
+        let received = self.received.filter(|id| id.seq() > seen_seq);
+        let mark = move |message, seen| Mark {
+            user,
+            message,
+            seen,
+            delivered: true,
+        };
+        let received = received.map(|id| mark(id, false));
+        received
+            .into_iter()
+            .chain(self.seen.map(|id| mark(id, true)))
+    }
+}
 
 #[derive(Clone)]
-pub struct Marks(mpsc::Sender<(Key, MessageId)>);
+pub struct Marks(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    added: Notify,
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Marks {
     pub fn start(bus: &Bus, registry: &Arc<Registry>, process: &Process) -> Self {
-        let (queue, received) = mpsc::channel(QUEUE);
+        let marks = Self(Arc::default());
         let (bus, registry, stop) = (bus.clone(), registry.clone(), process.shutdown.clone());
+        let shared = marks.0.clone();
         process.tasks.spawn(async move {
-            let drained = async {
-                registry.drained(&stop).await;
-            };
-            merge(bus, received, drained).await;
+            tokio::select! {
+                () = send_all(&bus, &shared) => {}
+                () = registry.drained(&stop) => {}
+            }
+            // What the last connections left behind is told once.
+            send_waiting(&bus, &shared).await;
         });
-        Self(queue)
+        marks
     }
 
-    /// `user` has received everything up to `message`.
-    pub fn received(&self, channel: FriendshipId, user: UserId, message: MessageId) {
-        if self.0.try_send(((channel, user), message)).is_err() {
-            metrics::counter!("marks_dropped_total").increment(1);
+    /// `user` has received, or seen, everything up to `message`, which was delivered here.
+    pub fn add(&self, channel: FriendshipId, user: UserId, message: MessageId, seen: bool) {
+        let mut waiting = self.0.waiting();
+        let is_first = waiting.is_empty();
+        let newest = waiting.entry((channel, user)).or_default();
+        newest.add(message, seen);
+        drop(waiting);
+        if is_first {
+            self.0.added.notify_one();
         }
     }
 }
 
-/// Until the last connection has gone and what it left behind is told.
-async fn merge(
-    bus: Bus,
-    mut received: mpsc::Receiver<(Key, MessageId)>,
-    drained: impl Future<Output = ()>,
-) {
-    tokio::pin!(drained);
-    let mut is_drained = false;
-    // A key is here while its request is on the way; the value is the next one's.
-    let mut waiting: HashMap<Key, Option<MessageId>> = HashMap::new();
-    let mut requests: FuturesUnordered<BoxFuture<'static, Key>> = FuturesUnordered::new();
-    while !(is_drained && requests.is_empty() && received.is_empty()) {
-        tokio::select! {
-            mark = received.recv(), if requests.len() < IN_FLIGHT => {
-                let Some((key, message)) = mark else { return };
-                match waiting.get_mut(&key) {
-                    Some(next) => {
-                        if next.is_none_or(|next| next.seq() < message.seq()) {
-                            *next = Some(message);
-                        }
-                    }
-                    None => {
-                        waiting.insert(key, None);
-                        requests.push(Box::pin(send(bus.clone(), key, message)));
-                    }
-                }
-            }
-            () = &mut drained, if !is_drained => is_drained = true,
-            Some(key) = requests.next(), if !requests.is_empty() => {
-                if let Some(message) = waiting.remove(&key).flatten() {
-                    waiting.insert(key, None);
-                    requests.push(Box::pin(send(bus.clone(), key, message)));
-                }
-            }
+async fn send_all(bus: &Bus, shared: &Shared) {
+    loop {
+        shared.added.notified().await;
+        sleep(TICK).await;
+        while !send_waiting(bus, shared).await {
+            sleep(RETRY_PAUSE).await;
         }
     }
 }
 
-async fn send(bus: Bus, key: Key, message: MessageId) -> Key {
-    let (channel, user) = key;
-    let mark = Mark {
-        user,
-        message,
-        seen: false,
-    };
-    for _ in 0..MAX_TRIES {
-        let deadline = Instant::now() + REQUEST_TIMEOUT;
-        let reply = bus.request(&subject::mark(channel), &mark, deadline).await;
-        match reply {
-            Ok(MarkReply::Refused(Refusal::Unavailable)) | Err(_) => sleep(RETRY_PAUSE).await,
-            Ok(MarkReply::Done | MarkReply::Refused(_)) => return key,
+/// Sends what waits; whether all of it was stored. What was not waits again.
+async fn send_waiting(bus: &Bus, shared: &Shared) -> bool {
+    let waiting = std::mem::take(&mut *shared.waiting());
+    let marks = waiting.into_iter().flat_map(|((channel, user), newest)| {
+        let marks = newest.marks(user);
+        marks.map(move |mark| (channel, mark))
+    });
+    let sent = stream::iter(marks).map(|(channel, mark)| async move {
+        let is_done = send(bus, channel, &mark).await;
+        (channel, mark, is_done)
+    });
+    let mut sent = std::pin::pin!(sent.buffer_unordered(IN_FLIGHT));
+    let mut is_all = true;
+    while let Some((channel, mark, is_done)) = sent.next().await {
+        if !is_done {
+            is_all = false;
+            let mut waiting = shared.waiting();
+            let newest = waiting.entry((channel, mark.user)).or_default();
+            newest.add(mark.message, mark.seen);
         }
     }
-    tracing::warn!(%channel, "a mark could not be stored");
-    key
+    is_all
+}
+
+/// Sends a mark; whether it need not be tried again.
+async fn send(bus: &Bus, channel: FriendshipId, mark: &Mark) -> bool {
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    let subject = subject::mark(channel);
+    let reply = bus.request(&subject, mark, Ask::Any, deadline).await;
+    !matches!(
+        reply,
+        Ok(MarkReply::Refused(Refusal::Unavailable)) | Err(_)
+    )
 }

@@ -1,257 +1,560 @@
 //! Group commit: one transaction for all that is waiting.
 //!
-//! A worker takes everything in the queue (alone, a send commits at once; while one commit runs,
-//! the next batch gathers), stores it with a few set-based statements, commits once, and
-//! only then answers and publishes. A bad send is refused in the plan and never reaches a
-//! statement; should a statement fail all the same, the batch is taken apart and each send is
-//! tried alone.
+//! Requests are shared out to writers by channel. A writer takes everything that waits for it
+//! (alone, a send commits at once; while one commit runs, the next batch gathers), stores it,
+//! and only then answers and publishes. Plain messages, which is nearly all, take one statement
+//! ([`store::append`]). What that passes over, and every edit, deletion, reply and message with
+//! files, is decided by the [`Plan`] in a transaction. Should a batch fail, it is taken apart and
+//! each channel is tried alone.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
+use natter_bus::{Bus, HeaderMap, Message as BusMessage};
+use natter_pg::Writer;
 use natter_protocol::{
-    FriendshipId, Timestamp,
-    call::{Refusal, Send, SendReply, Stored},
+    FriendshipId, MessageId, Timestamp, UserId,
+    call::{OneOrMore, Refusal, Send, SendReply, SendWhat, Stored},
+    event::{LogEvent, LogTag, VERSION},
+    message::{Kind, Message},
 };
 use natter_service::Process;
+use sqlx::{Connection, PgConnection};
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
-    time::{Instant, timeout},
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep},
 };
 use tokio_util::task::TaskTracker;
 
 use crate::{
     channel::Channels,
-    feed::Feed,
-    plan::{Entry, Outcome, Plan},
-    store::{self, Store},
+    feed::{Feed, event_of},
+    plan::{self, Outcome, Plan},
+    store::{self, Appended, PlainSend, Store},
 };
 
-/// Batches in flight: while one waits for the disk, another prepares.
-const WORKERS: usize = 2;
-/// The most sends in one transaction: 500 × 8 KiB of text is 4 MiB.
+/// Writers, each with a connection of its own: while one waits for the disk, another prepares.
+const WRITERS: usize = 2;
+/// The most sends in one transaction, but for one request that alone has more.
 const MAX_BATCH: usize = 500;
-/// The most sends waiting; past it they are refused at once.
+/// The most requests waiting for one writer; past it they are refused at once.
 const QUEUE: usize = 10_000;
-/// A send this old was given up by who sent it.
-const MAX_AGE: Duration = Duration::from_millis(2_500);
+/// How long who asks waits: the gateway's time for a request.
+const PATIENCE: Duration = Duration::from_millis(2_500);
 /// The longest a batch may take, whatever the database does.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(6);
+/// Before a channel that another session holds is tried again.
+const LOCKED_PAUSE: Duration = Duration::from_millis(20);
 
 /// The way into the log.
 #[derive(Clone)]
-pub struct Committer(mpsc::Sender<Incoming>);
+pub struct Committer {
+    writers: Vec<mpsc::Sender<Request>>,
+    bus: Bus,
+}
 
-struct Incoming {
+/// The sends of one channel and one sender, in their order.
+struct Request {
     channel: FriendshipId,
-    send: Send,
+    sends: Vec<Send>,
+    /// What each is answered, as far as it is known.
+    replies: Vec<Option<SendReply>>,
+    /// From then on nobody waits any more.
+    until: Instant,
     since: Instant,
     /// The friendship service was asked about the channel already.
     confirmed: bool,
-    reply: oneshot::Sender<SendReply>,
+    answer: Answer,
 }
 
-impl Incoming {
-    fn answer(self, reply: SendReply) {
-        // Who asked may be gone; the entry stays.
-        let _ = self.reply.send(reply);
+/// Where the answer goes.
+enum Answer {
+    /// To who asked over NATS, as an array if that was one.
+    Bus(BusMessage, bool),
+    Task(oneshot::Sender<SendReply>),
+}
+
+impl Request {
+    fn new(channel: FriendshipId, sends: Vec<Send>, answer: Answer) -> Self {
+        let since = Instant::now();
+        Self {
+            channel,
+            replies: vec![None; sends.len()],
+            sends,
+            until: since + PATIENCE,
+            since,
+            confirmed: false,
+            answer,
+        }
     }
 
-    fn refuse(self, refusal: Refusal) {
-        self.answer(SendReply::Refused(refusal));
+    /// The sends without an answer yet, with their places.
+    fn open(&self) -> impl Iterator<Item = (usize, &Send)> {
+        let sends = self.sends.iter().enumerate();
+        sends.filter(|(place, _)| self.replies[*place].is_none())
+    }
+
+    fn is_done(&self) -> bool {
+        self.replies.iter().all(Option::is_some)
     }
 }
 
 impl Committer {
-    pub fn start(store: &Store, channels: &Channels, feed: Feed, process: &Process) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..WORKERS {
+    pub fn start(
+        store: &Store,
+        channels: &Channels,
+        bus: &Bus,
+        feed: &Feed,
+        process: &Process,
+    ) -> Self {
+        let writers = (0..WRITERS).map(|_| {
+            let (queue, waiting) = mpsc::channel(QUEUE);
             let worker = Worker {
-                store: store.clone(),
+                db: Writer::new(store.pool(), &[]),
                 channels: channels.clone(),
                 feed: feed.clone(),
+                bus: bus.clone(),
                 again: queue.downgrade(),
                 tasks: process.tasks.clone(),
             };
-            process.tasks.spawn(worker.run(waiting.clone()));
+            process.tasks.spawn(worker.run(waiting));
+            queue
+        });
+        Self {
+            writers: writers.collect(),
+            bus: bus.clone(),
         }
-        Self(queue)
     }
 
     /// Stores a send; the answer comes once it is committed.
     pub async fn store(&self, channel: FriendshipId, send: Send) -> SendReply {
-        let (reply, answer) = oneshot::channel();
-        let incoming = Incoming {
-            channel,
-            send,
-            since: Instant::now(),
-            confirmed: false,
-            reply,
-        };
-        if let Err(refused) = self.0.try_send(incoming) {
-            metrics::counter!("sends_overflowed_total").increment(1);
-            refused.into_inner().refuse(Refusal::Unavailable);
-        }
-        answer
+        let (answer, answered) = oneshot::channel();
+        self.offer(Request::new(channel, vec![send], Answer::Task(answer)))
+            .await;
+        answered
             .await
             .unwrap_or(SendReply::Refused(Refusal::Unavailable))
+    }
+
+    /// Stores what a gateway asks for, and answers it once it is committed.
+    pub async fn request(
+        &self,
+        channel: FriendshipId,
+        sends: OneOrMore<Send>,
+        request: BusMessage,
+    ) {
+        let answer = Answer::Bus(request, sends.is_array());
+        self.offer(Request::new(channel, sends.all(), answer)).await;
+    }
+
+    async fn offer(&self, request: Request) {
+        let writer = usize::from(request.channel.0.as_bytes()[15]) % self.writers.len();
+        if let Err(refused) = self.writers[writer].try_send(request) {
+            metrics::counter!("sends_overflowed_total").increment(1);
+            refuse(&self.bus, refused.into_inner()).await;
+        }
+    }
+}
+
+/// Answers a request; what has no answer yet is refused.
+async fn refuse(bus: &Bus, request: Request) {
+    let replies = request.replies.into_iter();
+    let mut replies = replies
+        .map(|reply| reply.unwrap_or(SendReply::Refused(Refusal::Unavailable)))
+        .collect::<Vec<_>>();
+    // Who asked may be gone; the entries stay.
+    match request.answer {
+        Answer::Task(answer) => {
+            if let Some(reply) = replies.pop() {
+                let _ = answer.send(reply);
+            }
+        }
+        Answer::Bus(asked, is_array) => {
+            let replies = match is_array {
+                true => OneOrMore::More(replies),
+                false => OneOrMore::of(replies),
+            };
+            match replies.to_json() {
+                Ok(json) => bus.answer(&asked, HeaderMap::new(), json.into()).await,
+                Err(error) => tracing::error!(%error, "an answer cannot be encoded"),
+            }
+        }
     }
 }
 
 struct Worker {
-    store: Store,
+    db: Writer,
     channels: Channels,
     feed: Feed,
+    bus: Bus,
     /// Weak: the queue ends when nobody can send any more.
-    again: mpsc::WeakSender<Incoming>,
+    again: mpsc::WeakSender<Request>,
     tasks: TaskTracker,
 }
 
-/// What a batch committed.
-struct Committed {
-    outbox_id: i64,
-    entries: Vec<Entry>,
-}
-
 impl Worker {
-    async fn run(self, waiting: Arc<Mutex<mpsc::Receiver<Incoming>>>) {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
+    async fn run(mut self, mut waiting: mpsc::Receiver<Request>) {
+        let mut line = VecDeque::new();
         loop {
-            let count = waiting.lock().await.recv_many(&mut batch, MAX_BATCH).await;
-            if count == 0 {
-                return;
-            }
-            if let Some(oldest) = batch.iter().map(|incoming| incoming.since).min() {
-                metrics::histogram!("send_queue_seconds").record(oldest.elapsed());
-            }
-            let (fresh, stale): (Vec<_>, Vec<_>) = batch
-                .drain(..)
-                .partition(|incoming| incoming.since.elapsed() < MAX_AGE);
-            for incoming in stale {
-                incoming.refuse(Refusal::Unavailable);
-            }
-            self.commit_or_split(fresh).await;
-        }
-    }
-
-    async fn commit_or_split(&self, batch: Vec<Incoming>) {
-        let Err((batch, error)) = self.commit(batch).await else {
-            return;
-        };
-        let passing = natter_pg::is_unavailable(&error);
-        if passing || batch.len() == 1 {
-            match passing {
-                true => {
-                    tracing::warn!(%error, sends = batch.len(), "nothing can be stored right now")
-                }
-                false => tracing::error!(%error, "a send could not be stored"),
-            }
-            for incoming in batch {
-                incoming.refuse(Refusal::Unavailable);
-            }
-            return;
-        }
-        tracing::error!(%error, sends = batch.len(), "a batch failed and is taken apart");
-        for incoming in batch {
-            if let Err((alone, error)) = self.commit(vec![incoming]).await {
-                tracing::error!(%error, "a send could not be stored");
-                for incoming in alone {
-                    incoming.refuse(Refusal::Unavailable);
+            if line.is_empty() {
+                match waiting.recv().await {
+                    Some(request) => line.push_back(request),
+                    None => break,
                 }
             }
+            while line.len() < MAX_BATCH
+                && let Ok(request) = waiting.try_recv()
+            {
+                line.push_back(request);
+            }
+            let batch = self.next_batch(&mut line).await;
+            if batch.is_empty() {
+                continue;
+            }
+            let is_all = line.is_empty();
+            let locked = self.store(batch).await;
+            if !locked.is_empty() && is_all {
+                sleep(LOCKED_PAUSE).await;
+            }
+            line.extend(locked);
         }
+        // The last answers must not be lost with the connection.
+        self.bus.flush().await;
     }
 
-    /// Stores a batch, answers and publishes it. On an error nothing was answered, and as far as
-    /// is known nothing stored; if it was all the same, a repeat finds it by its client id and
-    /// the outbox publishes it.
-    async fn commit(&self, batch: Vec<Incoming>) -> Result<(), (Vec<Incoming>, sqlx::Error)> {
-        if batch.is_empty() {
-            return Ok(());
+    /// What is stored together; what nobody waits for any more is refused.
+    async fn next_batch(&self, line: &mut VecDeque<Request>) -> Vec<Request> {
+        let mut batch = Vec::new();
+        let mut sends = 0;
+        let now = Instant::now();
+        while let Some(request) = line.pop_front() {
+            if request.until <= now {
+                metrics::counter!("sends_expired_total").increment(1);
+                refuse(&self.bus, request).await;
+                continue;
+            }
+            if sends > 0 && sends + request.sends.len() > MAX_BATCH {
+                line.push_front(request);
+                break;
+            }
+            sends += request.sends.len();
+            batch.push(request);
         }
+        if let Some(oldest) = batch.iter().map(|request| request.since).min() {
+            metrics::histogram!("send_queue_seconds").record(oldest.elapsed());
+        }
+        batch
+    }
+
+    /// Stores a batch, answers and publishes it. What is given back could not be tried, since
+    /// another session holds its channel.
+    async fn store(&mut self, batch: Vec<Request>) -> Vec<Request> {
         let started = Instant::now();
-        let (outcomes, committed) = match timeout(BATCH_TIMEOUT, self.transact(&batch)).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(error)) => return Err((batch, error)),
-            Err(_) => return Err((batch, sqlx::Error::PoolTimedOut)),
-        };
-        if let Some(committed) = &committed {
-            metrics::histogram!("commit_batch_size").record(committed.entries.len() as f64);
-            metrics::histogram!("commit_duration_seconds").record(started.elapsed());
-        }
-        for (incoming, outcome) in batch.into_iter().zip(outcomes) {
-            match outcome {
-                Answer::Now(reply) => incoming.answer(reply),
-                Answer::Stored(stored) => incoming.answer(SendReply::Ack(stored)),
-                Answer::Ask => self.ask(incoming),
+        let (mut plain, mut other) = split(batch);
+        if !plain.is_empty() {
+            match self.append(&mut plain).await {
+                Ok(()) => {}
+                Err(error) if natter_pg::violated_constraint(&error).is_some() => {
+                    tracing::debug!(%error, "a send was stored by another replica meanwhile");
+                }
+                Err(error) => other.extend(self.take_apart(plain.split_off(0), error).await),
             }
         }
-        if let Some(Committed { outbox_id, entries }) = committed {
-            self.feed.publish(outbox_id, entries).await;
+        // What the statement passed over, and why, is decided like the rest.
+        for request in plain {
+            match request.is_done() {
+                true => refuse(&self.bus, request).await,
+                false => other.push(request),
+            }
+        }
+        let mut locked = Vec::new();
+        if !other.is_empty()
+            && let Err(error) = self.transact(&mut other).await
+        {
+            locked = self.take_apart_planned(other.split_off(0), error).await;
+        }
+        for request in other {
+            self.finish(request).await;
+        }
+        metrics::histogram!("commit_duration_seconds").record(started.elapsed());
+        locked
+    }
+
+    /// Answers a request, or asks the friendship service for what is open.
+    async fn finish(&self, request: Request) {
+        match request.is_done() {
+            true => refuse(&self.bus, request).await,
+            false => self.ask(request),
+        }
+    }
+
+    /// Tries each channel of a failed statement alone. What still has no answer is given back, to
+    /// be planned.
+    async fn take_apart(&mut self, batch: Vec<Request>, error: sqlx::Error) -> Vec<Request> {
+        let mut rest = Vec::new();
+        let mut channels = by_channel(batch);
+        if !natter_pg::is_locked(&error) && natter_pg::is_unavailable(&error) {
+            self.give_up(channels.drain(..).flatten(), &error).await;
+            return rest;
+        }
+        tracing::warn!(%error, channels = channels.len(), "a batch is taken apart");
+        for mut requests in channels {
+            match self.append(&mut requests).await {
+                Ok(()) => {}
+                Err(error) if natter_pg::violated_constraint(&error).is_some() => {}
+                // Locked by another session: the transaction waits for it once more.
+                Err(error) if natter_pg::is_locked(&error) => {}
+                Err(error) => {
+                    self.give_up(requests.drain(..), &error).await;
+                }
+            }
+            rest.extend(requests);
+        }
+        rest
+    }
+
+    /// The same for a transaction; those whose channel is locked are given back.
+    async fn take_apart_planned(
+        &mut self,
+        batch: Vec<Request>,
+        error: sqlx::Error,
+    ) -> Vec<Request> {
+        let mut locked = Vec::new();
+        let mut channels = by_channel(batch);
+        let is_passing = !natter_pg::is_locked(&error) && natter_pg::is_unavailable(&error);
+        if is_passing {
+            self.give_up(channels.drain(..).flatten(), &error).await;
+            return locked;
+        }
+        for mut requests in channels {
+            match self.transact(&mut requests).await {
+                Ok(()) => {
+                    for request in requests {
+                        self.finish(request).await;
+                    }
+                }
+                Err(error) if natter_pg::is_locked(&error) => locked.extend(requests),
+                Err(error) => self.give_up(requests.drain(..), &error).await,
+            }
+        }
+        locked
+    }
+
+    async fn give_up(&self, batch: impl Iterator<Item = Request>, error: &sqlx::Error) {
+        match natter_pg::is_unavailable(error) {
+            true => tracing::warn!(%error, "nothing can be stored right now"),
+            false => tracing::error!(%error, "a send could not be stored"),
+        }
+        for request in batch {
+            refuse(&self.bus, request).await;
+        }
+    }
+
+    /// Stores plain messages with one statement and publishes them. On an error nothing was
+    /// stored as far as is known; if it was all the same, a repeat finds it by its client id and
+    /// the outbox publishes it.
+    async fn append(&mut self, batch: &mut [Request]) -> sqlx::Result<()> {
+        let mut places = Vec::new();
+        let mut sends = Vec::new();
+        for (request, one) in batch.iter().enumerate() {
+            for (place, send) in one.open() {
+                places.push((request, place));
+                sends.extend(plain(one.channel, send));
+            }
+        }
+        let now = Timestamp::now();
+        let appended = self
+            .db
+            .run(BATCH_TIMEOUT, async |db: &mut PgConnection| {
+                store::append(db, &sends, now).await
+            })
+            .await?;
+        drop(sends);
+        let Some(outbox_id) = appended.first().map(|one| one.outbox_id) else {
+            return Ok(());
+        };
+        metrics::histogram!("commit_batch_size").record(appended.len() as f64);
+        let mut events = Vec::with_capacity(appended.len());
+        for one in appended {
+            let place = usize::try_from(one.number - 1).unwrap_or(usize::MAX);
+            let Some((request, place)) = places.get(place).copied() else {
+                continue;
+            };
+            let request = &mut batch[request];
+            request.replies[place] = Some(SendReply::Ack(Stored {
+                message: MessageId(one.id),
+                seq: one.seq.unsigned_abs(),
+                created_at: one.at.into(),
+                duplicate: false,
+            }));
+            events.push(event(request.channel, &mut request.sends[place], &one));
+        }
+        // In the order of each log: so listeners need not wait for what is missing.
+        events.sort_unstable_by_key(|event: &LogEvent| event.seq);
+        self.feed.publish(outbox_id, events).await;
+        Ok(())
+    }
+
+    /// Decides every send of a batch that has no answer yet, stores what is to be stored, and
+    /// publishes it. What is still open then is to be asked for at the friendship service.
+    async fn transact(&mut self, batch: &mut [Request]) -> sqlx::Result<()> {
+        let asked: Vec<_> = batch
+            .iter()
+            .flat_map(|request| request.open().map(|(_, send)| (request.channel, send)))
+            .collect();
+        let committed = self
+            .db
+            .run(BATCH_TIMEOUT, async |db: &mut PgConnection| {
+                let mut tx = db.begin().await?;
+                let facts = store::lock_and_read(&mut tx, &asked).await?;
+                let mut plan = Plan::new(facts, Timestamp::now());
+                let mut entries = Vec::new();
+                let mut replies = Vec::with_capacity(batch.len());
+                for request in batch.iter() {
+                    replies.push(decide(&mut plan, request, &mut entries));
+                }
+                if entries.is_empty() {
+                    tx.rollback().await?;
+                    return Ok((replies, None));
+                }
+                let channels = plan.channels();
+                let outbox_id = store::insert(&mut tx, &entries, &channels).await?;
+                tx.commit().await?;
+                Ok((replies, Some((outbox_id, entries))))
+            })
+            .await;
+        drop(asked);
+        let (replies, committed) = committed?;
+        for (request, replies) in batch.iter_mut().zip(replies) {
+            for (place, reply) in replies {
+                request.replies[place] = Some(reply);
+            }
+        }
+        if let Some((outbox_id, entries)) = committed {
+            metrics::histogram!("commit_batch_size").record(entries.len() as f64);
+            let events = entries.into_iter().map(event_of).collect();
+            self.feed.publish(outbox_id, events).await;
         }
         Ok(())
     }
 
-    async fn transact(
-        &self,
-        batch: &[Incoming],
-    ) -> Result<(Vec<Answer>, Option<Committed>), sqlx::Error> {
-        let mut tx = self.store.begin().await?;
-        let sends: Vec<_> = batch.iter().map(|one| (one.channel, &one.send)).collect();
-        let facts = store::lock_and_read(&mut tx, &sends).await?;
-        let mut plan = Plan::new(facts, Timestamp::now());
-        let mut entries = Vec::new();
-        let mut answers = Vec::with_capacity(batch.len());
-        for one in batch {
-            answers.push(match plan.decide(one.channel, &one.send, one.confirmed) {
-                Outcome::Store(entry, stored) => {
-                    entries.push(*entry);
-                    Answer::Stored(stored)
-                }
-                Outcome::Answer(reply) => Answer::Now(reply),
-                Outcome::Ask => Answer::Ask,
-            });
-        }
-        if entries.is_empty() {
-            tx.rollback().await?;
-            return Ok((answers, None));
-        }
-        let channels: HashMap<_, _> = plan.channels();
-        let outbox_id = store::insert(&mut tx, &entries, &channels).await?;
-        tx.commit().await?;
-        Ok((answers, Some(Committed { outbox_id, entries })))
-    }
-
-    /// Asks the friendship service about the channel, and puts the send back into the queue.
-    fn ask(&self, mut incoming: Incoming) {
-        let channels = self.channels.clone();
-        let again = self.again.clone();
+    /// Asks the friendship service about the channel, and puts the request back into the queue.
+    fn ask(&self, mut request: Request) {
+        let (bus, channels, again) = (self.bus.clone(), self.channels.clone(), self.again.clone());
         self.tasks.spawn(async move {
-            match channels.refresh(incoming.channel).await {
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "a channel is not known and cannot be asked for");
-                    return incoming.refuse(Refusal::Unavailable);
-                }
+            if let Err(error) = channels.refresh(request.channel).await {
+                tracing::warn!(%error, "a channel is not known and cannot be asked for");
+                return refuse(&bus, request).await;
             }
-            incoming.confirmed = true;
-            match again.upgrade() {
-                Some(queue) => {
-                    if let Err(refused) = queue.try_send(incoming) {
-                        refused.into_inner().refuse(Refusal::Unavailable);
-                    }
-                }
-                None => incoming.refuse(Refusal::Unavailable),
+            request.confirmed = true;
+            let refused = match again.upgrade() {
+                Some(queue) => queue.try_send(request).err().map(|full| full.into_inner()),
+                None => Some(request),
+            };
+            if let Some(request) = refused {
+                refuse(&bus, request).await;
             }
         });
     }
 }
 
-/// What one send of a batch is answered, and when.
-enum Answer {
-    Now(SendReply),
-    /// Once the batch is committed.
-    Stored(Stored),
-    /// After the friendship service was asked.
-    Ask,
+/// What is decided of a request's open sends. From the first on for which the friendship service
+/// must be asked the rest waits, so that the order stays.
+fn decide(
+    plan: &mut Plan,
+    request: &Request,
+    entries: &mut Vec<plan::Entry>,
+) -> Vec<(usize, SendReply)> {
+    let mut replies = Vec::new();
+    for (place, send) in request.open() {
+        let reply = match plan.decide(request.channel, send, request.confirmed) {
+            Outcome::Store(entry, stored) => {
+                entries.push(*entry);
+                SendReply::Ack(stored)
+            }
+            Outcome::Answer(reply) => reply,
+            Outcome::Ask => break,
+        };
+        replies.push((place, reply));
+    }
+    replies
+}
+
+/// The requests of channels of which only plain messages wait, and the others.
+fn split(batch: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
+    let mut keys = HashSet::new();
+    let mut planned = HashSet::new();
+    for request in &batch {
+        for (_, send) in request.open() {
+            let is_repeated = send
+                .client_id
+                .as_ref()
+                .is_some_and(|id| !keys.insert((request.channel, send.sender, id.as_str())));
+            if plain(request.channel, send).is_none() || is_repeated {
+                planned.insert(request.channel);
+            }
+        }
+    }
+    drop(keys);
+    let is_plain = |request: &Request| !planned.contains(&request.channel);
+    batch.into_iter().partition(is_plain)
+}
+
+fn by_channel(batch: Vec<Request>) -> Vec<Vec<Request>> {
+    let mut channels: HashMap<FriendshipId, Vec<Request>> = HashMap::new();
+    for request in batch {
+        channels.entry(request.channel).or_default().push(request);
+    }
+    channels.into_values().collect()
+}
+
+/// A send that one statement can store.
+fn plain(channel: FriendshipId, send: &Send) -> Option<PlainSend<'_>> {
+    match &send.what {
+        SendWhat::Message {
+            payload,
+            media,
+            reply_to: None,
+        } if media.is_empty() && !send.doubted => Some(PlainSend {
+            channel,
+            sender: send.sender,
+            client_id: send.client_id.as_deref(),
+            digest: plan::digest_of(&send.what, &[]),
+            content: payload,
+        }),
+        _ => None,
+    }
+}
+
+/// The event of a plain message, which is taken out of its send.
+fn event(channel: FriendshipId, send: &mut Send, appended: &Appended) -> LogEvent {
+    let (id, at) = (MessageId(appended.id), appended.at.into());
+    let content = match &mut send.what {
+        SendWhat::Message { payload, .. } => std::mem::take(payload),
+        SendWhat::Edit { .. } | SendWhat::Delete { .. } => String::new(),
+    };
+    LogEvent {
+        id,
+        tag: LogTag::Log,
+        time: at,
+        version: VERSION,
+        channel,
+        seq: appended.seq.unsigned_abs(),
+        kind: Kind::Message,
+        message: Message {
+            id,
+            friendship: channel,
+            sender: send.sender,
+            content,
+            media: Vec::new(),
+            created_at: at,
+            client_id: send.client_id.take(),
+            reply_to: None,
+            edited_at: None,
+            deleted: false,
+        },
+        members: [UserId(appended.from_user), UserId(appended.to_user)],
+    }
 }

@@ -1,31 +1,31 @@
 //! The door to the broker: sends, marks, calls, and the friendship service's events.
 
-use std::{collections::HashMap, future::Future};
+use std::collections::HashMap;
 
 use futures_util::StreamExt;
 use natter_bus::{
-    Bus, Calls, Consumer, Failure, Message, Stream, Subscriber, consume, span_of, until_drained,
+    Bus, Calls, Consumer, Failure, HeaderMap, Message, Stream, Subscriber, consume,
+    until_drained,
 };
 use natter_protocol::{
     FriendshipId,
     call::{
-        GetAfter, GetHeads, GetMarks, HowFar, ListFiles, MAX_AFTER, MAX_FILES, MAX_HEADS, Mark,
-        MarkReply, Refusal, Send, SendReply,
+        GetAfter, GetHeads, GetMarks, HowFar, ListFiles, MAX_AFTER, MAX_FILES, MAX_HEADS,
+        MarkReply, OneOrMore, Refusal, SendReply,
     },
     event::{Event, FriendshipEvent, LogEvent},
     subject,
 };
 use natter_service::Process;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
 use crate::{Messages, error::Error};
 
 /// The replicas share the sends and the marks.
 const QUEUE_GROUP: &str = "messages";
-/// How many requests of one kind a replica has in hand at a time; more wait in the subscription.
-const CONCURRENT_REQUESTS: usize = 4_096;
+/// How many requests with marks a replica has in hand at a time; more wait in the subscription.
+const CONCURRENT_MARKS: usize = 4_096;
 /// The largest reply to `rpc.messages.after`, in bytes: the broker's limit is 1 MiB.
 const MAX_REPLY_BYTES: usize = 700 * 1024;
 
@@ -33,31 +33,19 @@ pub async fn start(messages: &Messages, process: &Process) -> anyhow::Result<()>
     let bus = &messages.bus;
     let stop = &process.shutdown;
 
-    let committer = messages.committer.clone();
+    // What one replica does not answer is asked of all: each is stored once, however many store it.
     let sends = bus.queue_subscribe(subject::ALL_SENDS, QUEUE_GROUP).await?;
-    process.tasks.spawn(answer(
-        bus.clone(),
-        sends,
-        stop.clone(),
-        SendReply::Refused(Refusal::Unavailable),
-        move |channel, send: Send| {
-            let committer = committer.clone();
-            async move { committer.store(channel, send).await }
-        },
-    ));
-
-    let marker = messages.marker.clone();
     let marks = bus.queue_subscribe(subject::ALL_MARKS, QUEUE_GROUP).await?;
-    process.tasks.spawn(answer(
-        bus.clone(),
-        marks,
-        stop.clone(),
-        MarkReply::Refused(Refusal::Unavailable),
-        move |channel, mark: Mark| {
-            let marker = marker.clone();
-            async move { marker.mark(channel, mark).await }
-        },
-    ));
+    let again = [subject::ALL_SENDS_AGAIN, subject::ALL_MARKS_AGAIN].map(str::to_owned);
+    let mut again = bus.subscribe(again.to_vec()).await?.into_iter();
+    for sends in again.next().into_iter().chain([sends]) {
+        let taking = take_sends(messages.clone(), sends, stop.clone());
+        process.tasks.spawn(taking);
+    }
+    for marks in again.next().into_iter().chain([marks]) {
+        let answering = answer_marks(messages.clone(), marks, stop.clone());
+        process.tasks.spawn(answering);
+    }
 
     answer_calls(messages, process).await?;
 
@@ -84,45 +72,47 @@ pub async fn start(messages: &Messages, process: &Process) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Answers requests about channels until `stop`, and then those that are in hand.
-async fn answer<Q, R, F, Fut>(
-    bus: Bus,
-    requests: Subscriber,
-    stop: CancellationToken,
-    unreadable: R,
-    handle: F,
-) where
-    Q: DeserializeOwned,
-    R: Serialize,
-    F: Fn(FriendshipId, Q) -> Fut,
-    Fut: Future<Output = R>,
-{
-    until_drained(requests, stop)
-        .for_each_concurrent(CONCURRENT_REQUESTS, |request: Message| {
-            let span =
-                tracing::debug_span!("request", otel.kind = "server", subject = %request.subject);
-            let span = span_of(&request, span);
-            let (bus, handle, unreadable) = (&bus, &handle, &unreadable);
-            async move {
-                let channel = subject::parse_channel(&request.subject);
-                let sent = match (channel, serde_json::from_slice(&request.payload)) {
-                    (Some(channel), Ok(question)) => {
-                        bus.reply(&request, &handle(channel, question).await).await
-                    }
-                    _ => {
-                        tracing::warn!(subject = %request.subject, "a request cannot be read");
-                        bus.reply(&request, unreadable).await
-                    }
-                };
-                if let Err(error) = sent {
-                    tracing::warn!(%error, "a reply could not be sent");
+/// Takes sends as they come: a queue of the broker's client would not tell how old they are.
+async fn take_sends(messages: Messages, sends: Subscriber, stop: CancellationToken) {
+    let (bus, committer) = (&messages.bus, &messages.committer);
+    until_drained(bus, sends, stop)
+        .for_each(|request| async move {
+            let channel = subject::parse_channel(&request.subject);
+            let sends = OneOrMore::from_json(&request.payload);
+            match (channel, sends) {
+                (Some(channel), Ok(sends)) => committer.request(channel, sends, request).await,
+                _ => {
+                    let refused = SendReply::Refused(Refusal::Unavailable);
+                    answer(bus, &request, &refused).await;
                 }
             }
-            .instrument(span)
+        })
+        .await;
+}
+
+/// Answers marks until there are no more.
+async fn answer_marks(messages: Messages, marks: Subscriber, stop: CancellationToken) {
+    let (bus, marker) = (&messages.bus, &messages.marker);
+    until_drained(bus, marks, stop)
+        .for_each_concurrent(CONCURRENT_MARKS, |request| async move {
+            let channel = subject::parse_channel(&request.subject);
+            let mark = serde_json::from_slice(&request.payload);
+            let reply = match (channel, mark) {
+                (Some(channel), Ok(mark)) => marker.mark(channel, mark).await,
+                _ => MarkReply::Refused(Refusal::Unavailable),
+            };
+            answer(bus, &request, &reply).await;
         })
         .await;
     // The last answers must not be lost with the connection.
     bus.flush().await;
+}
+
+async fn answer(bus: &Bus, request: &Message, reply: &impl Serialize) {
+    match serde_json::to_vec(reply) {
+        Ok(json) => bus.answer(request, HeaderMap::new(), json.into()).await,
+        Err(error) => tracing::error!(%error, "an answer cannot be encoded"),
+    }
 }
 
 async fn answer_calls(messages: &Messages, process: &Process) -> anyhow::Result<()> {

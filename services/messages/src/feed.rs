@@ -1,9 +1,10 @@
 //! From the log to `chat.friendship.<id>.log`: live delivery and the stream `CHAT` at once.
 //!
-//! Entries are published the moment their batch is committed. Until the stream has confirmed all
-//! of a batch, its outbox row says so, and the row's entries are read from the log and published
-//! again: after a crash between commit and publish, after the broker was away, and when the stream
-//! has lost what it had confirmed.
+//! Entries are published the moment their batch is committed, and the stream is asked for its word
+//! on the first and the last of a batch: it stores what one connection sends in its order. Until a
+//! batch is noted as confirmed, which is done for many of them together, its outbox row says so,
+//! and the row's entries are read from the log and published again: after a crash between commit
+//! and publish, after the broker was away, and when the stream has lost what it had confirmed.
 
 use std::time::Duration;
 
@@ -11,24 +12,31 @@ use anyhow::Context;
 use bytes::Bytes;
 use fail::fail_point;
 use natter_bus::{Bus, PendingAck, PublishError, Stream};
+use natter_pg::Writer;
 use natter_protocol::{
     FriendshipId, MessageId,
     event::{LogEvent, LogTag, VERSION},
     subject,
 };
 use natter_service::Process;
+use sqlx::PgConnection;
 use tokio::{
     sync::mpsc,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
     plan::Entry,
-    store::{OutboxRow, Published, Store},
+    store::{self, OutboxRow, Published, Store},
 };
 
 /// Batches whose confirmation is awaited; past it the outbox takes care of them.
 const AWAITED: usize = 1_000;
+/// How long confirmed batches are gathered before they are noted. Not waited for, and if the note
+/// is lost the batch is published again, so it need not be on disk before others go on.
+const NOTE_EVERY: Duration = Duration::from_millis(500);
+const NOTE_TIMEOUT: Duration = Duration::from_secs(10);
+const NOTE_SETTINGS: [(&str, &str); 1] = [("synchronous_commit", "off")];
 /// How often rows that were not confirmed are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const SLOWEST_SWEEP: Duration = Duration::from_secs(60);
@@ -51,13 +59,37 @@ pub struct Feed {
 /// A batch on its way into the stream.
 struct Batch {
     outbox_id: i64,
-    acks: Vec<(MessageId, PendingAck)>,
+    sent: Sent,
+}
+
+/// Events that were sent in one go, and the stream's word on the first and the last.
+struct Sent {
+    first: Option<PendingAck>,
+    last: PendingAck,
+    last_event: MessageId,
+}
+
+impl Sent {
+    /// Until the stream has all of them; where.
+    async fn confirmed(self) -> Result<Published, PublishError> {
+        let first = match self.first {
+            Some(first) => Some(first.confirmed().await?.seq),
+            None => None,
+        };
+        let at = self.last.confirmed().await?;
+        Ok(Published {
+            first: first.unwrap_or(at.seq).min(at.seq),
+            event: self.last_event,
+            at,
+        })
+    }
 }
 
 impl Feed {
     pub fn start(store: &Store, bus: &Bus, process: &Process) -> Self {
         let (awaited, batches) = mpsc::channel(AWAITED);
-        process.tasks.spawn(confirm(batches, store.clone()));
+        let notes = Writer::new(store.pool(), &NOTE_SETTINGS);
+        process.tasks.spawn(confirm(batches, notes));
         process.tasks.spawn(natter_pg::audit(
             store.pool().clone(),
             bus.clone(),
@@ -79,39 +111,53 @@ impl Feed {
     }
 
     /// Publishes a committed batch. What cannot be sent now is sent again from the outbox.
-    pub async fn publish(&self, outbox_id: i64, entries: Vec<Entry>) {
-        let mut acks = Vec::with_capacity(entries.len());
-        let mut unsent = None;
-        for entry in entries {
-            fail_point!("feed-publish", |_| std::process::abort());
-            let event = event_of(entry);
-            match send(&self.bus, &event).await {
-                Ok(ack) => acks.push((event.id, ack)),
-                // Those behind it may still reach who listens.
-                Err(error) => unsent = Some(error),
+    pub async fn publish(&self, outbox_id: i64, events: Vec<LogEvent>) {
+        let sent = match send(&self.bus, &events).await {
+            Ok(Some(sent)) => sent,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!("a batch waits in the outbox: {error:#}");
+                return;
             }
-        }
-        if let Some(error) = unsent {
-            tracing::warn!("a batch waits in the outbox: {error:#}");
-            return;
-        }
+        };
         fail_point!("feed-sent", |_| std::process::abort());
-        if self.awaited.try_send(Batch { outbox_id, acks }).is_err() {
+        if self.awaited.try_send(Batch { outbox_id, sent }).is_err() {
             tracing::debug!(outbox_id, "too many batches await the broker's word");
         }
     }
 }
 
-async fn send(bus: &Bus, event: &LogEvent) -> anyhow::Result<PendingAck> {
+async fn send(bus: &Bus, events: &[LogEvent]) -> anyhow::Result<Option<Sent>> {
     anyhow::ensure!(bus.is_connected(), "the broker is away");
-    let payload: Bytes = serde_json::to_vec(event)?.into();
-    let id = event.id.to_string();
-    Ok(bus
-        .store(subject::chat_log(event.channel), &id, payload)
-        .await?)
+    let Some((last, before)) = events.split_last() else {
+        return Ok(None);
+    };
+    let mut first = None;
+    for (place, event) in before.iter().enumerate() {
+        fail_point!("feed-publish", |_| std::process::abort());
+        let (subject, id, payload) = encoded(event)?;
+        match place {
+            0 => first = Some(bus.store(subject, &id, payload).await?),
+            _ => bus.store_silently(subject, &id, payload).await?,
+        }
+    }
+    fail_point!("feed-publish", |_| std::process::abort());
+    let (subject, id, payload) = encoded(last)?;
+    Ok(Some(Sent {
+        first,
+        last: bus.store(subject, &id, payload).await?,
+        last_event: last.id,
+    }))
 }
 
-fn event_of(entry: Entry) -> LogEvent {
+fn encoded(event: &LogEvent) -> anyhow::Result<(String, String, Bytes)> {
+    let payload = serde_json::to_vec(event)?;
+    let subject = subject::chat_log(event.channel);
+    Ok((subject, event.id.to_string(), payload.into()))
+}
+
+/// The event of an entry.
+pub fn event_of(entry: Entry) -> LogEvent {
     LogEvent {
         id: entry.id,
         tag: LogTag::Log,
@@ -125,45 +171,41 @@ fn event_of(entry: Entry) -> LogEvent {
     }
 }
 
-/// Marks the outbox rows of batches that the stream has confirmed. Ends with the last sender.
-async fn confirm(mut batches: mpsc::Receiver<Batch>, store: Store) {
-    while let Some(batch) = batches.recv().await {
-        let published = match all_confirmed(batch.acks).await {
-            Ok(Some(published)) => published,
-            Ok(None) => continue,
-            Err(error) => {
-                tracing::warn!(%error, "the stream has not confirmed a batch");
+/// Notes the batches that the stream has confirmed. Ends with the last sender.
+async fn confirm(mut batches: mpsc::Receiver<Batch>, mut db: Writer) {
+    let mut confirmed = Vec::new();
+    let mut note_at = Instant::now() + NOTE_EVERY;
+    loop {
+        let batch = match timeout_at(note_at, batches.recv()).await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return note(&mut db, &mut confirmed).await,
+            Err(_) => {
+                note(&mut db, &mut confirmed).await;
+                note_at = Instant::now() + NOTE_EVERY;
                 continue;
             }
         };
-        fail_point!("feed-confirmed", |_| std::process::abort());
-        if let Err(error) = store.published(batch.outbox_id, &published).await {
-            tracing::debug!(%error, "a published batch will be published again");
+        match batch.sent.confirmed().await {
+            Ok(published) => confirmed.push((batch.outbox_id, published)),
+            Err(error) => tracing::warn!(%error, "the stream has not confirmed a batch"),
         }
+        fail_point!("feed-confirmed", |_| std::process::abort());
     }
 }
 
-/// Until the stream has all of them; where.
-async fn all_confirmed(
-    acks: Vec<(MessageId, PendingAck)>,
-) -> Result<Option<Published>, PublishError> {
-    let mut all = None;
-    for (event, ack) in acks {
-        let at = ack.confirmed().await?;
-        let first = at.seq;
-        all = joined(all, Some(Published { first, event, at }));
+async fn note(db: &mut Writer, confirmed: &mut Vec<(i64, Published)>) {
+    let confirmed = std::mem::take(confirmed);
+    if confirmed.is_empty() {
+        return;
     }
-    Ok(all)
-}
-
-/// Where two parts of a batch are.
-fn joined(one: Option<Published>, other: Option<Published>) -> Option<Published> {
-    let first = one.iter().chain(&other).map(|part| part.first).min()?;
-    let last = one
-        .into_iter()
-        .chain(other)
-        .max_by_key(|part| part.at.seq)?;
-    Some(Published { first, ..last })
+    let noted = db
+        .run(NOTE_TIMEOUT, async |db: &mut PgConnection| {
+            store::published(db, &confirmed).await
+        })
+        .await;
+    if let Err(error) = noted {
+        tracing::debug!(%error, "published batches will be published again");
+    }
 }
 
 /// Publishes what was not confirmed in time, at once when the broker is back; less and less often
@@ -216,7 +258,8 @@ async fn sweep_some(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<bo
     for row in &rows {
         match publish_again(store, bus, row).await {
             Ok(published) => {
-                store.published(row.id, &published).await?;
+                let mut db = store.pool().acquire().await?;
+                store::published(&mut db, &[(row.id, published)]).await?;
                 done += 1;
             }
             Err(error) => failure = failure.or(Some(error)),
@@ -240,13 +283,23 @@ async fn publish_again(store: &Store, bus: &Bus, row: &OutboxRow) -> anyhow::Res
         while after < last {
             let events = store.after(&channel, after, SWEEP_ENTRIES).await?;
             anyhow::ensure!(!events.is_empty(), "the log of {} has a hole", channel.id);
-            let mut acks = Vec::new();
-            for event in events.iter().filter(|event| event.seq <= last) {
-                acks.push((event.id, send(bus, event).await?));
+            let due = events.iter().take_while(|event| event.seq <= last).count();
+            if let Some(sent) = send(bus, &events[..due]).await? {
+                published = joined(published, sent.confirmed().await?);
             }
-            published = joined(published, all_confirmed(acks).await?);
             after = events.last().map_or(last, |event| event.seq);
         }
     }
     published.context("a batch without entries")
+}
+
+/// Where two parts of a batch are.
+fn joined(one: Option<Published>, other: Published) -> Option<Published> {
+    let Some(one) = one else { return Some(other) };
+    let first = one.first.min(other.first);
+    let last = match one.at.seq > other.at.seq {
+        true => one,
+        false => other,
+    };
+    Some(Published { first, ..last })
 }

@@ -86,7 +86,7 @@ pub async fn start(
     let channels = Channels::new(store.clone(), bus.clone());
     let feed = Feed::start(&store, &bus, process);
     let messages = Messages {
-        committer: Committer::start(&store, &channels, feed, process),
+        committer: Committer::start(&store, &channels, &bus, &feed, process),
         marker: Marker::start(&store, &channels, &bus, process),
         store,
         channels,

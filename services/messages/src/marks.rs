@@ -1,13 +1,13 @@
 //! Receipts as marks: how far each user has received and seen a channel. Everything that waits is
-//! merged into one statement; marks only move forward, and the ones that moved are told.
+//! merged into one statement; marks only move forward, and how far they are is told.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
-use futures_util::future::join_all;
 use natter_bus::Bus;
+use natter_pg::Writer;
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
     call::{Mark, MarkReply, Refusal},
@@ -15,25 +15,33 @@ use natter_protocol::{
     subject,
 };
 use natter_service::Process;
+use sqlx::PgConnection;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::sleep,
 };
 
 use crate::{
-    channel::{Channel, Channels},
+    channel::Channels,
     error::Error,
-    store::{NewMark, Store},
+    store::{self, NewMark, Store},
 };
 
 const QUEUE: usize = 10_000;
-const MAX_BATCH: usize = 500;
+const MAX_BATCH: usize = 1_000;
+/// For how long marks are gathered: nobody waits for a receipt as for a message.
+const GATHER: Duration = Duration::from_millis(10);
 /// The longest a batch may take, whatever the database does.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(6);
 
 #[derive(Clone)]
-pub struct Marker(mpsc::Sender<Incoming>);
+pub struct Marker {
+    queue: mpsc::Sender<Incoming>,
+    store: Store,
+    channels: Channels,
+}
 
+/// A mark of a member on a message that is there.
 struct Incoming {
     channel: FriendshipId,
     mark: Mark,
@@ -44,25 +52,48 @@ impl Marker {
     pub fn start(store: &Store, channels: &Channels, bus: &Bus, process: &Process) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let worker = Worker {
+            db: Writer::new(store.pool(), &[]),
             store: store.clone(),
-            channels: channels.clone(),
             bus: bus.clone(),
         };
         process.tasks.spawn(worker.run(waiting));
-        Self(queue)
+        Self {
+            queue,
+            store: store.clone(),
+            channels: channels.clone(),
+        }
     }
 
     /// Moves a mark; the answer comes once it is committed.
     pub async fn mark(&self, channel: FriendshipId, mark: Mark) -> MarkReply {
+        // What a gateway has delivered is there, and its reader a member.
+        if !mark.delivered
+            && let Err(refusal) = self.check(channel, &mark).await
+        {
+            return MarkReply::Refused(refusal);
+        }
         let (reply, answer) = oneshot::channel();
         let unavailable = MarkReply::Refused(Refusal::Unavailable);
-        match self.0.try_send(Incoming {
+        match self.queue.try_send(Incoming {
             channel,
             mark,
             reply,
         }) {
             Ok(()) => answer.await.unwrap_or(unavailable),
             Err(_) => unavailable,
+        }
+    }
+
+    async fn check(&self, id: FriendshipId, mark: &Mark) -> Result<(), Refusal> {
+        match self.channels.of_member(id, mark.user).await {
+            Ok(_) => {}
+            Err(Error::FriendshipNotFound) => return Err(Refusal::NotAMember),
+            Err(_) => return Err(Refusal::Unavailable),
+        }
+        match self.store.has_message(id, mark.message).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::MessageNotFound),
+            Err(_) => Err(Refusal::Unavailable),
         }
     }
 }
@@ -80,136 +111,108 @@ impl Newest {
             Some(known) if known.seq() >= mark.message.seq() => Some(known),
             _ => Some(mark.message),
         };
+        // Seen implies received.
         self.received = later(self.received);
         if mark.seen {
             self.seen = later(self.seen);
         }
     }
+
+    fn seqs(self) -> NewMark {
+        let seq = |id: Option<MessageId>| id.map_or(0, MessageId::seq);
+        NewMark {
+            received_seq: seq(self.received),
+            seen_seq: seq(self.seen),
+        }
+    }
 }
 
+type Key = (FriendshipId, UserId);
+
 struct Worker {
+    db: Writer,
     store: Store,
-    channels: Channels,
     bus: Bus,
 }
 
 impl Worker {
-    async fn run(self, mut waiting: mpsc::Receiver<Incoming>) {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Incoming>) {
         let mut batch = Vec::new();
         while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
-            let marks: Vec<(FriendshipId, &Mark)> =
-                batch.iter().map(|one| (one.channel, &one.mark)).collect();
-            let applied = timeout(BATCH_TIMEOUT, self.apply(&marks)).await;
-            let replies = match applied.unwrap_or(Err(Error::Busy)) {
-                Ok(replies) => replies,
+            sleep(GATHER).await;
+            while batch.len() < MAX_BATCH
+                && let Ok(incoming) = waiting.try_recv()
+            {
+                batch.push(incoming);
+            }
+            let mut newest: HashMap<Key, Newest> = HashMap::new();
+            for Incoming { channel, mark, .. } in &batch {
+                newest.entry((*channel, mark.user)).or_default().add(mark);
+            }
+            let reply = match self.apply(&newest).await {
+                Ok(()) => MarkReply::Done,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "marks wait");
-                    vec![MarkReply::Refused(Refusal::Unavailable); batch.len()]
+                    tracing::warn!(%error, "marks wait");
+                    MarkReply::Refused(Refusal::Unavailable)
                 }
             };
-            for (incoming, reply) in batch.drain(..).zip(replies) {
+            for incoming in batch.drain(..) {
                 // Who asked may be gone; the mark stays.
-                let _ = incoming.reply.send(reply);
+                let _ = incoming.reply.send(reply.clone());
             }
         }
     }
 
-    async fn apply(&self, batch: &[(FriendshipId, &Mark)]) -> Result<Vec<MarkReply>, Error> {
-        let asked: Vec<(FriendshipId, MessageId)> = batch
+    /// Stores the marks and tells how far they are; also those that were as far before, since who
+    /// stored them may have ended before it told.
+    async fn apply(&mut self, newest: &HashMap<Key, Newest>) -> sqlx::Result<()> {
+        let moves: BTreeMap<Key, NewMark> = newest
             .iter()
-            .map(|(channel, mark)| (*channel, mark.message))
+            .map(|(key, newest)| (*key, newest.seqs()))
             .collect();
-        let channels = self.channels_of(batch).await?;
-        let there = self.store.markable(&asked).await?;
-        let mut moves: BTreeMap<(FriendshipId, UserId), NewMark> = BTreeMap::new();
-        let mut newest: HashMap<(FriendshipId, UserId), Newest> = HashMap::new();
-        let mut replies = Vec::with_capacity(batch.len());
-        for (id, mark) in batch {
-            let channel = channels.get(id).copied();
-            let refusal = match channel.unwrap_or(Err(Refusal::NotAMember)) {
-                Ok(channel) if !channel.has(mark.user) => Some(Refusal::NotAMember),
-                Ok(_) if !there.contains(&(*id, mark.message)) => Some(Refusal::MessageNotFound),
-                Ok(_) => None,
-                Err(refusal) => Some(refusal),
-            };
-            if let Some(refusal) = refusal {
-                replies.push(MarkReply::Refused(refusal));
-                continue;
-            }
-            let seq = mark.message.seq();
-            let key = (*id, mark.user);
-            let moved = moves.entry(key).or_insert(NewMark {
-                received_seq: 0,
-                seen_seq: 0,
-            });
-            // Seen implies received.
-            moved.received_seq = moved.received_seq.max(seq);
-            if mark.seen {
-                moved.seen_seq = moved.seen_seq.max(seq);
-            }
-            newest.entry(key).or_default().add(mark);
-            replies.push(MarkReply::Done);
+        let mut marks = self
+            .db
+            .run(BATCH_TIMEOUT, async |db: &mut PgConnection| {
+                store::move_marks(db, &moves).await
+            })
+            .await?;
+        let moved: HashSet<Key> = marks.iter().map(|mark| mark.key()).collect();
+        let others: Vec<Key> = moves
+            .into_keys()
+            .filter(|key| !moved.contains(key))
+            .collect();
+        if !others.is_empty() {
+            marks.extend(self.store.marks_of(&others).await?);
         }
-        if !moves.is_empty() {
-            self.store_and_tell(&moves, &newest).await?;
-        }
-        Ok(replies)
-    }
-
-    async fn store_and_tell(
-        &self,
-        moves: &BTreeMap<(FriendshipId, UserId), NewMark>,
-        newest: &HashMap<(FriendshipId, UserId), Newest>,
-    ) -> Result<(), Error> {
-        for moved in self.store.move_marks(moves).await? {
-            let (channel, user) = (FriendshipId(moved.friendship_id), UserId(moved.user_id));
-            let (received_seq, seen_seq) = (
-                moved.received_seq.unsigned_abs(),
-                moved.seen_seq.unsigned_abs(),
-            );
-            let Newest { received, seen } =
-                newest.get(&(channel, user)).copied().unwrap_or_default();
-            // One event for both where they are the same message, else one each.
-            let received = received.filter(|id| id.seq() == received_seq && received != seen);
-            let seen = seen.filter(|id| id.seq() == seen_seq);
-            for message in received.into_iter().chain(seen) {
-                let event = Event::new(MarkEvent {
-                    channel,
-                    user,
-                    received_seq,
-                    seen_seq,
-                    message,
-                });
-                let told = self.bus.publish(subject::chat_mark(channel), &event).await;
-                if let Err(error) = told {
-                    // Not kept: Postgres has the mark, and the next one tells it.
-                    tracing::debug!(%error, "a mark was not told");
-                }
-            }
+        for mark in marks {
+            let newest = newest.get(&mark.key()).copied().unwrap_or_default();
+            self.tell(mark.key(), mark.seqs(), newest).await;
         }
         Ok(())
     }
 
-    /// The channels of a batch. One that is neither known nor can be asked for is an error of its
-    /// own.
-    async fn channels_of(
-        &self,
-        batch: &[(FriendshipId, &Mark)],
-    ) -> Result<HashMap<FriendshipId, Result<Channel, Refusal>>, Error> {
-        let ids: Vec<_> = batch.iter().map(|(channel, _)| channel.0).collect();
-        let known = self.store.channels(&ids).await?;
-        let unknown: HashSet<FriendshipId> = batch
-            .iter()
-            .map(|(channel, _)| *channel)
-            .filter(|channel| !known.contains_key(channel))
-            .collect();
-        let asked = unknown.into_iter().map(|id| async move {
-            let found = self.channels.refresh(id).await;
-            let found = found.map_err(|_| Refusal::Unavailable);
-            (id, found.and_then(|found| found.ok_or(Refusal::NotAMember)))
-        });
-        let asked = join_all(asked).await;
-        let known = known.into_iter().map(|(id, channel)| (id, Ok(channel)));
-        Ok(known.chain(asked).collect())
+    async fn tell(&self, (channel, user): Key, mark: NewMark, newest: Newest) {
+        let NewMark {
+            received_seq,
+            seen_seq,
+        } = mark;
+        let Newest { received, seen } = newest;
+        // One event for both where they are the same message, else one each.
+        let received = received.filter(|id| id.seq() == received_seq && received != seen);
+        let seen = seen.filter(|id| id.seq() == seen_seq);
+        for message in received.into_iter().chain(seen) {
+            let event = Event::new(MarkEvent {
+                channel,
+                user,
+                received_seq,
+                seen_seq,
+                message,
+            });
+            let told = self.bus.publish(subject::chat_mark(channel), &event).await;
+            if let Err(error) = told {
+                // Not kept: Postgres has the mark, and the next one tells it.
+                tracing::debug!(%error, "a mark was not told");
+            }
+        }
     }
 }

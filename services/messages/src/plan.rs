@@ -312,7 +312,7 @@ impl Plan {
 }
 
 /// Tells a repeat from another use of the same client key.
-fn digest_of(what: &SendWhat, files: &[KnownMedia]) -> i64 {
+pub fn digest_of(what: &SendWhat, files: &[KnownMedia]) -> i64 {
     let mut context = digest::Context::new(&digest::SHA256);
     match what {
         SendWhat::Message {

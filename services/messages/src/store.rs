@@ -12,13 +12,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use natter_protocol::{FriendshipId, UserId, event::FriendshipState};
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::PgPool;
 use uuid::Uuid;
 
-pub use append::{insert, lock_and_read};
+pub use append::{Appended, PlainSend, append, insert, lock_and_read};
 pub use log::LogRow;
-pub use marks::{Marks, NewMark};
-pub use outbox::{OutboxRow, Published};
+pub use marks::{Marks, NewMark, move_marks};
+pub use outbox::{OutboxRow, Published, published};
 
 use crate::channel::Channel;
 
@@ -59,10 +59,6 @@ const CHANNEL: &str =
 impl Store {
     pub fn new(pool: PgPool) -> Self {
         Self(pool)
-    }
-
-    pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        self.0.begin().await
     }
 
     pub async fn channel(&self, id: FriendshipId) -> sqlx::Result<Option<Channel>> {

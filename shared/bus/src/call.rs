@@ -3,14 +3,18 @@
 use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use async_nats::service::{Service, ServiceExt, error::Error as ServiceError};
-use futures_util::StreamExt;
-use natter_protocol::call::Call;
+use async_nats::{
+    HeaderMap, Message,
+    service::{Service, ServiceExt, error::Error as ServiceError},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use natter_protocol::{call::Call, subject};
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-use crate::{Bus, RequestError, span_of};
+use crate::{Ask, Bus, RequestError, span_of, until_drained};
 
 /// How long a caller waits for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -19,6 +23,7 @@ const HANDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many calls of one method a replica answers at a time.
 const CONCURRENT_CALLS: usize = 64;
 const ERROR_CODE: &str = "Nats-Service-Error-Code";
+const ERROR: &str = "Nats-Service-Error";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -48,14 +53,14 @@ impl Bus {
         };
         let payload =
             serde_json::to_vec(call).map_err(|error| fail(RequestError::Encode(error)))?;
-        let reply = self
-            .request_raw(
-                &format!("rpc.{service}.{method}"),
-                payload.into(),
-                Instant::now() + CALL_TIMEOUT,
-            )
-            .await
-            .map_err(fail)?;
+        let subject = format!("rpc.{service}.{method}");
+        let ask = match C::IS_REPEATABLE {
+            true => Ask::Any,
+            false => Ask::One,
+        };
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        let reply = self.ask(&subject, payload.into(), ask, deadline);
+        let reply = reply.await.map_err(fail)?;
         if let Some(code) = reply
             .headers
             .as_ref()
@@ -76,6 +81,7 @@ impl Bus {
 pub struct Calls {
     // Dropping the last of it ends its endpoints: each of their tasks has one.
     service: Arc<Service>,
+    bus: Bus,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -97,6 +103,7 @@ impl Calls {
             .context("the calls cannot be answered")?;
         Ok(Self {
             service: Arc::new(service),
+            bus: bus.clone(),
             stop,
             tasks,
         })
@@ -118,24 +125,67 @@ impl Calls {
             .await
             .map_err(|error| anyhow::anyhow!(error))
             .with_context(|| format!("rpc.{}.{} cannot be answered", C::SERVICE, C::METHOD))?;
+        let handle = Arc::new(handle);
+        if C::IS_REPEATABLE {
+            self.answer_again(&handle).await?;
+        }
         let stop = self.stop.clone();
         let service = self.service.clone();
         self.tasks.spawn(async move {
             let _service = service;
-            endpoint
-                .take_until(stop.cancelled_owned())
+            let requests = stream::unfold((endpoint, stop), async |(mut endpoint, stop)| {
+                loop {
+                    tokio::select! {
+                        request = endpoint.next() => return Some((request?, (endpoint, stop))),
+                        // What has come is still answered, and then there is nothing more.
+                        () = stop.cancelled() => endpoint.stop().await.ok()?,
+                    }
+                    let request = endpoint.next().await?;
+                    return Some((request, (endpoint, CancellationToken::new())));
+                }
+            });
+            requests
                 .for_each_concurrent(CONCURRENT_CALLS, |request| {
-                    let span =
-                        tracing::debug_span!("call", otel.kind = "server", method = C::METHOD);
-                    let span = span_of(&request.message, span);
                     let handle = &handle;
                     async move {
-                        let reply = answer_one(&request.message.payload, handle).await;
+                        let reply = answer_one::<C, _, _, _>(&request.message, &**handle).await;
                         if let Err(error) = request.respond(reply).await {
                             tracing::warn!(%error, "a reply could not be sent");
                         }
                     }
-                    .instrument(span)
+                })
+                .await;
+        });
+        Ok(())
+    }
+
+    /// Answers those that another replica did not: each replica is asked.
+    async fn answer_again<C, F, Fut, E>(&self, handle: &Arc<F>) -> anyhow::Result<()>
+    where
+        C: Call + Send,
+        F: Fn(C) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<C::Reply, E>> + Send,
+        C::Reply: Send,
+        E: Display,
+    {
+        let subject = subject::again(&format!("rpc.{}.{}", C::SERVICE, C::METHOD));
+        let asked = self.bus.subscribe(vec![subject]).await?.pop();
+        let (bus, stop, handle) = (self.bus.clone(), self.stop.clone(), handle.clone());
+        self.tasks.spawn(async move {
+            let Some(asked) = asked else { return };
+            until_drained(&bus, asked, stop)
+                .for_each_concurrent(CONCURRENT_CALLS, |request| {
+                    let (bus, handle) = (&bus, &handle);
+                    async move {
+                        let reply = answer_one::<C, _, _, _>(&request, &**handle).await;
+                        let mut headers = HeaderMap::new();
+                        let payload = reply.unwrap_or_else(|error| {
+                            headers.insert(ERROR_CODE, error.code.to_string());
+                            headers.insert(ERROR, error.status);
+                            Bytes::new()
+                        });
+                        bus.answer(&request, headers, payload).await;
+                    }
                 })
                 .await;
         });
@@ -143,7 +193,7 @@ impl Calls {
     }
 }
 
-async fn answer_one<C, F, Fut, E>(payload: &[u8], handle: &F) -> Result<bytes::Bytes, ServiceError>
+async fn answer_one<C, F, Fut, E>(request: &Message, handle: &F) -> Result<Bytes, ServiceError>
 where
     C: Call,
     F: Fn(C) -> Fut,
@@ -154,8 +204,11 @@ where
         code,
         status: status.to_owned(),
     };
-    let call: C = serde_json::from_slice(payload).map_err(|_| fail(400, "malformed request"))?;
-    let handled = timeout(HANDLE_TIMEOUT, handle(call)).await;
+    let span = tracing::debug_span!("call", otel.kind = "server", method = C::METHOD);
+    let span = span_of(request, span);
+    let call = serde_json::from_slice::<C>(&request.payload);
+    let call = call.map_err(|_| fail(400, "malformed request"))?;
+    let handled = timeout(HANDLE_TIMEOUT, handle(call).instrument(span)).await;
     let reply = handled
         .map_err(|_| fail(503, "unavailable"))?
         .map_err(|error| {

@@ -1,40 +1,39 @@
 //! One connection of one service.
 
-use std::{fmt, future::IntoFuture, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, Message, Request, Subscriber,
-    client::RequestErrorKind,
+    Client, ConnectErrorKind, ConnectOptions, Event, Message, Subscriber,
     connection::State,
-    jetstream::{
-        self,
-        context::{PublishAckFuture, PublishErrorKind},
-        message::PublishMessage,
-    },
+    jetstream::{self, publish::PublishAck, response::Response},
 };
 use bytes::Bytes;
 use clap::Args;
-use futures_util::{Stream, StreamExt, stream};
-use serde::{Serialize, de::DeserializeOwned};
+use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
+use serde::Serialize;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Waiting, trace};
+use crate::{
+    Waiting,
+    request::{Replies, Reply, is_unheard},
+    trace,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts to get a lost connection back.
 const MAX_RECONNECT_PAUSE: Duration = Duration::from_millis(1_000);
-const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// A server that says nothing to three of these is gone.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a publish may wait for the client's own queue, and JetStream for its ack.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
-/// Events that streams have not confirmed yet. Past it they are sent without asking for it.
-const MAX_UNCONFIRMED: usize = 20_000;
-/// Pause before a request that nobody was there to answer is tried again, within its deadline.
-const NO_RESPONDER_PAUSE: Duration = Duration::from_millis(50);
+/// More messages than NATS can count: a server takes "unsubscribe after so many" for "at once",
+/// while the client keeps the subscription for what is under way.
+const UNCOUNTABLE: u64 = 10_000_000_000;
 /// What the contract needs: per-key expiry, and limits that answer at once.
 const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
 
@@ -91,20 +90,9 @@ impl fmt::Debug for Password {
 pub struct Bus {
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
+    pub(crate) replies: Arc<Replies>,
     pub(crate) first_retry: Duration,
     missed: watch::Receiver<u64>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum RequestError {
-    #[error("nobody answered in time")]
-    Timeout,
-    #[error("the request could not be sent")]
-    Send(#[source] async_nats::RequestError),
-    #[error("the reply cannot be read")]
-    Reply(#[source] serde_json::Error),
-    #[error("the request cannot be encoded")]
-    Encode(#[source] serde_json::Error),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -116,12 +104,12 @@ pub enum PublishError {
     #[error("the message could not be sent")]
     Send(#[source] async_nats::PublishError),
     #[error("the stream did not take the message: {0}")]
-    Stream(#[source] jetstream::context::PublishError),
+    Stream(String),
 }
 
 /// An event that was sent to a stream and not yet confirmed.
 pub struct PendingAck {
-    ack: PublishAckFuture,
+    reply: Reply,
     by: Instant,
 }
 
@@ -135,14 +123,18 @@ pub struct Stored {
 
 impl PendingAck {
     /// Until the stream has stored the event, or had its time.
-    pub async fn confirmed(self) -> Result<Stored, PublishError> {
-        match timeout_at(self.by, self.ack.into_future()).await {
-            Ok(Ok(ack)) => Ok(Stored {
+    pub async fn confirmed(mut self) -> Result<Stored, PublishError> {
+        let reply = self.reply.by(self.by).await.ok_or(PublishError::Timeout)?;
+        if is_unheard(&reply) {
+            return Err(PublishError::Stream("no stream keeps it".to_owned()));
+        }
+        match serde_json::from_slice::<Response<PublishAck>>(&reply.payload) {
+            Ok(Response::Ok(ack)) => Ok(Stored {
                 stream: ack.stream,
                 seq: ack.sequence,
             }),
-            Ok(Err(error)) => Err(PublishError::Stream(error)),
-            Err(_) => Err(PublishError::Timeout),
+            Ok(Response::Err { error }) => Err(PublishError::Stream(error.to_string())),
+            Err(error) => Err(PublishError::Stream(error.to_string())),
         }
     }
 }
@@ -190,12 +182,10 @@ impl Bus {
                 client.server_info().version
             );
         }
-        let jetstream = jetstream::ContextBuilder::new()
-            .timeout(PUBLISH_TIMEOUT)
-            .max_ack_inflight(MAX_UNCONFIRMED)
-            .backpressure_on_inflight(false)
-            .build(client.clone());
+        let mut jetstream = jetstream::new(client.clone());
+        jetstream.set_timeout(PUBLISH_TIMEOUT);
         Ok(Self {
+            replies: Replies::start(&client).await?,
             client,
             jetstream,
             first_retry: Duration::from_millis(settings.event_retry_ms),
@@ -239,102 +229,71 @@ impl Bus {
         }
     }
 
-    /// Answers a request that carries a reply subject; one without needs no answer.
-    pub async fn reply(
-        &self,
-        request: &Message,
-        payload: &impl Serialize,
-    ) -> Result<(), PublishError> {
-        match &request.reply {
-            Some(reply) => self.publish(reply.to_string(), payload).await,
-            None => Ok(()),
+    /// Answers a request. Where that cannot be sent, who asked will ask again.
+    pub async fn answer(&self, request: &Message, headers: async_nats::HeaderMap, payload: Bytes) {
+        let Some(reply) = request.reply.clone() else {
+            return;
+        };
+        let sent = self.client.publish_with_headers(reply, headers, payload);
+        match timeout(PUBLISH_TIMEOUT, sent).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a reply could not be sent"),
+            Err(_) => tracing::warn!("a reply could not be sent in time"),
         }
     }
 
     /// Sends an event to its stream and to whoever listens now; the stream's word that it has it
-    /// comes later. Never waits for a stream that is slow: then the event is sent all the same,
-    /// and the error says that nothing is known of the stream.
+    /// comes later.
     pub async fn store(
         &self,
         subject: String,
         event_id: &str,
         payload: Bytes,
     ) -> Result<PendingAck, PublishError> {
-        let mut headers = trace::headers();
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, event_id);
-        let message = PublishMessage::build()
-            .payload(payload.clone())
-            .headers(headers.clone());
         let by = Instant::now() + PUBLISH_TIMEOUT;
-        let sent = self.jetstream.send_publish(subject.clone(), message);
+        let reply = self.replies.expect();
+        let headers = stored_headers(event_id);
+        let inbox = reply.inbox();
+        let sent = self
+            .client
+            .publish_with_reply_and_headers(subject, inbox, headers, payload);
         match timeout_at(by, sent).await {
-            Ok(Ok(ack)) => Ok(PendingAck { ack, by }),
-            Ok(Err(error)) if error.kind() == PublishErrorKind::MaxAckPending => {
-                let sent = self.client.publish_with_headers(subject, headers, payload);
-                // The outbox sends it again in any case.
-                let _ = timeout_at(by, sent).await;
-                Err(PublishError::Stream(error))
-            }
-            Ok(Err(error)) => Err(PublishError::Stream(error)),
-            Err(_) => Err(PublishError::Timeout),
+            Ok(sent) => sent.map_err(PublishError::Send)?,
+            Err(_) => return Err(PublishError::Timeout),
         }
+        Ok(PendingAck { reply, by })
     }
 
-    /// Tells whoever listens now, and waits until that is written.
+    /// The same without the stream's word. What one connection sends is stored in its order: a
+    /// word for a later event is one for this one too.
+    pub async fn store_silently(
+        &self,
+        subject: String,
+        event_id: &str,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        let headers = stored_headers(event_id);
+        let sent = self.client.publish_with_headers(subject, headers, payload);
+        timeout(PUBLISH_TIMEOUT, sent)
+            .await
+            .map_err(|_| PublishError::Timeout)?
+            .map_err(PublishError::Send)
+    }
+
+    /// Tells whoever listens now, and waits until the broker has it.
     pub async fn tell(&self, subject: String, payload: Bytes) -> Result<(), PublishError> {
         // The client would keep it for later; the outbox does that better.
         if !self.is_connected() {
             return Err(PublishError::Timeout);
         }
-        let sent = async {
-            let sent = self.client.publish(subject, payload).await;
-            sent.map_err(PublishError::Send)?;
-            // Written, not only queued: the client forgets its queue when the connection goes.
-            self.client.flush().await.map_err(|_| PublishError::Timeout)
-        };
-        timeout(PUBLISH_TIMEOUT, sent)
-            .await
-            .map_err(|_| PublishError::Timeout)?
-    }
-
-    /// Asks and waits for the answer until `deadline`. While nobody is there to answer (a service
-    /// restarts, the broker is back before it is) it asks again.
-    pub async fn request<R: DeserializeOwned>(
-        &self,
-        subject: &str,
-        payload: &impl Serialize,
-        deadline: Instant,
-    ) -> Result<R, RequestError> {
-        let payload: Bytes = serde_json::to_vec(payload)
-            .map_err(RequestError::Encode)?
-            .into();
-        let reply = self.request_raw(subject, payload, deadline).await?;
-        serde_json::from_slice(&reply.payload).map_err(RequestError::Reply)
-    }
-
-    pub(crate) async fn request_raw(
-        &self,
-        subject: &str,
-        payload: Bytes,
-        deadline: Instant,
-    ) -> Result<Message, RequestError> {
-        loop {
-            let request = Request::new()
-                .payload(payload.clone())
-                .headers(trace::headers())
-                .timeout(None);
-            let sent = self.client.send_request(subject.to_owned(), request);
-            match timeout_at(deadline, sent).await {
-                Ok(Ok(reply)) => return Ok(reply),
-                Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                    if Instant::now() + NO_RESPONDER_PAUSE >= deadline {
-                        return Err(RequestError::Timeout);
-                    }
-                    sleep(NO_RESPONDER_PAUSE).await;
-                }
-                Ok(Err(error)) => return Err(RequestError::Send(error)),
-                Err(_) => return Err(RequestError::Timeout),
-            }
+        let by = Instant::now() + PUBLISH_TIMEOUT;
+        match timeout_at(by, self.client.publish(subject, payload)).await {
+            Ok(sent) => sent.map_err(PublishError::Send)?,
+            Err(_) => return Err(PublishError::Timeout),
+        }
+        match self.echo(by).await {
+            true => Ok(()),
+            false => Err(PublishError::Timeout),
         }
     }
 
@@ -369,30 +328,66 @@ impl Bus {
     }
 }
 
-/// The messages of a subscription until `stop`, and then those that the server had handed out:
-/// whoever asked gets an answer.
+/// The messages of a subscription until `stop`, and then those that the server had handed out by
+/// then: whoever asked gets an answer.
 pub fn until_drained(
+    bus: &Bus,
     subscriber: Subscriber,
     stop: CancellationToken,
 ) -> impl Stream<Item = Message> {
-    stream::unfold(
-        (subscriber, stop, false),
-        |(mut subscriber, stop, draining)| async move {
-            let mut draining = draining;
-            loop {
-                tokio::select! {
-                    message = subscriber.next() => {
-                        return message.map(|message| (message, (subscriber, stop, draining)));
-                    }
-                    () = stop.cancelled(), if !draining => {
-                        draining = true;
-                        // Where it cannot be told, the connection is gone and nothing comes.
-                        subscriber.drain().await.ok()?;
-                    }
-                }
+    let drained = {
+        let bus = bus.clone();
+        async move {
+            // Everything that the server sent before its word is here when that is.
+            bus.echo(Instant::now() + PUBLISH_TIMEOUT).await;
+        }
+    };
+    let draining = Draining {
+        subscriber,
+        stop,
+        drained: drained.boxed(),
+        is_stopping: false,
+        is_drained: false,
+    };
+    stream::unfold(draining, |mut draining| async move {
+        let message = draining.next().await?;
+        Some((message, draining))
+    })
+}
+
+struct Draining {
+    subscriber: Subscriber,
+    stop: CancellationToken,
+    /// Ends when the server has taken notice that nothing more is wanted.
+    drained: BoxFuture<'static, ()>,
+    is_stopping: bool,
+    is_drained: bool,
+}
+
+impl Draining {
+    async fn next(&mut self) -> Option<Message> {
+        loop {
+            if self.is_drained {
+                return self.subscriber.next().now_or_never().flatten();
             }
-        },
-    )
+            tokio::select! {
+                biased;
+                message = self.subscriber.next() => return message,
+                () = self.stop.cancelled(), if !self.is_stopping => {
+                    self.is_stopping = true;
+                    // Where it cannot be told, the connection is gone and nothing comes.
+                    self.subscriber.unsubscribe_after(UNCOUNTABLE).await.ok()?;
+                }
+                () = &mut self.drained, if self.is_stopping => self.is_drained = true,
+            }
+        }
+    }
+}
+
+fn stored_headers(event_id: &str) -> async_nats::HeaderMap {
+    let mut headers = trace::headers();
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, event_id);
+    headers
 }
 
 /// The addresses without a user or password that may stand in them.

@@ -9,6 +9,7 @@ mod call;
 mod connection;
 mod consumer;
 mod dead_letters;
+mod request;
 mod revocation;
 mod streams;
 mod trace;
@@ -17,10 +18,11 @@ mod waiting;
 pub use async_nats::{HeaderMap, Message, Subscriber};
 pub use call::{CallError, Calls};
 pub use connection::{
-    Bus, BusSettings, Password, PendingAck, PublishError, RequestError, Stored, until_drained,
+    Bus, BusSettings, Password, PendingAck, PublishError, Stored, until_drained,
 };
 pub use consumer::{Consumer, Failure, consume};
 pub use dead_letters::DeadLetter;
+pub use request::{Ask, RequestError};
 pub use revocation::{Revocation, put_subject, watch_revoked};
 pub use streams::{Feed, Stream, StreamSettings};
 pub use trace::span_of;

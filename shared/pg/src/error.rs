@@ -22,6 +22,12 @@ pub fn is_unavailable(error: &Error) -> bool {
     }
 }
 
+/// Whether another session holds what the statement needs, or both waited for each other.
+pub fn is_locked(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "55P03" || code == "40P01")
+}
+
 /// The constraint that a statement would have broken.
 pub fn violated_constraint(error: &Error) -> Option<&str> {
     error.as_database_error()?.constraint()

@@ -8,8 +8,10 @@ mod error;
 pub mod outbox;
 mod pool;
 mod schema;
+mod writer;
 
 pub use audit::audit;
-pub use error::{is_unavailable, violated_constraint};
+pub use error::{is_locked, is_unavailable, violated_constraint};
 pub use pool::{DatabaseUrl, connect, is_ready, try_lock};
 pub use schema::{Role, Schema, inspect, migrate};
+pub use writer::Writer;

@@ -16,6 +16,8 @@ use crate::{
 pub trait Call: Serialize + for<'de> Deserialize<'de> {
     const SERVICE: &'static str;
     const METHOD: &'static str;
+    /// Whether two replicas may be asked the same without harm.
+    const IS_REPEATABLE: bool = true;
     type Reply: Serialize + for<'de> Deserialize<'de>;
 }
 
@@ -47,7 +49,14 @@ pub struct RefreshSession {
     pub sid: SessionId,
     pub refresh: String,
 }
-call!(RefreshSession, "users", "refresh", Option<TokenPair>);
+
+impl Call for RefreshSession {
+    const SERVICE: &'static str = "users";
+    const METHOD: &'static str = "refresh";
+    // The second use of a refresh token ends its session.
+    const IS_REPEATABLE: bool = false;
+    type Reply = Option<TokenPair>;
+}
 
 /// The tokens of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -158,7 +167,8 @@ pub struct OwnFile {
     pub channel: Option<FriendshipId>,
 }
 
-/// A request on `send.friendship.<id>`.
+/// A request on `send.friendship.<id>`; an array of them is stored in its order, all of one sender,
+/// and answered by an array.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Send {
     pub sender: UserId,
@@ -227,6 +237,56 @@ pub struct Stored {
     pub duplicate: bool,
 }
 
+/// One of something, or several, as JSON: the thing itself or an array of it. Replicas of the version
+/// before know only the thing itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T> OneOrMore<T> {
+    /// As it is sent.
+    pub fn of(mut all: Vec<T>) -> Self {
+        match all.pop() {
+            Some(only) if all.is_empty() => Self::One(only),
+            last => {
+                all.extend(last);
+                Self::More(all)
+            }
+        }
+    }
+
+    pub fn all(self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::More(all) => all,
+        }
+    }
+
+    pub fn is_array(&self) -> bool {
+        matches!(self, Self::More(_))
+    }
+}
+
+impl<T: Serialize> OneOrMore<T> {
+    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        match self {
+            Self::One(one) => serde_json::to_vec(one),
+            Self::More(all) => serde_json::to_vec(all),
+        }
+    }
+}
+
+impl<T: for<'de> Deserialize<'de>> OneOrMore<T> {
+    pub fn from_json(json: &[u8]) -> serde_json::Result<Self> {
+        match json.first() {
+            Some(b'[') => serde_json::from_slice(json).map(Self::More),
+            _ => serde_json::from_slice(json).map(Self::One),
+        }
+    }
+}
+
 /// Why a frame or a send was not done. The texts are for people, the names for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -255,6 +315,9 @@ pub struct Mark {
     pub user: UserId,
     pub message: MessageId,
     pub seen: bool,
+    /// The gateway has delivered this message to this user: there is nothing to look up.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub delivered: bool,
 }
 
 /// The answer to a [`Mark`].

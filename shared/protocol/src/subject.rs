@@ -6,6 +6,9 @@ use crate::{FriendshipId, UserId};
 pub const ALL_SENDS: &str = "send.friendship.*";
 /// Marks to store, of every channel.
 pub const ALL_MARKS: &str = "mark.friendship.*";
+/// The same, asked for a second time: [`again`].
+pub const ALL_SENDS_AGAIN: &str = "again.send.friendship.*";
+pub const ALL_MARKS_AGAIN: &str = "again.mark.friendship.*";
 /// The logs of all channels: what the stream `CHAT` keeps.
 pub const ALL_LOGS: &str = "chat.friendship.*.log";
 /// Notices to users' live connections, of every user.
@@ -33,6 +36,12 @@ pub fn send(channel: FriendshipId) -> String {
 
 pub fn mark(channel: FriendshipId) -> String {
     format!("mark.friendship.{channel}")
+}
+
+/// Where a request goes that got no answer on `subject`: one replica of a queue group listens
+/// there, and here every one.
+pub fn again(subject: &str) -> String {
+    format!("again.{subject}")
 }
 
 /// Everything live of one channel.
@@ -126,7 +135,7 @@ pub fn parse_chat(subject: &str) -> Option<(FriendshipId, Chat)> {
     Some((channel.parse().ok()?, what))
 }
 
-/// Reads a subject of [`send`] or [`mark`].
+/// Reads a subject of [`send`] or [`mark`], also asked [`again`].
 pub fn parse_channel(subject: &str) -> Option<FriendshipId> {
     subject.rsplit('.').next()?.parse().ok()
 }
@@ -149,6 +158,7 @@ mod tests {
         }
         assert_eq!(parse_channel(&send(channel)), Some(channel));
         assert_eq!(parse_channel(&mark(channel)), Some(channel));
+        assert_eq!(parse_channel(&again(&send(channel))), Some(channel));
     }
 
     #[test]

@@ -250,6 +250,7 @@ impl Connection {
         if let Some(newest) = self.channels.remove(&id) {
             self.left.insert(id, newest);
             self.own_marks.remove(&id);
+            self.delivered.forget(id);
             self.friends.retain(|(known, _)| *known != id);
             self.gateway.presence.lose(&self.peer, id).await;
             self.gateway.hub.leave(&self.peer, [id]).await;

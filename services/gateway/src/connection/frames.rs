@@ -17,7 +17,7 @@ use super::{
     Connection, Pace,
     sends::{Answered, Question},
 };
-use crate::close::Close;
+use crate::{close::Close, hub::encode};
 
 /// For the files of a frame to be stored: below that of its answer.
 const MEDIA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -192,6 +192,15 @@ impl Connection {
         message: MessageId,
         seen: bool,
     ) {
+        let own = self.own_marks.entry(channel).or_default();
+        own.0 = own.0.max(message.seq());
+        if seen {
+            own.1 = own.1.max(message.seq());
+        }
+        let user = self.peer.user;
+        if self.delivered.has(channel, message) {
+            return self.gateway.marks.add(channel, user, message, seen);
+        }
         let question = Question {
             channel,
             answers,
@@ -199,19 +208,25 @@ impl Connection {
             media: Vec::new(),
         };
         let mark = Mark {
-            user: self.peer.user,
+            user,
             message,
             seen,
+            delivered: false,
         };
-        let own = self.own_marks.entry(channel).or_default();
-        own.0 = own.0.max(message.seq());
-        if seen {
-            own.1 = own.1.max(message.seq());
-        }
         self.sends.mark(&self.gateway.bus, question, mark);
     }
 
-    pub(super) async fn on_answer(&mut self, answered: Answered) -> Result<(), Close> {
+    /// Answers a frame, and those whose answers have come with it.
+    pub(super) async fn on_answer(&mut self, first: Answered) -> Result<(), Close> {
+        let mut next = Some(first);
+        while let Some(answered) = next {
+            self.answer(answered).await?;
+            next = self.sends.next_ready();
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, answered: Answered) -> Result<(), Close> {
         match answered {
             Answered::Send(question, reply) => {
                 if !question.media.is_empty() {
@@ -223,15 +238,15 @@ impl Connection {
                 }
                 match reply {
                     SendReply::Ack(stored) => {
-                        self.write(&ServerFrame::Ack {
+                        let ack = ServerFrame::Ack {
                             client_id: question.client_id,
                             channel: question.channel,
                             message: stored.message,
                             seq: stored.seq,
                             created_at: stored.created_at,
                             duplicate: stored.duplicate,
-                        })
-                        .await
+                        };
+                        self.feed(encode(&ack)).await
                     }
                     SendReply::Refused(refusal) => self.refuse_question(question, refusal).await,
                 }

@@ -11,7 +11,7 @@ use natter_protocol::{FriendshipId, Timestamp, call::ListOpen, frame::ServerFram
 use natter_service::RateLimits;
 use tokio::time::{Instant, timeout};
 
-use super::{Connection, Pace, Sends, Timer, WRITE_TIMEOUT, written};
+use super::{Connection, Delivered, Pace, Sends, Timer, WRITE_TIMEOUT, written};
 use crate::{Gateway, close::Close, handshake::Admission, hub::encode, peer::Peer};
 
 /// The longest that a connection waits for its turn to be opened. Past it the client is told to
@@ -79,6 +79,8 @@ impl Connection {
             garbage: 0,
             garbage_since: Instant::now(),
             sends: Sends::default(),
+            delivered: Delivered::default(),
+            unflushed: false,
             unanswered: 0,
             left: HashMap::new(),
             listing: None,

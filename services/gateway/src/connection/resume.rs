@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use axum::extract::ws::Message;
 use natter_protocol::{
     FriendshipId,
     call::{GetAfter, GetFriendship, GetHeads, MAX_AFTER, MAX_HEADS},
@@ -155,10 +154,12 @@ impl Connection {
                 after_seq = event.seq;
                 let delivery = log_delivery(event);
                 let frame = delivery.frame.text(&self.base_url);
-                self.send(Message::Text(frame)).await?;
+                self.feed(frame).await?;
                 self.channels.insert(channel, after_seq);
+                self.delivered.note(&delivery);
                 self.confirm(&delivery);
             }
+            self.flush().await?;
         }
         Ok(())
     }

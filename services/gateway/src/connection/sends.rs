@@ -1,8 +1,10 @@
-//! A connection's sends and marks on their way to the messages service.
+//! A connection's sends, and marks that must be looked up, on their way to the messages service.
 //!
-//! Of each channel one send is on its way at a time, so the order in which a client sent is the
-//! order of the log, whichever replica stores what. When one has no answer, those that wait behind it
-//! are given back too: stored without it they would be out of order.
+//! Of each channel one request is on its way at a time, so the order in which a client sent is the
+//! order of the log, whichever replica stores what; what comes meanwhile goes with the next one,
+//! together. Time in this line does not count: who sends faster than is stored is read more slowly.
+//! When a request has no answer, what waits behind it is given back too: stored without it it would
+//! be out of order.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,18 +12,20 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use natter_bus::Bus;
+use natter_bus::{Ask, Bus, RequestError};
 use natter_protocol::{
     FriendshipId,
-    call::{Mark, MarkReply, Refusal, Send, SendMedia, SendReply},
+    call::{Mark, MarkReply, OneOrMore, Refusal, Send, SendMedia, SendReply, SendWhat},
     subject,
 };
 use tokio::time::Instant;
 use tracing::Instrument;
 
 /// Frames that wait for their answer; past it nothing more is read from the client.
-const MAX_PENDING: usize = 64;
-/// From the frame's arrival to its answer, whatever happens.
+const MAX_PENDING: usize = 256;
+/// The most text of one request, in bytes: the broker takes 1 MiB, and JSON may need six for one.
+const MAX_REQUEST_BYTES: usize = 128 * 1024;
+/// From a request to its answer, whatever happens.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// Which frame an answer is for.
@@ -42,18 +46,40 @@ pub enum Answered {
 
 #[derive(Default)]
 pub struct Sends {
-    /// A channel is here while a send of it is on its way; the value are those behind it.
-    behind: HashMap<FriendshipId, VecDeque<Pending>>,
-    on_their_way: FuturesUnordered<BoxFuture<'static, Answered>>,
-    /// Given back without having been sent.
-    given_back: VecDeque<Answered>,
+    /// A channel is here while a request of it is on its way.
+    lines: HashMap<FriendshipId, Line>,
+    on_their_way: FuturesUnordered<BoxFuture<'static, Arrived>>,
+    /// Answered, and not yet taken.
+    answered: VecDeque<Answered>,
     pending: usize,
+}
+
+/// What waits behind a request.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Pending>,
+    /// A replica of the version before answered: it knows no arrays.
+    one_by_one: bool,
 }
 
 struct Pending {
     question: Question,
     send: Send,
-    deadline: Instant,
+    since: Instant,
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        match &self.send.what {
+            SendWhat::Message { payload, .. } | SendWhat::Edit { payload, .. } => payload.len(),
+            SendWhat::Delete { .. } => 0,
+        }
+    }
+}
+
+enum Arrived {
+    Sends(FriendshipId, Vec<Pending>, Option<OneOrMore<SendReply>>),
+    Mark(Question, MarkReply),
 }
 
 impl Sends {
@@ -71,13 +97,14 @@ impl Sends {
         let pending = Pending {
             question,
             send,
-            deadline: Instant::now() + ANSWER_TIMEOUT,
+            since: Instant::now(),
         };
-        match self.behind.get_mut(&channel) {
-            Some(behind) => behind.push_back(pending),
+        match self.lines.get_mut(&channel) {
+            Some(line) => line.waiting.push_back(pending),
             None => {
-                self.behind.insert(channel, VecDeque::new());
-                self.on_their_way.push(pending.request(bus.clone()));
+                self.lines.insert(channel, Line::default());
+                let request = request(bus.clone(), channel, vec![pending]);
+                self.on_their_way.push(request);
             }
         }
     }
@@ -88,70 +115,138 @@ impl Sends {
         self.on_their_way.push(Box::pin(async move {
             let deadline = Instant::now() + ANSWER_TIMEOUT;
             let subject = subject::mark(question.channel);
-            let reply = bus.request(&subject, &mark, deadline).await;
+            let reply = bus.request(&subject, &mark, Ask::Any, deadline).await;
             let reply = reply.unwrap_or(MarkReply::Refused(Refusal::Unavailable));
-            Answered::Mark(question, reply)
+            Arrived::Mark(question, reply)
         }));
     }
 
     /// The next answer; `None` only while nothing is asked.
     pub async fn next(&mut self, bus: &Bus) -> Option<Answered> {
-        let answered = match self.given_back.pop_front() {
-            Some(answered) => answered,
-            None => {
-                let answered = self.on_their_way.next().await?;
-                if let Answered::Send(question, reply) = &answered {
-                    self.go_on(bus, question.channel, reply);
-                }
-                answered
+        loop {
+            if let Some(answered) = self.next_ready() {
+                return Some(answered);
             }
-        };
+            match self.on_their_way.next().await? {
+                Arrived::Mark(question, reply) => {
+                    self.answered.push_back(Answered::Mark(question, reply));
+                }
+                Arrived::Sends(channel, asked, replies) => {
+                    self.arrived(channel, asked, replies);
+                    self.go_on(bus, channel);
+                }
+            }
+        }
+    }
+
+    /// An answer that is here already.
+    pub fn next_ready(&mut self) -> Option<Answered> {
+        let answered = self.answered.pop_front()?;
         self.pending -= 1;
         Some(answered)
     }
 
-    /// Sends what waits behind a send that was answered, or gives all of it back.
-    fn go_on(&mut self, bus: &Bus, channel: FriendshipId, reply: &SendReply) {
-        let Some(behind) = self.behind.get_mut(&channel) else {
+    fn arrived(
+        &mut self,
+        channel: FriendshipId,
+        asked: Vec<Pending>,
+        replies: Option<OneOrMore<SendReply>>,
+    ) {
+        let unavailable = SendReply::Refused(Refusal::Unavailable);
+        let replies = match replies {
+            Some(OneOrMore::More(replies)) if replies.len() == asked.len() => replies,
+            Some(OneOrMore::One(reply)) if asked.len() == 1 => vec![reply],
+            Some(OneOrMore::One(_)) => {
+                let line = self.lines.entry(channel).or_default();
+                line.one_by_one = true;
+                for pending in asked.into_iter().rev() {
+                    line.waiting.push_front(pending);
+                }
+                return;
+            }
+            _ => vec![unavailable.clone(); asked.len()],
+        };
+        let mut is_broken = false;
+        for (pending, reply) in asked.into_iter().zip(replies) {
+            metrics::histogram!("send_to_ack_seconds").record(pending.since.elapsed());
+            is_broken |= reply == unavailable;
+            self.answered
+                .push_back(Answered::Send(pending.question, reply));
+        }
+        if is_broken && let Some(line) = self.lines.get_mut(&channel) {
+            let back = line.waiting.drain(..);
+            let back = back.map(|pending| Answered::Send(pending.question, unavailable.clone()));
+            self.answered.extend(back);
+        }
+    }
+
+    /// Sends what waits behind a request that was answered.
+    fn go_on(&mut self, bus: &Bus, channel: FriendshipId) {
+        let Some(line) = self.lines.get_mut(&channel) else {
             return;
         };
-        if *reply == SendReply::Refused(Refusal::Unavailable) {
-            let back = behind.drain(..).map(|pending| {
-                Answered::Send(pending.question, SendReply::Refused(Refusal::Unavailable))
-            });
-            self.given_back.extend(back);
-        }
-        match behind.pop_front() {
-            Some(next) => self.on_their_way.push(next.request(bus.clone())),
-            None => {
-                self.behind.remove(&channel);
+        let mut next = Vec::new();
+        let mut bytes = 0;
+        while let Some(pending) = line.waiting.pop_front() {
+            bytes += pending.bytes();
+            if !next.is_empty() && (line.one_by_one || bytes > MAX_REQUEST_BYTES) {
+                line.waiting.push_front(pending);
+                break;
             }
+            next.push(pending);
+        }
+        match next.is_empty() {
+            true => drop(self.lines.remove(&channel)),
+            false => self.on_their_way.push(request(bus.clone(), channel, next)),
         }
     }
 }
 
-impl Pending {
-    fn request(self, bus: Bus) -> BoxFuture<'static, Answered> {
-        let span = tracing::info_span!(
-            "send",
-            otel.kind = "client",
-            channel = %self.question.channel,
-            frame = self.question.answers,
-        );
-        let request = async move {
-            let started = Instant::now();
-            let subject = subject::send(self.question.channel);
-            let reply = bus.request(&subject, &self.send, self.deadline).await;
-            metrics::histogram!("send_to_ack_seconds").record(started.elapsed());
-            let reply = reply.unwrap_or_else(|error| {
+fn request(
+    bus: Bus,
+    channel: FriendshipId,
+    mut asked: Vec<Pending>,
+) -> BoxFuture<'static, Arrived> {
+    let span = tracing::info_span!(
+        "send",
+        otel.kind = "client",
+        %channel,
+        frames = asked.len(),
+    );
+    let request = async move {
+        let replies = match ask(&bus, channel, &mut asked).await {
+            Ok(replies) => Some(replies),
+            Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "a send has no answer"
+                    "sends have no answer"
                 );
-                SendReply::Refused(Refusal::Unavailable)
-            });
-            Answered::Send(self.question, reply)
+                None
+            }
         };
-        Box::pin(request.instrument(span))
-    }
+        Arrived::Sends(channel, asked, replies)
+    };
+    Box::pin(request.instrument(span))
+}
+
+async fn ask(
+    bus: &Bus,
+    channel: FriendshipId,
+    asked: &mut [Pending],
+) -> Result<OneOrMore<SendReply>, RequestError> {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    // Without a client id two replicas would store it twice.
+    let is_named = |pending: &Pending| pending.send.client_id.is_some();
+    let ask = match asked.iter().all(is_named) {
+        true => Ask::Any,
+        false => Ask::One,
+    };
+    let json = match asked {
+        [only] => serde_json::to_vec(&only.send),
+        all => serde_json::to_vec(&all.iter().map(|one| &one.send).collect::<Vec<_>>()),
+    };
+    let json = json.map_err(RequestError::Encode)?;
+    let subject = subject::send(channel);
+    let reply = bus.ask(&subject, json.into(), ask, deadline).await?;
+    OneOrMore::from_json(&reply.payload).map_err(RequestError::Reply)
 }

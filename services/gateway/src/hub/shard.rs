@@ -13,7 +13,7 @@ use futures_util::{
 };
 use natter_bus::{Bus, Message, Subscriber};
 use natter_protocol::{
-    FriendshipId,
+    FriendshipId, MessageId, UserId,
     call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS},
     event::{Event as BusEvent, LogEvent, MarkEvent, TypingEvent},
     frame::{self, ServerFrame},
@@ -63,9 +63,20 @@ struct Waiter {
 struct Channel {
     ordered: Ordered,
     members: Vec<Member>,
+    /// How far the two users are, as far as it was told here: two replicas of the messages service
+    /// may tell it in another order than they stored it.
+    marks: Vec<UserMarks>,
     /// Ends the subscription.
     interest: AbortHandle,
     fetching: bool,
+}
+
+struct UserMarks {
+    user: UserId,
+    received_seq: u64,
+    seen_seq: u64,
+    /// The messages that were told last: as received, and as seen.
+    told: [Option<MessageId>; 2],
 }
 
 struct Member {
@@ -259,6 +270,7 @@ impl Shard {
         let mut channel = Channel {
             ordered: Ordered::after(head),
             members: Vec::with_capacity(waiters.len()),
+            marks: Vec::new(),
             interest,
             fetching: false,
         };
@@ -415,7 +427,10 @@ impl Channel {
         }
     }
 
-    fn tell_mark(&self, event: &MarkEvent) {
+    fn tell_mark(&mut self, event: &MarkEvent) {
+        let Some(event) = self.newer_mark(event) else {
+            return;
+        };
         let is_seen = event.seen_seq >= event.message.seq();
         let frame = ServerFrame::ChatFriendshipNotification(frame::Marks {
             channel: event.channel,
@@ -434,6 +449,35 @@ impl Channel {
             frame: encode(&frame),
         }));
         self.deliver(&delivery, |_| true);
+    }
+
+    /// A mark as it is told: never behind what was told before. None where it says nothing new.
+    fn newer_mark(&mut self, event: &MarkEvent) -> Option<MarkEvent> {
+        let known = self.marks.iter().position(|one| one.user == event.user);
+        let known = known.unwrap_or_else(|| {
+            self.marks.push(UserMarks {
+                user: event.user,
+                received_seq: 0,
+                seen_seq: 0,
+                told: [None; 2],
+            });
+            self.marks.len() - 1
+        });
+        let known = &mut self.marks[known];
+        let ahead = event.received_seq > known.received_seq || event.seen_seq > known.seen_seq;
+        let behind = event.received_seq < known.received_seq || event.seen_seq < known.seen_seq;
+        let is_seen = event.seen_seq >= event.message.seq();
+        // The same is told in two events where different messages are received and seen.
+        let was_told = known.told[usize::from(is_seen)] == Some(event.message);
+        let is_new = ahead || !behind && !was_told;
+        known.told[usize::from(is_seen)] = Some(event.message);
+        known.received_seq = known.received_seq.max(event.received_seq);
+        known.seen_seq = known.seen_seq.max(event.seen_seq);
+        is_new.then(|| MarkEvent {
+            received_seq: known.received_seq,
+            seen_seq: known.seen_seq,
+            ..event.clone()
+        })
     }
 
     /// To the other side alone.

@@ -101,6 +101,8 @@ async fn mark_received(messages: &Messages, channel: &Channel, reader: UserId, r
         user: reader,
         message: newest.id,
         seen: false,
+        // It has just been read from the log.
+        delivered: true,
     };
     if let MarkReply::Refused(refusal) = messages.marker.mark(channel.id, mark).await {
         tracing::warn!(%refusal, "reading was not marked");

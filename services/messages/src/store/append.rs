@@ -1,14 +1,15 @@
-//! Appending a batch to the logs.
+//! Appending a batch to the logs: plain messages with one statement, everything else in a
+//! transaction that locks, reads, and inserts what the plan makes of it.
 
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use natter_protocol::{
-    FriendshipId, MediaId, MessageId, UserId,
+    FriendshipId, MediaId, MessageId, Timestamp, UserId,
     call::{Send, SendWhat, Stored},
     message::Kind,
 };
-use sqlx::{Postgres, Transaction, types::Json};
+use sqlx::{PgConnection, Postgres, Transaction, types::Json};
 use uuid::Uuid;
 
 use super::{
@@ -20,6 +21,120 @@ use crate::{
     channel::Channel,
     plan::{ClientKey, Entry, Facts, Known, KnownMedia, Target},
 };
+
+/// A message without files that answers none: no other entry is looked at for it.
+pub struct PlainSend<'a> {
+    pub channel: FriendshipId,
+    pub sender: UserId,
+    pub client_id: Option<&'a str>,
+    pub digest: i64,
+    pub content: &'a str,
+}
+
+/// Where a plain message was stored.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Appended {
+    /// Its place in the batch, from 1.
+    pub number: i64,
+    pub seq: i64,
+    pub id: Uuid,
+    pub at: DateTime<Utc>,
+    pub from_user: Uuid,
+    pub to_user: Uuid,
+    pub outbox_id: i64,
+}
+
+/// One statement, and so one transaction that no client can leave open: the new heads of the
+/// channels (whose rows stay locked until it commits), the entries, the outbox row. Of the
+/// channels it takes one after the other in the order of their ids, so that two batches cannot
+/// wait for each other. A send that is stored already, is no member's, or whose channel is closed
+/// or unknown is passed over; two batches that store the same one break the unique key of the
+/// client ids, and the later one is undone.
+pub const APPEND: &str = "
+    WITH fresh AS (
+        SELECT send.*, channel.from_user,
+               row_number() OVER sends AS k,
+               count(*) FILTER (WHERE send.sender = channel.from_user) OVER sends AS from_k
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[]) WITH ORDINALITY
+                 AS send (friendship_id, sender, client_id, digest, content, number)
+        JOIN channels channel ON channel.friendship_id = send.friendship_id
+        WHERE send.sender IN (channel.from_user, channel.to_user)
+          AND NOT EXISTS (SELECT FROM log
+                          WHERE log.friendship_id = send.friendship_id
+                            AND log.sender = send.sender AND log.client_id = send.client_id)
+        WINDOW sends AS (PARTITION BY send.friendship_id ORDER BY send.number
+                         ROWS UNBOUNDED PRECEDING)
+    ), counted AS (
+        SELECT friendship_id, count(*) AS messages, max(from_k) AS from_messages,
+               array_agg(number) AS numbers, array_agg(k) AS ks, array_agg(from_k) AS from_ks,
+               array_agg(sender) AS senders, array_agg(client_id) AS client_ids,
+               array_agg(digest) AS digests, array_agg(content) AS contents
+        FROM fresh GROUP BY friendship_id ORDER BY friendship_id
+    ), heads AS (
+        UPDATE channels SET last_seq = channels.last_seq + counted.messages,
+                            messages = channels.messages + counted.messages,
+                            from_messages = channels.from_messages + counted.from_messages,
+                            last_at = greatest(channels.last_at, $6)
+        FROM counted
+        WHERE channels.friendship_id = counted.friendship_id AND channels.is_open
+        RETURNING counted.*, channels.from_user, channels.to_user, channels.last_at AS at,
+                  channels.last_seq - counted.messages AS seq_before,
+                  channels.messages - counted.messages AS position_before,
+                  channels.from_messages - counted.from_messages AS from_position_before
+    ), entries AS (
+        SELECT send.*, head.friendship_id, head.from_user, head.to_user, head.at,
+               head.seq_before + send.k AS seq,
+               head.position_before + send.k AS position,
+               head.from_position_before + send.from_k AS from_position,
+               -- As MessageId::assign makes it: milliseconds, 8, random bits, seq.
+               (lpad(to_hex(floor(extract(epoch FROM head.at) * 1000)::bigint), 12, '0')
+                || '8' || substr(random.id, 16, 3) || substr(random.id, 20, 4)
+                || substr(random.id, 25, 2)
+                || lpad(to_hex(head.seq_before + send.k), 10, '0'))::uuid AS id
+        FROM heads head,
+             unnest(head.numbers, head.ks, head.from_ks, head.senders, head.client_ids,
+                    head.digests, head.contents)
+                 AS send (number, k, from_k, sender, client_id, digest, content),
+             LATERAL (SELECT gen_random_uuid()::text AS id WHERE send.k > 0) AS random
+    ), stored AS (
+        INSERT INTO log (friendship_id, seq, id, kind, position, from_position, at, sender,
+                         client_id, digest, content)
+        SELECT friendship_id, seq, id, 0, position, from_position, at, sender, client_id, digest,
+               content
+        FROM entries
+    ), noted AS (
+        INSERT INTO outbox (channels, first_seqs, last_seqs)
+        SELECT array_agg(friendship_id), array_agg(seq_before + 1),
+               array_agg(seq_before + messages)
+        FROM heads HAVING count(*) > 0
+        RETURNING id
+    )
+    SELECT entries.number, entries.seq, entries.id, entries.at, entries.from_user,
+           entries.to_user, noted.id AS outbox_id
+    FROM entries, noted";
+
+/// Stores plain messages; those that are stored now, in no order.
+pub async fn append(
+    db: &mut PgConnection,
+    sends: &[PlainSend<'_>],
+    now: Timestamp,
+) -> sqlx::Result<Vec<Appended>> {
+    fn column_of<'a, T>(
+        sends: &'a [PlainSend<'a>],
+        value: impl Fn(&'a PlainSend<'a>) -> T,
+    ) -> Vec<T> {
+        sends.iter().map(value).collect()
+    }
+    sqlx::query_as(APPEND)
+        .bind(column_of(sends, |send| send.channel.0))
+        .bind(column_of(sends, |send| send.sender.0))
+        .bind(column_of(sends, |send| send.client_id))
+        .bind(column_of(sends, |send| send.digest))
+        .bind(column_of(sends, |send| send.content))
+        .bind(now.utc())
+        .fetch_all(db)
+        .await
+}
 
 /// Locks the channels that a batch touches, in the order of their ids (so that two batches cannot
 /// wait for each other), and reads what the plan needs.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use natter_protocol::{FriendshipId, MessageId, UserId};
+use natter_protocol::{FriendshipId, UserId};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Store, as_i64};
@@ -16,13 +17,26 @@ pub struct Marks {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A mark that moved.
+/// How far one user of a channel is.
 #[derive(Debug, sqlx::FromRow)]
 pub struct MovedMark {
-    pub friendship_id: Uuid,
-    pub user_id: Uuid,
-    pub received_seq: i64,
-    pub seen_seq: i64,
+    friendship_id: Uuid,
+    user_id: Uuid,
+    received_seq: i64,
+    seen_seq: i64,
+}
+
+impl MovedMark {
+    pub fn key(&self) -> (FriendshipId, UserId) {
+        (FriendshipId(self.friendship_id), UserId(self.user_id))
+    }
+
+    pub fn seqs(&self) -> NewMark {
+        NewMark {
+            received_seq: self.received_seq.unsigned_abs(),
+            seen_seq: self.seen_seq.unsigned_abs(),
+        }
+    }
 }
 
 /// How far a mark should move.
@@ -45,59 +59,53 @@ impl Store {
         Ok(marks.unwrap_or_default())
     }
 
-    /// Which of the messages are there.
-    pub async fn markable(
+    /// How far some users are, as a mark that moved says it.
+    pub async fn marks_of(
         &self,
-        asked: &[(FriendshipId, MessageId)],
-    ) -> sqlx::Result<Vec<(FriendshipId, MessageId)>> {
-        let channels: Vec<Uuid> = asked.iter().map(|(channel, _)| channel.0).collect();
-        let ids: Vec<Uuid> = asked.iter().map(|(_, id)| id.0).collect();
-        let seqs: Vec<i64> = asked.iter().map(|(_, id)| as_i64(id.seq())).collect();
-        let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
-            "SELECT log.friendship_id, log.id
-             FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS asked (friendship_id, id, seq)
-             JOIN log USING (friendship_id, seq, id) WHERE log.kind = 0",
-        )
-        .bind(&channels)
-        .bind(&ids)
-        .bind(&seqs)
-        .fetch_all(&self.0)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(channel, id)| (FriendshipId(channel), MessageId(id)))
-            .collect())
-    }
-
-    /// Moves marks forward; those that moved.
-    pub async fn move_marks(
-        &self,
-        marks: &BTreeMap<(FriendshipId, UserId), NewMark>,
+        users: &[(FriendshipId, UserId)],
     ) -> sqlx::Result<Vec<MovedMark>> {
-        // In the order of their key, so that two replicas cannot wait for each other.
-        let channels: Vec<Uuid> = marks.keys().map(|(channel, _)| channel.0).collect();
-        let users: Vec<Uuid> = marks.keys().map(|(_, user)| user.0).collect();
-        let received: Vec<i64> = marks
-            .values()
-            .map(|mark| as_i64(mark.received_seq))
-            .collect();
-        let seen: Vec<i64> = marks.values().map(|mark| as_i64(mark.seen_seq)).collect();
+        let channels: Vec<Uuid> = users.iter().map(|(channel, _)| channel.0).collect();
+        let users: Vec<Uuid> = users.iter().map(|(_, user)| user.0).collect();
         sqlx::query_as(
-            "INSERT INTO marks (friendship_id, user_id, received_seq, seen_seq)
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[])
-             ON CONFLICT (friendship_id, user_id) DO UPDATE SET
-                 received_seq = greatest(marks.received_seq, excluded.received_seq),
-                 seen_seq = greatest(marks.seen_seq, excluded.seen_seq),
-                 updated_at = now()
-             WHERE excluded.received_seq > marks.received_seq
-                OR excluded.seen_seq > marks.seen_seq
-             RETURNING friendship_id, user_id, received_seq, seen_seq",
+            "SELECT friendship_id, user_id, received_seq, seen_seq
+             FROM unnest($1::uuid[], $2::uuid[]) AS asked (friendship_id, user_id)
+             JOIN marks USING (friendship_id, user_id)",
         )
-        .bind(&channels)
-        .bind(&users)
-        .bind(&received)
-        .bind(&seen)
+        .bind(channels)
+        .bind(users)
         .fetch_all(&self.0)
         .await
     }
+}
+
+/// Moves marks forward; those that moved.
+pub async fn move_marks(
+    db: &mut PgConnection,
+    marks: &BTreeMap<(FriendshipId, UserId), NewMark>,
+) -> sqlx::Result<Vec<MovedMark>> {
+    // In the order of their key, so that two replicas cannot wait for each other.
+    let channels: Vec<Uuid> = marks.keys().map(|(channel, _)| channel.0).collect();
+    let users: Vec<Uuid> = marks.keys().map(|(_, user)| user.0).collect();
+    let received: Vec<i64> = marks
+        .values()
+        .map(|mark| as_i64(mark.received_seq))
+        .collect();
+    let seen: Vec<i64> = marks.values().map(|mark| as_i64(mark.seen_seq)).collect();
+    sqlx::query_as(
+        "INSERT INTO marks (friendship_id, user_id, received_seq, seen_seq)
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[])
+         ON CONFLICT (friendship_id, user_id) DO UPDATE SET
+             received_seq = greatest(marks.received_seq, excluded.received_seq),
+             seen_seq = greatest(marks.seen_seq, excluded.seen_seq),
+             updated_at = now()
+         WHERE excluded.received_seq > marks.received_seq
+            OR excluded.seen_seq > marks.seen_seq
+         RETURNING friendship_id, user_id, received_seq, seen_seq",
+    )
+    .bind(&channels)
+    .bind(&users)
+    .bind(&received)
+    .bind(&seen)
+    .fetch_all(db)
+    .await
 }

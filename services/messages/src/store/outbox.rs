@@ -2,7 +2,7 @@
 
 use natter_bus::Stored;
 use natter_protocol::MessageId;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::Store;
@@ -43,24 +43,36 @@ impl Store {
         .await
     }
 
-    /// Notes that a stream has all of a batch, and where.
-    pub async fn published(&self, id: i64, published: &Published) -> sqlx::Result<()> {
-        sqlx::query(
-            "UPDATE outbox SET published_at = now(), stream = $2, stream_first = $3,
-                    stream_seq = $4, event_id = $5
-             WHERE id = $1",
-        )
-        .bind(id)
-        .bind(&published.at.stream)
-        .bind(published.first.cast_signed())
-        .bind(published.at.seq.cast_signed())
-        .bind(published.event.0)
-        .execute(&self.0)
-        .await?;
-        Ok(())
-    }
-
     pub fn pool(&self) -> &PgPool {
         &self.0
     }
+}
+
+/// Notes that a stream has all of some batches, and where.
+pub async fn published(
+    db: &mut PgConnection,
+    batches: &[(i64, Published)],
+) -> sqlx::Result<()> {
+    fn column_of<T>(
+        batches: &[(i64, Published)],
+        value: impl Fn(&Published) -> T,
+    ) -> Vec<T> {
+        batches.iter().map(|(_, published)| value(published)).collect()
+    }
+    let ids: Vec<i64> = batches.iter().map(|(id, _)| *id).collect();
+    sqlx::query(
+        "UPDATE outbox SET published_at = now(), stream = batch.stream,
+                stream_first = batch.first, stream_seq = batch.last, event_id = batch.event
+         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::uuid[])
+             AS batch (id, stream, first, last, event)
+         WHERE outbox.id = batch.id",
+    )
+    .bind(ids)
+    .bind(column_of(batches, |one| one.at.stream.clone()))
+    .bind(column_of(batches, |one| one.first.cast_signed()))
+    .bind(column_of(batches, |one| one.at.seq.cast_signed()))
+    .bind(column_of(batches, |one| one.event.0))
+    .execute(db)
+    .await?;
+    Ok(())
 }

@@ -11,6 +11,15 @@ use tokio::{sync::mpsc, time::timeout};
 /// Who may publish what. Of everything else here they are refused.
 const PUBLISH: &[(&str, &[&str])] = &[
     ("send.friendship.1", &["gateway"]),
+    ("again.send.friendship.1", &["gateway"]),
+    ("again.mark.friendship.1", &["gateway"]),
+    ("again.rpc.users.refresh", &[]),
+    (
+        "again.rpc.users.get_many",
+        &["friendships", "messages", "gateway"],
+    ),
+    ("again.rpc.friendships.list", &["users"]),
+    ("again.rpc.messages.after", &["users", "gateway"]),
     ("mark.friendship.1", &["gateway"]),
     ("chat.friendship.1.log", &["messages"]),
     ("chat.friendship.1.mark", &["messages"]),
@@ -38,8 +47,9 @@ const PUBLISH: &[(&str, &[&str])] = &[
     ("rpc.messages.marks", &["users"]),
     ("$SRV.PING", &["admin"]),
     ("$SRV.STATS.users", &["admin"]),
-    // Answers, to whom nothing was asked.
-    ("_INBOX_gateway.1", &[]),
+    // Answers, to whom nothing was asked; its owner asks whether the server has heard it.
+    ("_INBOX_gateway.1", &["gateway"]),
+    ("_INBOX_users.1", &["users"]),
     ("_INBOX.1", &[]),
     ("$JS.API.STREAM.CREATE.CHAT", &["admin"]),
     ("$JS.API.STREAM.UPDATE.CHAT", &["admin"]),
@@ -99,6 +109,9 @@ const SUBSCRIBE: &[(&str, &str, &[&str])] = &[
     ("send.friendship.*", "", &[]),
     ("send.friendship.*", "messages", &["messages"]),
     ("mark.friendship.*", "messages", &["messages"]),
+    ("again.send.friendship.*", "", &["messages"]),
+    ("again.rpc.users.*", "", &["users"]),
+    ("again.rpc.messages.*", "", &["messages"]),
     ("chat.friendship.*.*", "", &["gateway", "subscriber"]),
     ("presence.user.*", "", &["gateway"]),
     ("notify.user.*", "", &["gateway"]),

@@ -1,0 +1,36 @@
+//! The messages that were written to a connection lately.
+
+use std::collections::{HashMap, VecDeque};
+
+use natter_protocol::{FriendshipId, MessageId, message::Kind};
+
+use crate::peer::LogDelivery;
+
+/// Of each channel. A mark on an older one is looked up by the messages service.
+const LATELY: usize = 64;
+
+#[derive(Default)]
+pub struct Delivered(HashMap<FriendshipId, VecDeque<MessageId>>);
+
+impl Delivered {
+    pub fn note(&mut self, log: &LogDelivery) {
+        if log.kind != Kind::Message {
+            return;
+        }
+        let lately = self.0.entry(log.channel).or_default();
+        if lately.len() == LATELY {
+            lately.pop_front();
+        }
+        lately.push_back(log.message);
+    }
+
+    pub fn has(&self, channel: FriendshipId, message: MessageId) -> bool {
+        let lately = self.0.get(&channel);
+        lately.is_some_and(|lately| lately.contains(&message))
+    }
+
+    /// The channel is left: marks on it are a member's no more.
+    pub fn forget(&mut self, channel: FriendshipId) {
+        self.0.remove(&channel);
+    }
+}

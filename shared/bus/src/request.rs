@@ -1,0 +1,232 @@
+//! Requests: asked of one replica of a service, and of all of them when that one says nothing.
+//!
+//! Replies come to one subscription, whose subjects carry the number of the request. The client
+//! has such a thing too, but keeps what was never answered for ever (async-nats 0.51, its
+//! `Multiplexer`), and cannot ask a second time for the same answer.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{Client, Message, StatusCode};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use natter_protocol::subject;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::{Bus, trace};
+
+/// After which a request is asked of every replica: the one that got it may be frozen, or gone.
+const AGAIN_AFTER: Duration = Duration::from_millis(400);
+/// Pause before a request that nobody was there to answer is tried again, within its deadline.
+const NO_RESPONDER_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("nobody answered in time")]
+    Timeout,
+    #[error("the request could not be sent")]
+    Send(#[source] async_nats::PublishError),
+    #[error("the reply cannot be read")]
+    Reply(#[source] serde_json::Error),
+    #[error("the request cannot be encoded")]
+    Encode(#[source] serde_json::Error),
+}
+
+/// Who may answer a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// One replica: asked twice, the work would be done twice.
+    One,
+    /// One replica, and after a moment without an answer every other: the work is done once
+    /// however often it is asked for.
+    Any,
+}
+
+/// The replies that are waited for.
+pub(crate) struct Replies {
+    /// What the subjects of replies start with.
+    prefix: String,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Message>>>,
+    next: AtomicU64,
+}
+
+impl Replies {
+    /// Listens for replies until the connection's last user is gone.
+    pub async fn start(client: &Client) -> Result<Arc<Self>, async_nats::SubscribeError> {
+        let replies = Arc::new(Self {
+            prefix: client.new_inbox(),
+            waiting: Mutex::default(),
+            next: AtomicU64::new(0),
+        });
+        let mut received = client.subscribe(format!("{}.*", replies.prefix)).await?;
+        let taking = Arc::downgrade(&replies);
+        tokio::spawn(async move {
+            while let Some(reply) = received.next().await {
+                let Some(replies) = taking.upgrade() else {
+                    return;
+                };
+                replies.take(reply);
+            }
+        });
+        Ok(replies)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Message>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, reply: Message) {
+        let number = reply.subject.rsplit('.').next();
+        let Some(number) = number.and_then(|number| number.parse().ok()) else {
+            return;
+        };
+        let waiting = self.waiting().remove(&number);
+        // One that nobody waits for any more came too late.
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(reply);
+        }
+    }
+
+    /// A place for one reply.
+    pub fn expect(self: &Arc<Self>) -> Reply {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.waiting().insert(number, sender);
+        Reply {
+            replies: self.clone(),
+            number,
+            receiver,
+        }
+    }
+}
+
+/// A reply that will come. Dropped, nothing is kept for it.
+pub(crate) struct Reply {
+    replies: Arc<Replies>,
+    number: u64,
+    receiver: oneshot::Receiver<Message>,
+}
+
+impl Reply {
+    /// Where it is to be sent.
+    pub fn inbox(&self) -> String {
+        format!("{}.{}", self.replies.prefix, self.number)
+    }
+
+    /// Until it comes, but no longer than until `by`.
+    pub async fn by(&mut self, by: Instant) -> Option<Message> {
+        timeout_at(by, &mut self.receiver).await.ok()?.ok()
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.replies.waiting().remove(&self.number);
+    }
+}
+
+/// Whether nobody listens there.
+pub(crate) fn is_unheard(reply: &Message) -> bool {
+    reply.status == Some(StatusCode::NO_RESPONDERS)
+}
+
+impl Bus {
+    /// Asks and waits for the answer until `deadline`. While nobody is there to answer (a service
+    /// restarts, the broker is back before it is) it asks again.
+    pub async fn request<R: DeserializeOwned>(
+        &self,
+        subject: &str,
+        payload: &impl Serialize,
+        ask: Ask,
+        deadline: Instant,
+    ) -> Result<R, RequestError> {
+        let payload = serde_json::to_vec(payload).map_err(RequestError::Encode)?;
+        let reply = self.ask(subject, payload.into(), ask, deadline).await?;
+        serde_json::from_slice(&reply.payload).map_err(RequestError::Reply)
+    }
+
+    /// The same with payloads as they are.
+    pub async fn ask(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        ask: Ask,
+        deadline: Instant,
+    ) -> Result<Message, RequestError> {
+        let again = async {
+            match ask {
+                Ask::One => std::future::pending().await,
+                Ask::Any => sleep(AGAIN_AFTER).await,
+            }
+            let subject = subject::again(subject);
+            self.ask_once(&subject, payload.clone(), deadline).await
+        };
+        tokio::pin!(again);
+        let first = self.ask_until_heard(subject, payload.clone(), deadline);
+        tokio::select! {
+            reply = first => reply,
+            // Replicas of the version before do not listen there.
+            Ok(Some(reply)) = &mut again => Ok(reply),
+        }
+    }
+
+    async fn ask_until_heard(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Message, RequestError> {
+        loop {
+            if let Some(reply) = self.ask_once(subject, payload.clone(), deadline).await? {
+                return Ok(reply);
+            }
+            if Instant::now() + NO_RESPONDER_PAUSE >= deadline {
+                return Err(RequestError::Timeout);
+            }
+            sleep(NO_RESPONDER_PAUSE).await;
+        }
+    }
+
+    /// The answer; none where nobody listens.
+    async fn ask_once(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Option<Message>, RequestError> {
+        let mut reply = self.replies.expect();
+        let sent = self.client.publish_with_reply_and_headers(
+            subject.to_owned(),
+            reply.inbox(),
+            trace::headers(),
+            payload,
+        );
+        match timeout_at(deadline, sent).await {
+            Ok(sent) => sent.map_err(RequestError::Send)?,
+            Err(_) => return Err(RequestError::Timeout),
+        }
+        let reply = reply.by(deadline).await.ok_or(RequestError::Timeout)?;
+        Ok((!is_unheard(&reply)).then_some(reply))
+    }
+
+    /// Until the broker has everything that was published and subscribed before: its own word, not
+    /// the kernel's, which only has it written. Whether it came by `deadline`.
+    pub async fn echo(&self, deadline: Instant) -> bool {
+        let mut reply = self.replies.expect();
+        let sent = self.client.publish(reply.inbox(), Bytes::new());
+        match timeout_at(deadline, sent).await {
+            Ok(Ok(())) => reply.by(deadline).await.is_some(),
+            _ => false,
+        }
+    }
+}
