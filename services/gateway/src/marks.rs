@@ -27,7 +27,7 @@ use tokio::{
 use crate::registry::Registry;
 
 /// How long marks are gathered before they are sent.
-const TICK: Duration = Duration::from_millis(25);
+const TICK: Duration = Duration::from_millis(50);
 /// Requests on their way.
 const IN_FLIGHT: usize = 256;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);

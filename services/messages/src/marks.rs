@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use fail::fail_point;
 use natter_bus::Bus;
 use natter_pg::Writer;
 use natter_protocol::{
@@ -176,6 +177,7 @@ impl Worker {
                 store::move_marks(db, &moves).await
             })
             .await?;
+        fail_point!("marks-stored", |_| std::process::abort());
         let moved: HashSet<Key> = marks.iter().map(|mark| mark.key()).collect();
         let others: Vec<Key> = moves
             .into_keys()

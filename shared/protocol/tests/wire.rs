@@ -529,14 +529,39 @@ fn sends_and_marks() {
             user: bob(),
             message: message_id(),
             seen: true,
+            delivered: false,
         },
         json!({"user": BOB, "message": MESSAGE, "seen": true}),
+    );
+    frozen(
+        Mark {
+            user: bob(),
+            message: message_id(),
+            seen: false,
+            delivered: true,
+        },
+        json!({"user": BOB, "message": MESSAGE, "seen": false, "delivered": true}),
     );
     frozen(MarkReply::Done, json!("done"));
     frozen(
         MarkReply::Refused(Refusal::NotAMember),
         json!({"refused": "not_a_member"}),
     );
+}
+
+/// One send or reply is as the version before wrote it; several are an array.
+#[test]
+fn one_or_more() {
+    let one = OneOrMore::of(vec![MarkReply::Done]);
+    assert_eq!(one.to_json().expect("JSON"), b"\"done\"");
+    assert_eq!(OneOrMore::from_json(b"\"done\"").expect("one"), one);
+    let more = OneOrMore::of(vec![MarkReply::Done, MarkReply::Done]);
+    let json = b"[\"done\",\"done\"]";
+    assert_eq!(more.to_json().expect("JSON"), json);
+    assert_eq!(OneOrMore::from_json(json).expect("two"), more);
+    let alone = OneOrMore::<MarkReply>::from_json(b"[\"done\"]").expect("an array of one");
+    assert_eq!((alone.is_array(), alone.all()), (true, vec![MarkReply::Done]));
+    assert!(OneOrMore::<MarkReply>::from_json(b"").is_err());
 }
 
 #[test]

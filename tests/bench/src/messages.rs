@@ -137,6 +137,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             let world = start(services, *stored).await?;
             let most = patterns.iter().map(Pattern::pairs).max().unwrap_or(1);
             let mut pairs = load::connect(&world, most.max(PAIRS)).await?;
+            let meter = Meter::start(&world)?;
+            tokio::time::sleep(seconds).await;
+            let idle = meter.stop(&world)?.per(options.seconds as f64).all();
+            eprintln!("{variant}: idle, {idle:.3} CPU-s a second");
             for pattern in &patterns {
                 progress.step(&format!("{variant}: {}", pattern.name()));
                 let point = measure(&world, &mut pairs, *pattern, seconds, &floors).await?;

@@ -38,7 +38,9 @@ pub type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 const AT_A_TIME: usize = 8;
 /// For what was sent in time to arrive.
 const LATE: Duration = Duration::from_secs(20);
-const TEXT_BYTES: usize = 200;
+/// 200 bytes of 33 different words, as many as there may be for the search to find.
+const TEXT: &str = "we meet at nine near old stone bridge, bring warm clothes, some tea and your map; if rain comes, go \
+straight home instead: call me when you leave, or send word by anyone else who walks that way today okk";
 const CLIENT_ID: &str = "\"client_id\":\"";
 
 #[derive(Clone, Copy)]
@@ -236,7 +238,6 @@ async fn write(
     pace: Option<(Instant, Duration)>,
     end: Instant,
 ) -> anyhow::Result<()> {
-    let text = "x".repeat(TEXT_BYTES);
     let mut number = 0;
     let mut due = pace.map(|(first, _)| first);
     loop {
@@ -268,7 +269,7 @@ async fn write(
         let at = due.unwrap_or_else(Instant::now);
         part.due().push(at);
         let frame = format!(
-            "{{\"type\":\"friendship\",\"channel\":\"{channel}\",\"payload\":\"{text}\",{CLIENT_ID}{prefix}{number}\"}}"
+            "{{\"type\":\"friendship\",\"channel\":\"{channel}\",\"payload\":\"{TEXT}\",{CLIENT_ID}{prefix}{number}\"}}"
         );
         sink.feed(Message::Text(frame.into())).await?;
         number += 1;

@@ -17,6 +17,7 @@ mod messages;
 mod openapi;
 mod operator;
 mod order;
+mod path;
 mod permissions;
 mod presence;
 mod promises;

@@ -1,0 +1,357 @@
+//! The way of a message: bursts, and replicas that freeze, leave, or are of the version before.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt;
+use natter_e2e::{Log, Talker, Topology, World, jetstream};
+use natter_test_support::{Friends, Signal, Socket};
+use serde_json::{Value, json};
+
+async fn send(socket: &mut Socket, channel: &str, client_id: &str) {
+    let frame = json!({
+        "type": "friendship", "channel": channel, "payload": client_id, "client_id": client_id,
+    });
+    socket.send_text(&frame.to_string()).await;
+}
+
+#[tokio::test]
+async fn a_burst_of_ten_thousand_is_acknowledged_in_order() {
+    const FRAMES: usize = 10_000;
+    let world = World::start(Topology::Apart).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    let headers = alice.headers();
+    let mut socket = Socket::connect(&world.gateway(), &headers)
+        .await
+        .expect("it is let in");
+    socket.frame("ready").await;
+    let before = whole_reads(&world).await;
+    // What is sent is read as fast as it can be stored: the two go on beside each other.
+    let mut acknowledged: Vec<(String, u64)> = Vec::with_capacity(FRAMES);
+    let mut sent = 0;
+    while acknowledged.len() < FRAMES {
+        // So much is under way that neither side ever waits for the other.
+        while sent < FRAMES && sent < acknowledged.len() + 2_000 {
+            sent += 1;
+            send(&mut socket, &channel, &format!("burst-{sent}")).await;
+        }
+        let frame = socket.next().await.expect("the connection stays open");
+        match frame["type"].as_str() {
+            Some("ack") => acknowledged.push((
+                frame["client_id"].as_str().expect("an id").to_owned(),
+                frame["seq"].as_u64().expect("a seq"),
+            )),
+            Some("error") => panic!("refused: {frame}"),
+            _ => {}
+        }
+    }
+    let expected = (1..=FRAMES).map(|number| (format!("burst-{number}"), number as u64));
+    assert!(acknowledged.into_iter().eq(expected), "out of order");
+    // Postgres has no statistics of this young table, and must not read it whole for that.
+    assert_eq!(whole_reads(&world).await, before, "a table was read whole");
+}
+
+/// How often a table on the path was read from its beginning to its end.
+async fn whole_reads(world: &World) -> i64 {
+    let mut admin = world.postgres.admin("natter").await;
+    let reads = sqlx::query_scalar(
+        "SELECT sum(seq_scan)::bigint FROM pg_stat_user_tables
+         WHERE schemaname = 'messages' AND relname IN ('log', 'marks', 'channels')",
+    );
+    reads.fetch_one(&mut admin).await.expect("statistics")
+}
+
+/// People who talk, each in a channel of their own with a friend, while something happens.
+struct Crowd {
+    pairs: Vec<Friends>,
+}
+
+/// How long one message waited for its `ack`, at most.
+struct Waited {
+    longest: Duration,
+    sent: usize,
+}
+
+impl Crowd {
+    async fn of(world: &World, count: usize) -> Self {
+        let mut pairs = Vec::new();
+        for _ in 0..count {
+            pairs.push(world.friends().await);
+        }
+        Self { pairs }
+    }
+
+    /// Talks until `stop`; panics when a send is refused or a connection closed.
+    async fn talk(&self, world: &World, stop: &AtomicBool) -> Waited {
+        let talks = self.pairs.iter().enumerate().map(async |(number, pair)| {
+            let gateway = match number % 2 {
+                0 => world.gateway(),
+                _ => world.gateway_2(),
+            };
+            let mut socket = pair.alice.connect(&gateway).await;
+            let mut waited = Waited {
+                longest: Duration::ZERO,
+                sent: 0,
+            };
+            while !stop.load(Ordering::Relaxed) {
+                waited.sent += 1;
+                let asked = Instant::now();
+                let client_id = format!("talk-{}", waited.sent);
+                let answer = socket.say(&pair.channel, &client_id, &client_id).await;
+                assert_eq!(answer["type"], "ack", "{answer}");
+                waited.longest = waited.longest.max(asked.elapsed());
+            }
+            waited
+        });
+        let all = futures_util::future::join_all(talks).await;
+        Waited {
+            longest: all.iter().map(|one| one.longest).max().unwrap_or_default(),
+            sent: all.iter().map(|one| one.sent).sum(),
+        }
+    }
+
+    /// Everything that was acknowledged is there once, in order.
+    async fn check(&self, world: &World, waited: &Waited) {
+        let mut stored = 0;
+        for pair in &self.pairs {
+            let history = pair.bob.history(&world.messages(), &pair.channel).await;
+            for (place, item) in history.iter().enumerate() {
+                let expected = format!("talk-{}", place + 1);
+                assert_eq!(item["message"]["content"], expected);
+            }
+            stored += history.len();
+        }
+        assert_eq!(stored, waited.sent);
+        // Promised within 1.5 s; not asserted, since a busy machine is no failure.
+        eprintln!("{} sends, the longest {:?}", waited.sent, waited.longest);
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_replica_keeps_nobody_waiting() {
+    let mut world = World::start(Topology::Apart).await;
+    let crowd = Crowd::of(&world, 6).await;
+    let stop = AtomicBool::new(false);
+    let (messages, friendships) = ("messages-2", "friendships-2");
+    world.add(friendships, "friendships").await;
+    let freezing = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for (name, other) in [(messages, "messages"), (friendships, "friendships")] {
+            let id = world.process_id(name).expect("it runs");
+            signal(id, "STOP");
+            // Whoever connects now asks services of which one replica is frozen.
+            for _ in 0..4 {
+                let pair = &crowd.pairs[0];
+                let (mut socket, _) = pair.bob.connect_full(&world.gateway()).await;
+                socket.send(json!({"type": "resume", "channels": {}})).await;
+                socket.frame("resumed").await;
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            signal(id, "CONT");
+            assert!(world.is_ready(other).await);
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (waited, ()) = tokio::join!(crowd.talk(&world, &stop), freezing);
+    crowd.check(&world, &waited).await;
+}
+
+fn signal(process: u32, name: &str) {
+    let kill = format!("kill -{name} {process}");
+    let status = std::process::Command::new("sh").args(["-c", &kill]).status();
+    assert!(status.is_ok_and(|status| status.success()));
+}
+
+#[tokio::test]
+async fn a_rolling_restart_of_the_messages_service_is_felt_by_nobody() {
+    let mut world = World::start(Topology::Apart).await;
+    let crowd = Crowd::of(&world, 6).await;
+    let stop = AtomicBool::new(false);
+    // The crowd needs the world as it is: the replicas are ended by their ids, and new ones come
+    // first, as in a rolling upgrade.
+    world.add("messages-3", "messages").await;
+    let leaving = async {
+        for name in ["messages", "messages-2"] {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            signal(world.process_id(name).expect("it runs"), "TERM");
+        }
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (waited, ()) = tokio::join!(crowd.talk(&world, &stop), leaving);
+    let again = world.log(["gateway", "gateway-2"]);
+    assert!(!again.contains("have no answer"), "{again}");
+    let history = world.url("messages-3");
+    let mut stored = 0;
+    for pair in &crowd.pairs {
+        stored += pair.bob.history(&history, &pair.channel).await.len();
+    }
+    assert_eq!(stored, waited.sent);
+    eprintln!("{} sends, the longest {:?}", waited.sent, waited.longest);
+}
+
+/// A replica of the version before knows no arrays of sends.
+#[tokio::test]
+async fn a_messages_service_of_the_version_before_is_asked_one_by_one() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    for name in ["messages", "messages-2"] {
+        world.process(name).end(Signal::Term).await;
+    }
+    let client = jetstream(&world.nats, "messages").await.client();
+    let mut asked = client
+        .queue_subscribe("send.friendship.*", "messages".to_owned())
+        .await
+        .expect("it may");
+    client.flush().await.expect("it is connected");
+    let old = tokio::spawn(async move {
+        let mut seq = 0;
+        while let Some(request) = asked.next().await {
+            let send: Value = serde_json::from_slice(&request.payload).expect("JSON");
+            let reply = match send["sender"].is_string() {
+                true => {
+                    seq += 1;
+                    json!({"ack": {
+                        "message": uuid::Uuid::now_v7(), "seq": seq,
+                        "created_at": "2026-11-27T04:00:00.000000Z", "duplicate": false,
+                    }})
+                }
+                false => json!({"refused": "unavailable"}),
+            };
+            let to = request.reply.expect("a request");
+            let _ = client.publish(to, reply.to_string().into()).await;
+        }
+    });
+    for number in 1..=20 {
+        send(&mut socket, &channel, &format!("old-{number}")).await;
+    }
+    for number in 1..=20_u64 {
+        let answer = socket.answer(&format!("old-{number}")).await;
+        assert_eq!((&answer["type"], &answer["seq"]), (&json!("ack"), &json!(number)));
+    }
+    old.abort();
+}
+
+/// The newest marks that a socket was shown of each user.
+fn check_marks(socket: &Socket) {
+    let mut newest: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let frames = socket.seen().iter();
+    for frame in frames.filter(|frame| frame["type"] == "chat_friendship_notification") {
+        let seq = |name: &str| frame[name].as_u64().expect("a seq");
+        let mark = (seq("received_seq"), seq("seen_seq"));
+        let user = frame["user"].as_str().expect("a user").to_owned();
+        let known = newest.entry(user).or_default();
+        assert!(mark.0 >= known.0 && mark.1 >= known.1, "backwards: {frame}");
+        *known = mark;
+    }
+}
+
+#[tokio::test]
+async fn marks_only_move_forward_whoever_tells_them_first() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    let mut messages = Vec::new();
+    for number in 1..=3 {
+        let ack = socket.say(&channel, &format!("m-{number}"), "Hi").await;
+        messages.push(ack["message"].as_str().expect("an id").to_owned());
+    }
+    // As two replicas would that store a mark one after the other and tell it the other way round.
+    let client = jetstream(&world.nats, "messages").await.client();
+    for place in [0, 1, 0, 2, 1] {
+        let mark = json!({
+            "id": uuid::Uuid::now_v7(), "type": "mark", "time": "2026-11-27T04:00:00.000000Z",
+            "version": 1, "channel": channel, "user": bob.id, "message": messages[place],
+            "received_seq": place + 1, "seen_seq": place,
+        });
+        let subject = format!("chat.friendship.{channel}.mark");
+        let told = client.publish(subject, mark.to_string().into()).await;
+        told.expect("it may");
+    }
+    // Something that is told after all of them.
+    let typing = json!({"type": "typing", "channel": channel, "active": true});
+    client.flush().await.expect("it is connected");
+    bob.connect(&world.gateway_2()).await.send(typing).await;
+    socket.frame("typing").await;
+    let marks = socket.seen().iter();
+    let marks = marks.filter(|frame| frame["type"] == "chat_friendship_notification");
+    assert!(marks.count() >= 3, "none was told");
+    check_marks(&socket);
+}
+
+/// A mark that was stored and not told, since its replica ended between, is told when it comes
+/// again.
+#[tokio::test]
+async fn a_receipt_is_told_after_a_crash_between_storing_and_telling() {
+    let mut world = World::start(Topology::Apart).await;
+    for name in ["messages", "messages-2"] {
+        world.set(name, "FAILPOINTS", "marks-stored=return");
+        world.restart(name, Signal::Term).await;
+    }
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    let ack = alice_socket.say(&channel, "hello", "Hello").await;
+    bob_socket.frame("friendship_message").await;
+    // Both replicas end at it, one after the other: the second is asked again.
+    for name in ["messages", "messages-2"] {
+        let ended = world.process(name).ended().await;
+        assert_eq!(ended, None, "{name} was ended by its failpoint");
+    }
+    for name in ["messages", "messages-2"] {
+        world.set(name, "FAILPOINTS", "");
+        world.begin(name);
+    }
+    let mark = alice_socket.frame("chat_friendship_notification").await;
+    assert_eq!(
+        (&mark["user"], &mark["message"], &mark["is_received"]),
+        (&json!(bob.id), &ack["message"], &json!(true))
+    );
+}
+
+/// Everyone's log is whole and in one order while replicas freeze and thaw under traffic.
+#[tokio::test]
+async fn what_is_asked_of_two_replicas_is_stored_once() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let gateways = vec![world.gateway(), world.gateway_2()];
+    let mut alice_talks = Talker::new(alice.clone(), gateways.clone(), &channel);
+    let mut bob_talks = Talker::new(bob, gateways, &channel);
+    let stop = AtomicBool::new(false);
+    let freezing = async {
+        for name in ["messages", "messages-2", "messages"] {
+            // Longer than until the other is asked, shorter than until the first is cut off.
+            let id = world.process_id(name).expect("it runs");
+            signal(id, "STOP");
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            signal(id, "CONT");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(
+        alice_talks.talk_until("alice", &stop),
+        bob_talks.talk_until("bob", &stop),
+        freezing
+    );
+    let history = alice.history(&world.messages(), &channel).await;
+    let newest = history.len() as u64;
+    tokio::join!(alice_talks.follow_to(newest), bob_talks.follow_to(newest));
+    Log::check(&[&alice_talks.log, &bob_talks.log], &history);
+}
