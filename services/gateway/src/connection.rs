@@ -27,7 +27,10 @@ use natter_protocol::{
     frame::{ErrorCode, FrameError, ServerError, ServerFrame},
     message::Kind,
 };
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{
     Gateway,
@@ -81,6 +84,8 @@ struct Connection {
     sends: Sends,
     /// What was written lately: a mark on it needs no look-up.
     delivered: Delivered,
+    /// Notices may have been lost, since before its channels were listed.
+    missed: watch::Receiver<u64>,
     /// Something waits in the socket's buffer.
     unflushed: bool,
     /// Pings since anything came from the client.
@@ -168,7 +173,7 @@ impl Connection {
     // What is done for an event is boxed: a connection that waits, and most of the time it does,
     // keeps no room for it.
     async fn work(&mut self) -> Close {
-        let mut missed = self.gateway.bus.missed();
+        let mut missed = self.missed.clone();
         let shutdown = self.gateway.process.shutdown.clone();
         loop {
             let (at, due) = self.timer.next(self.live, self.sends.is_empty());
@@ -400,12 +405,15 @@ impl Connection {
             gateway,
             peer,
             channels,
+            left,
             socket,
             ..
         } = *self;
         peer.closer.close(reason);
         gateway.presence.go(&peer).await;
-        gateway.hub.leave(&peer, channels.into_keys()).await;
+        // Also what it was just leaving when it was closed.
+        let channels = channels.into_keys().chain(left.into_keys());
+        gateway.hub.leave(&peer, channels).await;
         refuse(socket, reason).await;
     }
 }

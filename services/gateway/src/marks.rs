@@ -154,8 +154,5 @@ async fn send(bus: &Bus, channel: FriendshipId, mark: &Mark) -> bool {
     let deadline = Instant::now() + REQUEST_TIMEOUT;
     let subject = subject::mark(channel);
     let reply = bus.request(&subject, mark, Ask::Any, deadline).await;
-    !matches!(
-        reply,
-        Ok(MarkReply::Refused(Refusal::Unavailable)) | Err(_)
-    )
+    !matches!(reply, Ok(MarkReply::Refused(Refusal::Unavailable)) | Err(_))
 }

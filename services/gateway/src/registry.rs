@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,11 +26,15 @@ const FEED_CHECK: Duration = Duration::from_secs(1);
 const DRAIN_CHECK: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
-pub struct Registry(Mutex<HashMap<UserId, Vec<Arc<Peer>>>>);
+pub struct Registry {
+    users: Mutex<HashMap<UserId, Vec<Arc<Peer>>>>,
+    /// How many connections there are: each asks while it is being closed.
+    count: AtomicUsize,
+}
 
 impl Registry {
     fn users(&self) -> MutexGuard<'_, HashMap<UserId, Vec<Arc<Peer>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a connection; past `limit` of one user the oldest is closed.
@@ -38,6 +45,8 @@ impl Registry {
         if peers.len() > limit as usize {
             peers.remove(0).closer.close(Close::TooManyConnections);
         }
+        drop(users);
+        self.count.fetch_add(1, Ordering::Relaxed);
         metrics::gauge!("gateway_connections").increment(1);
     }
 
@@ -49,6 +58,8 @@ impl Registry {
                 users.remove(&peer.user);
             }
         }
+        drop(users);
+        self.count.fetch_sub(1, Ordering::Relaxed);
         metrics::gauge!("gateway_connections").decrement(1);
     }
 
@@ -78,7 +89,7 @@ impl Registry {
     }
 
     pub fn len(&self) -> usize {
-        self.users().values().map(Vec::len).sum()
+        self.count.load(Ordering::Relaxed)
     }
 
     fn close_session(&self, user: UserId, sid: SessionId) {

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::StreamExt;
 use natter_bus::{
-    Bus, Calls, Consumer, Failure, HeaderMap, Message, Stream, Subscriber, consume,
-    until_drained,
+    Bus, Calls, Consumer, Failure, HeaderMap, Message, Stream, Subscriber, consume, until_drained,
 };
 use natter_protocol::{
     FriendshipId,

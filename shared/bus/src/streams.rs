@@ -52,7 +52,7 @@ pub struct StreamSettings {
     #[arg(long, env = "NATTER_CHAT_MAX_AGE_SECONDS", value_name = "NATTER_CHAT_MAX_AGE_SECONDS", value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
     chat_max_age_seconds: Option<u64>,
 
-    /// The most that it keeps, in bytes; past it events wait in the outbox, and chat goes on [default where it is made: 1 GiB]
+    /// The most that it keeps, in bytes; past it the oldest go [default where it is made: 1 GiB]
     #[arg(long, env = "NATTER_CHAT_MAX_BYTES", value_name = "NATTER_CHAT_MAX_BYTES", value_parser = value_parser!(i64).range(1 << 20..))]
     chat_max_bytes: Option<i64>,
 
@@ -149,8 +149,14 @@ impl Stream {
                 .map(usize::from)
                 .or(known_replicas)
                 .unwrap_or(1),
-            // A full feed refuses, and the outbox keeps the event: nothing old is pushed out early.
-            discard: DiscardPolicy::New,
+            discard: match self {
+                // A listener sees the gap by `seq` and reads it over HTTP: that nobody listens for
+                // long costs no one else anything.
+                Self::Chat => DiscardPolicy::Old,
+                // A full feed refuses, and the outbox keeps the event: nothing old is pushed out
+                // early.
+                _ => DiscardPolicy::New,
+            },
             duplicate_window: DUPLICATE_WINDOW.min(max_age),
             storage: StorageType::File,
             allow_direct: true,
@@ -250,6 +256,8 @@ impl Bus {
 /// A stream as it is at one moment.
 pub struct Feed {
     pub stream: Stream,
+    /// The number of its oldest event: what was before that was kept as long as there was room.
+    pub first_seq: u64,
     /// For how long it keeps an event.
     pub max_age: Duration,
     there: jetstream::stream::Stream,
@@ -261,9 +269,12 @@ impl Bus {
         let name = stream.name();
         let there = timeout(ASK_TIMEOUT, self.jetstream.get_stream(name)).await?;
         let there = there.with_context(|| format!("the stream {name} does not answer"))?;
+        let Info { config, state, .. } = there.cached_info();
+        let (max_age, first_seq) = (config.max_age, state.first_sequence);
         Ok(Feed {
             stream,
-            max_age: there.cached_info().config.max_age,
+            first_seq,
+            max_age,
             there,
         })
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use natter_bus::{Bus, Feed, Stream};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -252,24 +252,26 @@ async fn take_back_overlapped(
 
 /// Deletes what the stream does not keep any more, and what none ever did.
 async fn forget(db: &mut PgConnection, feed: &Feed) -> sqlx::Result<()> {
-    for (stream, keep) in [
-        (Some(feed.stream.name()), feed.max_age),
-        (None, KEEP_NOTICES),
+    let is_last_place_old = "stream = $1 AND stream_seq < $2::float8::bigint";
+    let is_old = "stream IS NOT DISTINCT FROM $1
+                  AND published_at < now() - make_interval(secs => $2)";
+    let name = Some(feed.stream.name());
+    let first = feed.first_seq as f64;
+    for (rows, stream, limit) in [
+        (is_last_place_old, name, first),
+        (is_old, name, feed.max_age.as_secs_f64()),
+        (is_old, None, KEEP_NOTICES.as_secs_f64()),
     ] {
+        let statement =
+            format!("DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE {rows} LIMIT $3)");
         loop {
-            let deleted = sqlx::query(
-                "DELETE FROM outbox
-                 WHERE id IN (SELECT id FROM outbox
-                              WHERE stream IS NOT DISTINCT FROM $1
-                                AND published_at < now() - make_interval(secs => $2)
-                              ORDER BY published_at LIMIT $3)",
-            )
-            .bind(stream)
-            .bind(keep.as_secs_f64())
-            .bind(CHUNK)
-            .execute(&mut *db)
-            .await?
-            .rows_affected();
+            let deleted = sqlx::query(AssertSqlSafe(statement.clone()))
+                .bind(stream)
+                .bind(limit)
+                .bind(CHUNK)
+                .execute(&mut *db)
+                .await?
+                .rows_affected();
             if deleted < CHUNK.unsigned_abs() {
                 break;
             }

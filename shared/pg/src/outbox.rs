@@ -18,7 +18,8 @@ use uuid::Uuid;
 /// How many rows are read at a time.
 const BATCH: i64 = 100;
 /// The longest that a transaction stays open for publishing: below the limit of idle ones.
-const TURN: Duration = Duration::from_secs(5);
+const TURN: Duration = Duration::from_secs(2);
+const IDLE_TURN_TIMEOUT_MS: &str = "6000";
 /// After which a turn is given up, whatever the database does.
 const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 /// A wake-up that was lost (the listening connection broke) costs at most this.
@@ -111,6 +112,13 @@ pub async fn relay(pool: PgPool, bus: Bus, stop: CancellationToken) {
 async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
     let as_text = |error: sqlx::Error| error.to_string();
     let mut tx = pool.begin().await.map_err(as_text)?;
+    // Between two statements is at most one turn and one publish: a process that is frozen lets go
+    // of the lock soon after.
+    sqlx::query("SELECT set_config('idle_in_transaction_session_timeout', $1, true)")
+        .bind(IDLE_TURN_TIMEOUT_MS)
+        .execute(&mut *tx)
+        .await
+        .map_err(as_text)?;
     let active: bool =
         sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1, hashtext(current_schema))")
             .bind(RELAY_LOCK)
@@ -140,7 +148,10 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
         if rows.is_empty() {
             break false;
         }
-        for row in rows {
+        // First what only who listens now is told: it acts on live connections, and must not wait
+        // for a stream that is slow.
+        let (notices, events): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| !row.durable);
+        for row in notices.into_iter().chain(events) {
             if Instant::now() > until {
                 break 'rounds true;
             }

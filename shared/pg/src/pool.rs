@@ -19,6 +19,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const STATEMENT_TIMEOUT_MS: &str = "5000";
 const LOCK_TIMEOUT_MS: &str = "2000";
 const IDLE_TRANSACTION_TIMEOUT_MS: &str = "15000";
+/// Longer than any question to the broker that is asked between two statements.
+const IDLE_LOCK_TIMEOUT_MS: &str = "30000";
 
 /// Where a service's database is. Never shows its password.
 #[derive(Clone)]
@@ -133,8 +135,13 @@ pub async fn try_lock(
     name: &str,
 ) -> sqlx::Result<Option<PoolConnection<Postgres>>> {
     let mut connection = pool.acquire().await?;
-    // The lock goes with the connection, however the work ends.
+    // The lock goes with the connection, however the work ends; that of a process that is frozen
+    // goes too.
     connection.close_on_drop();
+    sqlx::query("SELECT set_config('idle_session_timeout', $1, false)")
+        .bind(IDLE_LOCK_TIMEOUT_MS)
+        .execute(&mut *connection)
+        .await?;
     let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, hashtext($2))")
         .bind(lock)
         .bind(name)

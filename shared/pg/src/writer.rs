@@ -7,10 +7,7 @@
 
 use std::time::Duration;
 
-use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgPool,
-    postgres::PgConnectOptions,
-};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
 /// Plans are made once, without the parameters: with them each execution would be planned again.
@@ -73,7 +70,9 @@ fn is_answer(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
             // Class 57: it is shutting down, or ends this connection; 25P03: it has ended it.
-            !error.code().is_some_and(|code| code.starts_with("57P") || code == "25P03")
+            !error
+                .code()
+                .is_some_and(|code| code.starts_with("57P") || code == "25P03")
         }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)

@@ -7,8 +7,8 @@ use natter_protocol::{
     FriendshipId, MessageId, SessionId, Timestamp, UserId,
     call::{
         GetAfter, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
-        ListFriendships, ListOpen, Mark, MarkReply, NewMedia, OpenChannel, OwnFile, RefreshSession,
-        Refusal, Send, SendMedia, SendReply, SendWhat, Stored, TokenPair,
+        ListFriendships, ListOpen, Mark, MarkReply, NewMedia, OneOrMore, OpenChannel, OwnFile,
+        RefreshSession, Refusal, Send, SendMedia, SendReply, SendWhat, Stored, TokenPair,
     },
     event::{
         Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, PresenceEvent,
@@ -560,7 +560,10 @@ fn one_or_more() {
     assert_eq!(more.to_json().expect("JSON"), json);
     assert_eq!(OneOrMore::from_json(json).expect("two"), more);
     let alone = OneOrMore::<MarkReply>::from_json(b"[\"done\"]").expect("an array of one");
-    assert_eq!((alone.is_array(), alone.all()), (true, vec![MarkReply::Done]));
+    assert_eq!(
+        (alone.is_array(), alone.all()),
+        (true, vec![MarkReply::Done])
+    );
     assert!(OneOrMore::<MarkReply>::from_json(b"").is_err());
 }
 

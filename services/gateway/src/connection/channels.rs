@@ -101,10 +101,13 @@ impl Connection {
 
     pub(super) fn list(&mut self) {
         self.timer.listed();
-        let (bus, user) = (self.gateway.bus.clone(), self.peer.user);
-        let asked = Timestamp::now();
-        self.listing_since = asked;
-        self.listing = Some(Box::pin(async move { bus.call(&ListOpen { user }).await }));
+        let (gateway, user) = (self.gateway.clone(), self.peer.user);
+        self.listing_since = Timestamp::now();
+        self.listing = Some(Box::pin(async move {
+            // In turn, like those that are being opened: after the broker was away everyone asks.
+            let _turn = gateway.opening.acquire().await;
+            gateway.bus.call(&ListOpen { user }).await
+        }));
     }
 
     pub(super) async fn on_list(
@@ -182,6 +185,11 @@ impl Connection {
         match self.try_gain(id, had, opened).await {
             Err(Close::Overloaded) => {
                 self.lose(id).await;
+                // What was not written before is not taken for written: the next try finds out
+                // anew where the channel began for this connection.
+                if had.is_none() && self.left.get(&id) == Some(&0) {
+                    self.left.remove(&id);
+                }
                 self.list_soon();
                 Ok(())
             }

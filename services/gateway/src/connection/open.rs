@@ -42,6 +42,7 @@ impl Connection {
             tracing::warn!("too many connections are being opened");
             return Err(Some((socket, Close::Overloaded)));
         };
+        let missed = gateway.bus.missed();
         let opened = Timestamp::now();
         // Notices come already: a channel that opens after the list was made is noticed.
         let open = match gateway.bus.call(&ListOpen { user: peer.user }).await {
@@ -80,6 +81,7 @@ impl Connection {
             garbage_since: Instant::now(),
             sends: Sends::default(),
             delivered: Delivered::default(),
+            missed,
             unflushed: false,
             unanswered: 0,
             left: HashMap::new(),

@@ -86,9 +86,9 @@ impl LogRow {
     }
 
     /// The entry as it was published, but for content that was deleted since.
-    fn event(&self, channel: &Channel) -> LogEvent {
-        let kind = kind_of(self.kind);
-        LogEvent {
+    fn event(&self, channel: &Channel) -> sqlx::Result<LogEvent> {
+        let kind = kind_of(self.kind)?;
+        Ok(LogEvent {
             id: MessageId(self.id),
             tag: LogTag::Log,
             time: self.at.into(),
@@ -102,7 +102,7 @@ impl LogRow {
                 ..self.message(channel.id)
             },
             members: channel.members,
-        }
+        })
     }
 }
 
@@ -123,7 +123,7 @@ impl Store {
         .bind(limit)
         .fetch_all(&self.0)
         .await?;
-        Ok(rows.iter().map(|row| row.event(channel)).collect())
+        rows.iter().map(|row| row.event(channel)).collect()
     }
 
     /// The messages from one seq to another, in their present state, oldest first.
@@ -207,10 +207,14 @@ pub(super) fn kind_code(kind: Kind) -> i16 {
     }
 }
 
-fn kind_of(code: i16) -> Kind {
+/// A kind of a later version is none of these: a replica of that version is to be asked.
+fn kind_of(code: i16) -> sqlx::Result<Kind> {
     match code {
-        0 => Kind::Message,
-        1 => Kind::Edited,
-        _ => Kind::Deleted,
+        0 => Ok(Kind::Message),
+        1 => Ok(Kind::Edited),
+        2 => Ok(Kind::Deleted),
+        code => Err(sqlx::Error::Decode(
+            format!("an entry of the kind {code}, which this version does not know").into(),
+        )),
     }
 }

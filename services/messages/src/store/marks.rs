@@ -60,10 +60,7 @@ impl Store {
     }
 
     /// How far some users are, as a mark that moved says it.
-    pub async fn marks_of(
-        &self,
-        users: &[(FriendshipId, UserId)],
-    ) -> sqlx::Result<Vec<MovedMark>> {
+    pub async fn marks_of(&self, users: &[(FriendshipId, UserId)]) -> sqlx::Result<Vec<MovedMark>> {
         let channels: Vec<Uuid> = users.iter().map(|(channel, _)| channel.0).collect();
         let users: Vec<Uuid> = users.iter().map(|(_, user)| user.0).collect();
         sqlx::query_as(

@@ -49,15 +49,12 @@ impl Store {
 }
 
 /// Notes that a stream has all of some batches, and where.
-pub async fn published(
-    db: &mut PgConnection,
-    batches: &[(i64, Published)],
-) -> sqlx::Result<()> {
-    fn column_of<T>(
-        batches: &[(i64, Published)],
-        value: impl Fn(&Published) -> T,
-    ) -> Vec<T> {
-        batches.iter().map(|(_, published)| value(published)).collect()
+pub async fn published(db: &mut PgConnection, batches: &[(i64, Published)]) -> sqlx::Result<()> {
+    fn column_of<T>(batches: &[(i64, Published)], value: impl Fn(&Published) -> T) -> Vec<T> {
+        batches
+            .iter()
+            .map(|(_, published)| value(published))
+            .collect()
     }
     let ids: Vec<i64> = batches.iter().map(|(id, _)| *id).collect();
     sqlx::query(

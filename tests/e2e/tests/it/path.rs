@@ -161,7 +161,9 @@ async fn a_frozen_replica_keeps_nobody_waiting() {
 
 fn signal(process: u32, name: &str) {
     let kill = format!("kill -{name} {process}");
-    let status = std::process::Command::new("sh").args(["-c", &kill]).status();
+    let status = std::process::Command::new("sh")
+        .args(["-c", &kill])
+        .status();
     assert!(status.is_ok_and(|status| status.success()));
 }
 
@@ -231,7 +233,10 @@ async fn a_messages_service_of_the_version_before_is_asked_one_by_one() {
     }
     for number in 1..=20_u64 {
         let answer = socket.answer(&format!("old-{number}")).await;
-        assert_eq!((&answer["type"], &answer["seq"]), (&json!("ack"), &json!(number)));
+        assert_eq!(
+            (&answer["type"], &answer["seq"]),
+            (&json!("ack"), &json!(number))
+        );
     }
     old.abort();
 }
