@@ -193,6 +193,7 @@ async fn confirm(mut batches: mpsc::Receiver<Batch>, mut db: Writer) {
     }
 }
 
+/// Notes what is confirmed, and brings the words of what was stored into their index.
 async fn note(db: &mut Writer, confirmed: &mut Vec<(i64, Published)>) {
     let confirmed = std::mem::take(confirmed);
     if confirmed.is_empty() {
@@ -205,6 +206,13 @@ async fn note(db: &mut Writer, confirmed: &mut Vec<(i64, Published)>) {
         .await;
     if let Err(error) = noted {
         tracing::debug!(%error, "published batches will be published again");
+    }
+    // What was written since the last time; not while anybody waits for it.
+    let merged = db.run(NOTE_TIMEOUT, async |db: &mut PgConnection| {
+        store::merge_words(db).await
+    });
+    if let Err(error) = merged.await {
+        tracing::debug!(%error, "new words are merged later");
     }
 }
 

@@ -19,6 +19,7 @@ pub use append::{Appended, PlainSend, append, insert, lock_and_read};
 pub use log::LogRow;
 pub use marks::{Marks, NewMark, move_marks};
 pub use outbox::{OutboxRow, Published, published};
+pub use search::merge_words;
 
 use crate::channel::Channel;
 

@@ -194,7 +194,9 @@ async fn load(world: &World, channel: &str, have: &Size, want: &Size) -> anyhow:
         entries(&mut admin, &other, 0, 1_000).await?;
     }
     let index = "CREATE INDEX log_words ON messages.log
-         USING gin (friendship_id, to_tsvector('simple', content)) WHERE kind < 2";
+         USING gin (friendship_id, to_tsvector('simple', content))
+         WITH (gin_pending_list_limit = 262144) WHERE kind < 2;
+         ALTER INDEX messages.log_words OWNER TO natter_messages_owner";
     run_sql(&mut admin, index).await?;
     run_sql(&mut admin, "VACUUM ANALYZE messages.log").await?;
     run_sql(&mut admin, "VACUUM ANALYZE users.accounts").await?;

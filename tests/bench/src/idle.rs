@@ -38,7 +38,7 @@ pub async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn resident_bytes(process: u32) -> anyhow::Result<u64> {
+pub fn resident_bytes(process: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line
@@ -47,6 +47,6 @@ fn resident_bytes(process: u32) -> anyhow::Result<u64> {
     Ok(kib.trim().parse::<u64>()? * 1_024)
 }
 
-fn mib(bytes: u64) -> f64 {
+pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / (1 << 20) as f64
 }

@@ -8,6 +8,7 @@ mod explain;
 mod history;
 mod idle;
 mod logins;
+mod memory;
 mod messages;
 mod returns;
 mod soak;
@@ -28,6 +29,8 @@ enum Bench {
     /// A relay for the floors, which starts it
     #[command(hide = true)]
     Relay,
+    /// What 500 sign-ups leave of the memory of standalone
+    Memory,
     /// The gateway's memory for each idle connection, at 1,000 and 10,000
     Idle,
     /// 10,000 connections that come back at once, as after an ingress that cut them all
@@ -43,6 +46,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Logins => logins::run().await,
         Bench::Messages(options) => messages::run(options).await,
         Bench::Relay => messages::relay().await,
+        Bench::Memory => memory::run().await,
         Bench::Idle => idle::run().await,
         Bench::Returns => returns::run().await,
         Bench::Soak(options) => soak::run(options).await,

@@ -1,6 +1,7 @@
 //! Finding messages by their words.
 
 use natter_protocol::{FriendshipId, UserId};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Store, as_i64};
@@ -53,4 +54,10 @@ impl Store {
             .collect();
         Ok((count, found))
     }
+}
+
+/// Merges the words of new messages into the index; a search finds them before too.
+pub async fn merge_words(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query("SELECT merge_words()").execute(db).await?;
+    Ok(())
 }

@@ -415,3 +415,44 @@ async fn the_set_up_refuses_limits_that_would_lose_something() {
     let config = stream.expect("the stream").cached_info().config.clone();
     assert_eq!(config.max_bytes, 4_194_304);
 }
+
+/// A stream that is full discards its oldest events, and so does the outbox: chat goes on, and the
+/// database keeps nothing for a listener that does not come.
+#[tokio::test]
+async fn a_full_feed_discards_its_oldest_and_grows_nothing() {
+    let limit = [("NATTER_CHAT_MAX_BYTES", "1048576")];
+    let mut world = World::start_with(Topology::Standalone, &limit).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    let text = "x".repeat(8_000);
+    for number in 1..=300 {
+        let ack = socket.say(&channel, &format!("big-{number}"), &text).await;
+        assert_eq!(ack["type"], "ack", "{ack}");
+    }
+    world.published().await;
+    let stream = jetstream(&world.nats, "subscriber")
+        .await
+        .get_stream("CHAT")
+        .await;
+    let state = stream.expect("the stream").cached_info().state.clone();
+    assert_eq!(state.last_sequence, 300);
+    assert!(state.first_sequence > 100, "{state:?}");
+    // The comparison forgets the rows of what was discarded, and takes nothing for lost.
+    world.restart("standalone", Signal::Term).await;
+    let mut admin = world.postgres.admin("natter").await;
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let rows: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM messages.outbox WHERE stream_seq < $1 OR published_at IS NULL",
+        )
+        .bind(i64::try_from(state.first_sequence).expect("a number"))
+        .fetch_one(&mut admin)
+        .await
+        .expect("the table is there");
+        if rows == 0 {
+            break;
+        }
+        assert!(Instant::now() < give_up, "{rows} rows are kept");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
