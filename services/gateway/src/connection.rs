@@ -175,11 +175,13 @@ impl Connection {
     async fn work(&mut self) -> Close {
         let mut missed = self.missed.clone();
         let shutdown = self.gateway.process.shutdown.clone();
+        let mut reads_first = false;
         loop {
             let (at, due) = self.timer.next(self.live, self.sends.is_empty());
+            reads_first = !reads_first;
             let done = tokio::select! {
-                // In this order: what is rare first, what the client sends after what it is told,
-                // and the flush once there is nothing more to write.
+                // In this order: what is rare first, what the client sends and what it is told in
+                // turn, and the flush once there is nothing more to write.
                 biased;
                 () = shutdown.cancelled(), if !self.timer.is_draining() => Box::pin(self.drain()).await,
                 () = sleep_until(at) => Box::pin(self.on_time(due)).await,
@@ -195,10 +197,11 @@ impl Connection {
                     }
                 }
                 Some(answered) = self.sends.next(&self.gateway.bus) => Box::pin(self.on_answer(answered)).await,
-                delivery = self.peer.deliveries.next(), if self.live => Box::pin(self.write_from(delivery)).await,
+                delivery = self.peer.deliveries.next(), if self.live && !reads_first => Box::pin(self.write_from(delivery)).await,
                 frame = self.socket.recv(), if self.sends.has_room() && !self.timer.is_closing() => {
                     Box::pin(self.on_frame(frame)).await
                 }
+                delivery = self.peer.deliveries.next(), if self.live && reads_first => Box::pin(self.write_from(delivery)).await,
                 () = ready(()), if self.unflushed => Box::pin(self.flush()).await,
             };
             if let Err(reason) = done {

@@ -19,7 +19,8 @@ use crate::{
 
 /// Reserved for each connection however idle it is: the default is 128 KiB.
 const READ_BUFFER_BYTES: usize = 512;
-/// Gathered until there is nothing more to write. Taken only while something is written.
+/// Gathered until there is nothing more to write. A connection that was ever told so much at once
+/// keeps it.
 const WRITE_BUFFER_BYTES: usize = 8 << 10;
 /// A client that does not read is found by its queue and the write deadline long before.
 const MAX_WRITE_BUFFER_BYTES: usize = 16 << 20;

@@ -92,12 +92,21 @@ impl Marks {
         let (bus, registry, stop) = (bus.clone(), registry.clone(), process.shutdown.clone());
         let shared = marks.0.clone();
         process.tasks.spawn(async move {
-            tokio::select! {
-                () = send_all(&bus, &shared) => {}
-                () = registry.drained(&stop) => {}
+            let drained = registry.drained(&stop);
+            tokio::pin!(drained);
+            let mut is_drained = false;
+            while !is_drained {
+                tokio::select! {
+                    () = next(&shared) => {}
+                    () = &mut drained => is_drained = true,
+                }
+                // Never given up in the midst: what the last connections left behind is told too.
+                let is_all = send_waiting(&bus, &shared).await;
+                if !is_all && !is_drained {
+                    shared.added.notify_one();
+                    sleep(RETRY_PAUSE).await;
+                }
             }
-            // What the last connections left behind is told once.
-            send_waiting(&bus, &shared).await;
         });
         marks
     }
@@ -115,14 +124,10 @@ impl Marks {
     }
 }
 
-async fn send_all(bus: &Bus, shared: &Shared) {
-    loop {
-        shared.added.notified().await;
-        sleep(TICK).await;
-        while !send_waiting(bus, shared).await {
-            sleep(RETRY_PAUSE).await;
-        }
-    }
+/// Until marks wait and have been gathered for a moment.
+async fn next(shared: &Shared) {
+    shared.added.notified().await;
+    sleep(TICK).await;
 }
 
 /// Sends what waits; whether all of it was stored. What was not waits again.

@@ -7,18 +7,17 @@
 //! files, is decided by the [`Plan`] in a transaction. Should a batch fail, it is taken apart and
 //! each channel is tried alone.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    time::Duration,
-};
+mod plain;
+mod request;
 
-use natter_bus::{Bus, HeaderMap, Message as BusMessage};
+use std::{collections::VecDeque, time::Duration};
+
+use natter_bus::{Bus, Message as BusMessage};
 use natter_pg::Writer;
 use natter_protocol::{
-    FriendshipId, MessageId, Timestamp, UserId,
-    call::{OneOrMore, Refusal, Send, SendReply, SendWhat, Stored},
-    event::{LogEvent, LogTag, VERSION},
-    message::{Kind, Message},
+    FriendshipId, MessageId, Timestamp,
+    call::{OneOrMore, Refusal, Send, SendReply, Stored},
+    event::LogEvent,
 };
 use natter_service::Process;
 use sqlx::{Connection, PgConnection};
@@ -31,9 +30,11 @@ use tokio_util::task::TaskTracker;
 use crate::{
     channel::Channels,
     feed::{Feed, event_of},
-    plan::{self, Outcome, Plan},
-    store::{self, Appended, PlainSend, Store},
+    plan::{Entry, Outcome, Plan},
+    store::{self, Store},
 };
+use plain::{event, plain};
+use request::{Answer, Request, by_channel, split};
 
 /// Writers, each with a connection of its own: while one waits for the disk, another prepares.
 const WRITERS: usize = 2;
@@ -41,8 +42,6 @@ const WRITERS: usize = 2;
 const MAX_BATCH: usize = 500;
 /// The most requests waiting for one writer; past it they are refused at once.
 const QUEUE: usize = 10_000;
-/// How long who asks waits: the gateway's time for a request.
-const PATIENCE: Duration = Duration::from_millis(2_500);
 /// The longest a batch may take, whatever the database does.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(6);
 /// Before a channel that another session holds is tried again.
@@ -53,52 +52,6 @@ const LOCKED_PAUSE: Duration = Duration::from_millis(20);
 pub struct Committer {
     writers: Vec<mpsc::Sender<Request>>,
     bus: Bus,
-}
-
-/// The sends of one channel and one sender, in their order.
-struct Request {
-    channel: FriendshipId,
-    sends: Vec<Send>,
-    /// What each is answered, as far as it is known.
-    replies: Vec<Option<SendReply>>,
-    /// From then on nobody waits any more.
-    until: Instant,
-    since: Instant,
-    /// The friendship service was asked about the channel already.
-    confirmed: bool,
-    answer: Answer,
-}
-
-/// Where the answer goes.
-enum Answer {
-    /// To who asked over NATS, as an array if that was one.
-    Bus(BusMessage, bool),
-    Task(oneshot::Sender<SendReply>),
-}
-
-impl Request {
-    fn new(channel: FriendshipId, sends: Vec<Send>, answer: Answer) -> Self {
-        let since = Instant::now();
-        Self {
-            channel,
-            replies: vec![None; sends.len()],
-            sends,
-            until: since + PATIENCE,
-            since,
-            confirmed: false,
-            answer,
-        }
-    }
-
-    /// The sends without an answer yet, with their places.
-    fn open(&self) -> impl Iterator<Item = (usize, &Send)> {
-        let sends = self.sends.iter().enumerate();
-        sends.filter(|(place, _)| self.replies[*place].is_none())
-    }
-
-    fn is_done(&self) -> bool {
-        self.replies.iter().all(Option::is_some)
-    }
 }
 
 impl Committer {
@@ -153,33 +106,7 @@ impl Committer {
         let writer = usize::from(request.channel.0.as_bytes()[15]) % self.writers.len();
         if let Err(refused) = self.writers[writer].try_send(request) {
             metrics::counter!("sends_overflowed_total").increment(1);
-            refuse(&self.bus, refused.into_inner()).await;
-        }
-    }
-}
-
-/// Answers a request; what has no answer yet is refused.
-async fn refuse(bus: &Bus, request: Request) {
-    let replies = request.replies.into_iter();
-    let mut replies = replies
-        .map(|reply| reply.unwrap_or(SendReply::Refused(Refusal::Unavailable)))
-        .collect::<Vec<_>>();
-    // Who asked may be gone; the entries stay.
-    match request.answer {
-        Answer::Task(answer) => {
-            if let Some(reply) = replies.pop() {
-                let _ = answer.send(reply);
-            }
-        }
-        Answer::Bus(asked, is_array) => {
-            let replies = match is_array {
-                true => OneOrMore::More(replies),
-                false => OneOrMore::of(replies),
-            };
-            match replies.to_json() {
-                Ok(json) => bus.answer(&asked, HeaderMap::new(), json.into()).await,
-                Err(error) => tracing::error!(%error, "an answer cannot be encoded"),
-            }
+            refused.into_inner().answer(&self.bus).await;
         }
     }
 }
@@ -232,7 +159,7 @@ impl Worker {
         while let Some(request) = line.pop_front() {
             if request.until <= now {
                 metrics::counter!("sends_expired_total").increment(1);
-                refuse(&self.bus, request).await;
+                request.answer(&self.bus).await;
                 continue;
             }
             if sends > 0 && sends + request.sends.len() > MAX_BATCH {
@@ -265,7 +192,7 @@ impl Worker {
         // What the statement passed over, and why, is decided like the rest.
         for request in plain {
             match request.is_done() {
-                true => refuse(&self.bus, request).await,
+                true => request.answer(&self.bus).await,
                 false => other.push(request),
             }
         }
@@ -285,7 +212,7 @@ impl Worker {
     /// Answers a request, or asks the friendship service for what is open.
     async fn finish(&self, request: Request) {
         match request.is_done() {
-            true => refuse(&self.bus, request).await,
+            true => request.answer(&self.bus).await,
             false => self.ask(request),
         }
     }
@@ -348,7 +275,7 @@ impl Worker {
             false => tracing::error!(%error, "a send could not be stored"),
         }
         for request in batch {
-            refuse(&self.bus, request).await;
+            request.answer(&self.bus).await;
         }
     }
 
@@ -446,7 +373,7 @@ impl Worker {
         self.tasks.spawn(async move {
             if let Err(error) = channels.refresh(request.channel).await {
                 tracing::warn!(%error, "a channel is not known and cannot be asked for");
-                return refuse(&bus, request).await;
+                return request.answer(&bus).await;
             }
             request.confirmed = true;
             let refused = match again.upgrade() {
@@ -454,7 +381,7 @@ impl Worker {
                 None => Some(request),
             };
             if let Some(request) = refused {
-                refuse(&bus, request).await;
+                request.answer(&bus).await;
             }
         });
     }
@@ -462,11 +389,7 @@ impl Worker {
 
 /// What is decided of a request's open sends. From the first on for which the friendship service
 /// must be asked the rest waits, so that the order stays.
-fn decide(
-    plan: &mut Plan,
-    request: &Request,
-    entries: &mut Vec<plan::Entry>,
-) -> Vec<(usize, SendReply)> {
+fn decide(plan: &mut Plan, request: &Request, entries: &mut Vec<Entry>) -> Vec<(usize, SendReply)> {
     let mut replies = Vec::new();
     for (place, send) in request.open() {
         let reply = match plan.decide(request.channel, send, request.confirmed) {
@@ -480,81 +403,4 @@ fn decide(
         replies.push((place, reply));
     }
     replies
-}
-
-/// The requests of channels of which only plain messages wait, and the others.
-fn split(batch: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
-    let mut keys = HashSet::new();
-    let mut planned = HashSet::new();
-    for request in &batch {
-        for (_, send) in request.open() {
-            let is_repeated = send
-                .client_id
-                .as_ref()
-                .is_some_and(|id| !keys.insert((request.channel, send.sender, id.as_str())));
-            if plain(request.channel, send).is_none() || is_repeated {
-                planned.insert(request.channel);
-            }
-        }
-    }
-    drop(keys);
-    let is_plain = |request: &Request| !planned.contains(&request.channel);
-    batch.into_iter().partition(is_plain)
-}
-
-fn by_channel(batch: Vec<Request>) -> Vec<Vec<Request>> {
-    let mut channels: HashMap<FriendshipId, Vec<Request>> = HashMap::new();
-    for request in batch {
-        channels.entry(request.channel).or_default().push(request);
-    }
-    channels.into_values().collect()
-}
-
-/// A send that one statement can store.
-fn plain(channel: FriendshipId, send: &Send) -> Option<PlainSend<'_>> {
-    match &send.what {
-        SendWhat::Message {
-            payload,
-            media,
-            reply_to: None,
-        } if media.is_empty() && !send.doubted => Some(PlainSend {
-            channel,
-            sender: send.sender,
-            client_id: send.client_id.as_deref(),
-            digest: plan::digest_of(&send.what, &[]),
-            content: payload,
-        }),
-        _ => None,
-    }
-}
-
-/// The event of a plain message, which is taken out of its send.
-fn event(channel: FriendshipId, send: &mut Send, appended: &Appended) -> LogEvent {
-    let (id, at) = (MessageId(appended.id), appended.at.into());
-    let content = match &mut send.what {
-        SendWhat::Message { payload, .. } => std::mem::take(payload),
-        SendWhat::Edit { .. } | SendWhat::Delete { .. } => String::new(),
-    };
-    LogEvent {
-        id,
-        tag: LogTag::Log,
-        time: at,
-        version: VERSION,
-        channel,
-        seq: appended.seq.unsigned_abs(),
-        kind: Kind::Message,
-        message: Message {
-            id,
-            friendship: channel,
-            sender: send.sender,
-            content,
-            media: Vec::new(),
-            created_at: at,
-            client_id: send.client_id.take(),
-            reply_to: None,
-            edited_at: None,
-            deleted: false,
-        },
-        members: [UserId(appended.from_user), UserId(appended.to_user)],
-    }
 }

@@ -100,7 +100,11 @@ async fn answer_marks(messages: Messages, marks: Subscriber, stop: CancellationT
                 (Some(channel), Ok(mark)) => marker.mark(channel, mark).await,
                 _ => MarkReply::Refused(Refusal::Unavailable),
             };
-            answer(bus, &request, &reply).await;
+            // One that was asked second says nothing where it can do nothing: the first may.
+            let is_refused = reply == MarkReply::Refused(Refusal::Unavailable);
+            if !(is_refused && subject::is_again(&request.subject)) {
+                answer(bus, &request, &reply).await;
+            }
         })
         .await;
     // The last answers must not be lost with the connection.

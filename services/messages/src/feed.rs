@@ -1,20 +1,18 @@
 //! From the log to `chat.friendship.<id>.log`: live delivery and the stream `CHAT` at once.
 //!
-//! Entries are published the moment their batch is committed, and the stream is asked for its word
-//! on the first and the last of a batch: it stores what one connection sends in its order. Until a
-//! batch is noted as confirmed, which is done for many of them together, its outbox row says so,
+//! Entries are published the moment their batch is committed. Until the stream has confirmed all
+//! of a batch and that is noted, which is done for many of them together, its outbox row says so,
 //! and the row's entries are read from the log and published again: after a crash between commit
 //! and publish, after the broker was away, and when the stream has lost what it had confirmed.
 
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
 use fail::fail_point;
 use natter_bus::{Bus, PendingAck, PublishError, Stream};
 use natter_pg::Writer;
 use natter_protocol::{
-    FriendshipId, MessageId,
+    FriendshipId, MessageId, Timestamp,
     event::{LogEvent, LogTag, VERSION},
     subject,
 };
@@ -36,6 +34,9 @@ const AWAITED: usize = 1_000;
 /// is lost the batch is published again, so it need not be on disk before others go on.
 const NOTE_EVERY: Duration = Duration::from_millis(500);
 const NOTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long new words wait for their place in the index; a search finds them before too.
+const MERGE_EVERY: Duration = Duration::from_secs(2);
+const MERGE_TIMEOUT: Duration = Duration::from_secs(30);
 const NOTE_SETTINGS: [(&str, &str); 1] = [("synchronous_commit", "off")];
 /// How often rows that were not confirmed are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -62,26 +63,24 @@ struct Batch {
     sent: Sent,
 }
 
-/// Events that were sent in one go, and the stream's word on the first and the last.
-struct Sent {
-    first: Option<PendingAck>,
-    last: PendingAck,
-    last_event: MessageId,
-}
+/// Events that were sent in one go. Each is confirmed: the stream may refuse one and take the next.
+struct Sent(Vec<(MessageId, PendingAck)>);
 
 impl Sent {
     /// Until the stream has all of them; where.
-    async fn confirmed(self) -> Result<Published, PublishError> {
-        let first = match self.first {
-            Some(first) => Some(first.confirmed().await?.seq),
-            None => None,
-        };
-        let at = self.last.confirmed().await?;
-        Ok(Published {
-            first: first.unwrap_or(at.seq).min(at.seq),
-            event: self.last_event,
-            at,
-        })
+    async fn confirmed(self) -> Result<Option<Published>, PublishError> {
+        let mut published = None;
+        for (event, ack) in self.0 {
+            let at = ack.confirmed().await?;
+            let one = Published {
+                first: at.seq,
+                event,
+                at,
+                when: Timestamp::now(),
+            };
+            published = joined(published, one);
+        }
+        Ok(published)
     }
 }
 
@@ -97,10 +96,12 @@ impl Feed {
             process.shutdown.clone(),
         ));
         let sweep = sweep(store.clone(), bus.clone());
+        let merge = merge_words(Writer::new(store.pool(), &NOTE_SETTINGS));
         let stop = process.shutdown.clone();
         process.tasks.spawn(async move {
             tokio::select! {
                 () = sweep => {}
+                () = merge => {}
                 () = stop.cancelled() => {}
             }
         });
@@ -113,8 +114,7 @@ impl Feed {
     /// Publishes a committed batch. What cannot be sent now is sent again from the outbox.
     pub async fn publish(&self, outbox_id: i64, events: Vec<LogEvent>) {
         let sent = match send(&self.bus, &events).await {
-            Ok(Some(sent)) => sent,
-            Ok(None) => return,
+            Ok(sent) => sent,
             Err(error) => {
                 tracing::warn!("a batch waits in the outbox: {error:#}");
                 return;
@@ -127,33 +127,16 @@ impl Feed {
     }
 }
 
-async fn send(bus: &Bus, events: &[LogEvent]) -> anyhow::Result<Option<Sent>> {
+async fn send(bus: &Bus, events: &[LogEvent]) -> anyhow::Result<Sent> {
     anyhow::ensure!(bus.is_connected(), "the broker is away");
-    let Some((last, before)) = events.split_last() else {
-        return Ok(None);
-    };
-    let mut first = None;
-    for (place, event) in before.iter().enumerate() {
+    let mut sent = Vec::with_capacity(events.len());
+    for event in events {
         fail_point!("feed-publish", |_| std::process::abort());
-        let (subject, id, payload) = encoded(event)?;
-        match place {
-            0 => first = Some(bus.store(subject, &id, payload).await?),
-            _ => bus.store_silently(subject, &id, payload).await?,
-        }
+        let payload = serde_json::to_vec(event)?.into();
+        let (subject, id) = (subject::chat_log(event.channel), event.id.to_string());
+        sent.push((event.id, bus.store(subject, &id, payload).await?));
     }
-    fail_point!("feed-publish", |_| std::process::abort());
-    let (subject, id, payload) = encoded(last)?;
-    Ok(Some(Sent {
-        first,
-        last: bus.store(subject, &id, payload).await?,
-        last_event: last.id,
-    }))
-}
-
-fn encoded(event: &LogEvent) -> anyhow::Result<(String, String, Bytes)> {
-    let payload = serde_json::to_vec(event)?;
-    let subject = subject::chat_log(event.channel);
-    Ok((subject, event.id.to_string(), payload.into()))
+    Ok(Sent(sent))
 }
 
 /// The event of an entry.
@@ -176,26 +159,29 @@ async fn confirm(mut batches: mpsc::Receiver<Batch>, mut db: Writer) {
     let mut confirmed = Vec::new();
     let mut note_at = Instant::now() + NOTE_EVERY;
     loop {
-        let batch = match timeout_at(note_at, batches.recv()).await {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return note(&mut db, &mut confirmed).await,
-            Err(_) => {
-                note(&mut db, &mut confirmed).await;
-                note_at = Instant::now() + NOTE_EVERY;
-                continue;
-            }
-        };
-        match batch.sent.confirmed().await {
-            Ok(published) => confirmed.push((batch.outbox_id, published)),
-            Err(error) => tracing::warn!(%error, "the stream has not confirmed a batch"),
+        let mut is_last = false;
+        match timeout_at(note_at, batches.recv()).await {
+            Ok(Some(batch)) => match batch.sent.confirmed().await {
+                Ok(published) => {
+                    confirmed.extend(published.map(|published| (batch.outbox_id, published)));
+                    fail_point!("feed-confirmed", |_| std::process::abort());
+                }
+                Err(error) => tracing::warn!(%error, "the stream has not confirmed a batch"),
+            },
+            Ok(None) => is_last = true,
+            Err(_) => {}
         }
-        fail_point!("feed-confirmed", |_| std::process::abort());
+        if is_last || Instant::now() >= note_at {
+            note(&mut db, std::mem::take(&mut confirmed)).await;
+            note_at = Instant::now() + NOTE_EVERY;
+        }
+        if is_last {
+            return;
+        }
     }
 }
 
-/// Notes what is confirmed, and brings the words of what was stored into their index.
-async fn note(db: &mut Writer, confirmed: &mut Vec<(i64, Published)>) {
-    let confirmed = std::mem::take(confirmed);
+async fn note(db: &mut Writer, confirmed: Vec<(i64, Published)>) {
     if confirmed.is_empty() {
         return;
     }
@@ -207,12 +193,18 @@ async fn note(db: &mut Writer, confirmed: &mut Vec<(i64, Published)>) {
     if let Err(error) = noted {
         tracing::debug!(%error, "published batches will be published again");
     }
-    // What was written since the last time; not while anybody waits for it.
-    let merged = db.run(NOTE_TIMEOUT, async |db: &mut PgConnection| {
-        store::merge_words(db).await
-    });
-    if let Err(error) = merged.await {
-        tracing::debug!(%error, "new words are merged later");
+}
+
+/// Brings the words of what was stored into their index, again and again.
+async fn merge_words(mut db: Writer) {
+    loop {
+        sleep(MERGE_EVERY).await;
+        let merged = db.run(MERGE_TIMEOUT, async |db: &mut PgConnection| {
+            store::merge_words(db).await
+        });
+        if let Err(error) = merged.await {
+            tracing::debug!(%error, "new words are merged later");
+        }
     }
 }
 
@@ -256,7 +248,7 @@ async fn sweep_some(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<bo
     }
     anyhow::ensure!(bus.is_connected(), "the broker is away");
     let lock = natter_pg::try_lock(store.pool(), SWEEP_LOCK, Stream::Chat.name());
-    let Some(_lock) = lock.await? else {
+    let Some(mut lock) = lock.await? else {
         return Ok(false);
     };
     // What another replica published while this one waited for its turn is none of it.
@@ -266,8 +258,7 @@ async fn sweep_some(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<bo
     for row in &rows {
         match publish_again(store, bus, row).await {
             Ok(published) => {
-                let mut db = store.pool().acquire().await?;
-                store::published(&mut db, &[(row.id, published)]).await?;
+                store::published(&mut lock, &[(row.id, published)]).await?;
                 done += 1;
             }
             Err(error) => failure = failure.or(Some(error)),
@@ -292,8 +283,8 @@ async fn publish_again(store: &Store, bus: &Bus, row: &OutboxRow) -> anyhow::Res
             let events = store.after(&channel, after, SWEEP_ENTRIES).await?;
             anyhow::ensure!(!events.is_empty(), "the log of {} has a hole", channel.id);
             let due = events.iter().take_while(|event| event.seq <= last).count();
-            if let Some(sent) = send(bus, &events[..due]).await? {
-                published = joined(published, sent.confirmed().await?);
+            if let Some(part) = send(bus, &events[..due]).await?.confirmed().await? {
+                published = joined(published, part);
             }
             after = events.last().map_or(last, |event| event.seq);
         }

@@ -25,7 +25,7 @@ use tokio::{
 use crate::{
     channel::Channels,
     error::Error,
-    store::{self, NewMark, Store},
+    store::{self, MovedMark, NewMark, Store},
 };
 
 const QUEUE: usize = 10_000;
@@ -171,7 +171,7 @@ impl Worker {
             .iter()
             .map(|(key, newest)| (*key, newest.seqs()))
             .collect();
-        let mut marks = self
+        let marks = self
             .db
             .run(BATCH_TIMEOUT, async |db: &mut PgConnection| {
                 store::move_marks(db, &moves).await
@@ -183,14 +183,19 @@ impl Worker {
             .into_keys()
             .filter(|key| !moved.contains(key))
             .collect();
+        self.tell_all(marks, newest).await;
         if !others.is_empty() {
-            marks.extend(self.store.marks_of(&others).await?);
+            let marks = self.store.marks_of(&others).await?;
+            self.tell_all(marks, newest).await;
         }
+        Ok(())
+    }
+
+    async fn tell_all(&self, marks: Vec<MovedMark>, newest: &HashMap<Key, Newest>) {
         for mark in marks {
             let newest = newest.get(&mark.key()).copied().unwrap_or_default();
             self.tell(mark.key(), mark.seqs(), newest).await;
         }
-        Ok(())
     }
 
     async fn tell(&self, (channel, user): Key, mark: NewMark, newest: Newest) {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub use append::{Appended, PlainSend, append, insert, lock_and_read};
 pub use log::LogRow;
-pub use marks::{Marks, NewMark, move_marks};
+pub use marks::{Marks, MovedMark, NewMark, move_marks};
 pub use outbox::{OutboxRow, Published, published};
 pub use search::merge_words;
 

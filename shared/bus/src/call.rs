@@ -23,7 +23,6 @@ const HANDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many calls of one method a replica answers at a time.
 const CONCURRENT_CALLS: usize = 64;
 const ERROR_CODE: &str = "Nats-Service-Error-Code";
-const ERROR: &str = "Nats-Service-Error";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -129,7 +128,7 @@ impl Calls {
         if C::IS_REPEATABLE {
             self.answer_again(&handle).await?;
         }
-        let stop = self.stop.clone();
+        let (bus, stop) = (self.bus.clone(), self.stop.clone());
         let service = self.service.clone();
         self.tasks.spawn(async move {
             let _service = service;
@@ -137,7 +136,8 @@ impl Calls {
                 loop {
                     tokio::select! {
                         request = endpoint.next() => return Some((request?, (endpoint, stop))),
-                        // What has come is still answered, and then there is nothing more.
+                        // What has come here is still answered; what the server has just sent is
+                        // asked again elsewhere.
                         () = stop.cancelled() => endpoint.stop().await.ok()?,
                     }
                     let request = endpoint.next().await?;
@@ -155,6 +155,8 @@ impl Calls {
                     }
                 })
                 .await;
+            // The last answers must not be lost with the connection.
+            bus.flush().await;
         });
         Ok(())
     }
@@ -178,13 +180,10 @@ impl Calls {
                     let (bus, handle) = (&bus, &handle);
                     async move {
                         let reply = answer_one::<C, _, _, _>(&request, &**handle).await;
-                        let mut headers = HeaderMap::new();
-                        let payload = reply.unwrap_or_else(|error| {
-                            headers.insert(ERROR_CODE, error.code.to_string());
-                            headers.insert(ERROR, error.status);
-                            Bytes::new()
-                        });
-                        bus.answer(&request, headers, payload).await;
+                        // The replica that was asked first may still do better.
+                        if let Ok(payload) = reply {
+                            bus.answer(&request, HeaderMap::new(), payload).await;
+                        }
                     }
                 })
                 .await;

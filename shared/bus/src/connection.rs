@@ -264,22 +264,6 @@ impl Bus {
         Ok(PendingAck { reply, by })
     }
 
-    /// The same without the stream's word. What one connection sends is stored in its order: a
-    /// word for a later event is one for this one too.
-    pub async fn store_silently(
-        &self,
-        subject: String,
-        event_id: &str,
-        payload: Bytes,
-    ) -> Result<(), PublishError> {
-        let headers = stored_headers(event_id);
-        let sent = self.client.publish_with_headers(subject, headers, payload);
-        timeout(PUBLISH_TIMEOUT, sent)
-            .await
-            .map_err(|_| PublishError::Timeout)?
-            .map_err(PublishError::Send)
-    }
-
     /// Tells whoever listens now, and waits until the broker has it.
     pub async fn tell(&self, subject: String, payload: Bytes) -> Result<(), PublishError> {
         // The client would keep it for later; the outbox does that better.
@@ -372,12 +356,12 @@ impl Draining {
             }
             tokio::select! {
                 biased;
-                message = self.subscriber.next() => return message,
                 () = self.stop.cancelled(), if !self.is_stopping => {
                     self.is_stopping = true;
                     // Where it cannot be told, the connection is gone and nothing comes.
                     self.subscriber.unsubscribe_after(UNCOUNTABLE).await.ok()?;
                 }
+                message = self.subscriber.next() => return message,
                 () = &mut self.drained, if self.is_stopping => self.is_drained = true,
             }
         }

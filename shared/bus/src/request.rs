@@ -26,7 +26,11 @@ use tokio::{
 use crate::{Bus, trace};
 
 /// After which a request is asked of every replica: the one that got it may be frozen, or gone.
+/// Later where answers take long anyway: asked by everyone, a busy service would never be done.
 const AGAIN_AFTER: Duration = Duration::from_millis(400);
+const LATEST_AGAIN: Duration = Duration::from_millis(1_000);
+/// So many times longer than usual is too long.
+const UNUSUAL: u32 = 4;
 /// Pause before a request that nobody was there to answer is tried again, within its deadline.
 const NO_RESPONDER_PAUSE: Duration = Duration::from_millis(50);
 
@@ -58,15 +62,32 @@ pub(crate) struct Replies {
     prefix: String,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Message>>>,
     next: AtomicU64,
+    /// How long answers take, in microseconds: a moving average.
+    usual: AtomicU64,
 }
 
 impl Replies {
+    /// When a request without an answer is asked again.
+    fn again_after(&self) -> Duration {
+        let usual = Duration::from_micros(self.usual.load(Ordering::Relaxed));
+        (UNUSUAL * usual).clamp(AGAIN_AFTER, LATEST_AGAIN)
+    }
+
+    fn note(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let usual = self.usual.load(Ordering::Relaxed);
+        // Two at the same time may overwrite each other: it is an average all the same.
+        let usual = (usual * 15 + took.min(10_000_000)) / 16;
+        self.usual.store(usual, Ordering::Relaxed);
+    }
+
     /// Listens for replies until the connection's last user is gone.
     pub async fn start(client: &Client) -> Result<Arc<Self>, async_nats::SubscribeError> {
         let replies = Arc::new(Self {
             prefix: client.new_inbox(),
             waiting: Mutex::default(),
             next: AtomicU64::new(0),
+            usual: AtomicU64::new(0),
         });
         let mut received = client.subscribe(format!("{}.*", replies.prefix)).await?;
         let taking = Arc::downgrade(&replies);
@@ -166,16 +187,21 @@ impl Bus {
         let again = async {
             match ask {
                 Ask::One => std::future::pending().await,
-                Ask::Any => sleep(AGAIN_AFTER).await,
+                Ask::Any => sleep(self.replies.again_after()).await,
             }
             let subject = subject::again(subject);
             self.ask_once(&subject, payload.clone(), deadline).await
         };
         tokio::pin!(again);
         let first = self.ask_until_heard(subject, payload.clone(), deadline);
+        let asked = Instant::now();
         tokio::select! {
-            reply = first => reply,
-            // Replicas of the version before do not listen there.
+            reply = first => {
+                self.replies.note(asked.elapsed());
+                reply
+            }
+            // Replicas of the version before do not listen there, and one that can do nothing for
+            // it says nothing.
             Ok(Some(reply)) = &mut again => Ok(reply),
         }
     }

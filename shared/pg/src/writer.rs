@@ -1,29 +1,36 @@
 //! A connection of one task's own, for statements that are sent all the time.
 //!
 //! The pool asks Postgres whether a connection lives before it lends it and again when it comes
-//! back; a writer finds out with its next statement. A connection on which something was
+//! back; a writer asks only after a pause. A connection on which something was
 //! interrupted is thrown away with all that it was doing: it may hang for minutes where the other
 //! machine is gone.
 
 use std::time::Duration;
 
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Plans are made once, without the parameters: with them each execution would be planned again.
 /// No statement of a writer may read a whole table, whatever its statistics say: of a table that
 /// is young they say that it is empty.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
+    // What is random must be made anew for each row.
+    ("enable_memoize", "off"),
     // A writer that stops in the midst of a transaction lets go of its locks.
     ("idle_in_transaction_session_timeout", "500"),
     ("lock_timeout", "400"),
 ];
 
+/// For so long after its last statement a connection is taken to live.
+const TRUSTED: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
+
 pub struct Writer {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
+    used: Instant,
 }
 
 impl Writer {
@@ -34,6 +41,7 @@ impl Writer {
         Self {
             options,
             connection: None,
+            used: Instant::now(),
         }
     }
 
@@ -45,39 +53,51 @@ impl Writer {
     ) -> sqlx::Result<T> {
         // Only put back after the end: what is interrupted takes the connection with it.
         let taken = self.connection.take();
+        let is_doubted = self.used.elapsed() > TRUSTED;
         let working = async {
             let mut connection = match taken {
+                Some(connection) if is_doubted => self.connection_that_lives(connection).await?,
                 Some(connection) => connection,
                 None => self.options.connect().await?,
             };
             let done = work(&mut connection).await;
-            if done.as_ref().err().is_none_or(is_answer) {
-                return Ok::<_, sqlx::Error>((done, Some(connection)));
-            }
-            let _ = connection.close_hard().await;
-            Ok((done, None))
+            let goes_on = match &done {
+                Ok(_) => true,
+                // With the answer comes the end of a transaction that was given up.
+                Err(error) => is_answer(error) && connection.ping().await.is_ok(),
+            };
+            Ok::<_, sqlx::Error>((done, goes_on.then_some(connection)))
         };
         let (done, connection) = timeout(longest, working)
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         self.connection = connection;
+        self.used = Instant::now();
         done
+    }
+
+    /// A connection that nothing was said on for a while, or a new one in its place: whoever
+    /// waits shall not be the one who finds out that the server was restarted meanwhile.
+    async fn connection_that_lives(
+        &self,
+        mut connection: PgConnection,
+    ) -> sqlx::Result<PgConnection> {
+        match timeout(PING_TIMEOUT, connection.ping()).await {
+            Ok(Ok(())) => Ok(connection),
+            _ => self.options.connect().await,
+        }
     }
 }
 
-/// Whether the database itself said so, on a connection that goes on.
+/// Whether the database itself said so, of the statement alone, on a connection that goes on.
 fn is_answer(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => {
-            // Class 57: it is shutting down, or ends this connection; 25P03: it has ended it.
-            !error
-                .code()
-                .is_some_and(|code| code.starts_with("57P") || code == "25P03")
+        // A statement that took too long is no sign of a bad connection; a server that is shutting
+        // down, or that may not be written to any more, is one.
+        sqlx::Error::Database(database) => {
+            let is_timeout = database.code().is_some_and(|code| code == "57014");
+            is_timeout || crate::is_locked(error) || !crate::is_unavailable(error)
         }
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::WorkerCrashed => false,
-        _ => true,
+        _ => false,
     }
 }

@@ -44,6 +44,11 @@ pub fn again(subject: &str) -> String {
     format!("again.{subject}")
 }
 
+/// Whether a subject is one of [`again`].
+pub fn is_again(subject: &str) -> bool {
+    subject.starts_with("again.")
+}
+
 /// Everything live of one channel.
 pub fn chat(channel: FriendshipId) -> String {
     format!("chat.friendship.{channel}.*")

@@ -5,10 +5,6 @@
 //! that sets it up and returns its router; everything from the signal handler to the last log
 //! line is here.
 
-/// Of every process.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 mod api;
 mod body;
 mod deadline;

@@ -7,7 +7,7 @@ use natter_protocol::{FriendshipId, MessageId, message::Kind};
 use crate::peer::LogDelivery;
 
 /// Of each channel. A mark on an older one is looked up by the messages service.
-const LATELY: usize = 64;
+const LATELY: usize = 16;
 
 #[derive(Default)]
 pub struct Delivered(HashMap<FriendshipId, VecDeque<MessageId>>);

@@ -25,6 +25,8 @@ use tracing::Instrument;
 const MAX_PENDING: usize = 256;
 /// The most text of one request, in bytes: the broker takes 1 MiB, and JSON may need six for one.
 const MAX_REQUEST_BYTES: usize = 128 * 1024;
+/// What a file has beside its name: ids, type and digest.
+const MEDIA_BYTES: usize = 256;
 /// From a request to its answer, whatever happens.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
 
@@ -71,7 +73,12 @@ struct Pending {
 impl Pending {
     fn bytes(&self) -> usize {
         match &self.send.what {
-            SendWhat::Message { payload, .. } | SendWhat::Edit { payload, .. } => payload.len(),
+            SendWhat::Message { payload, media, .. } => {
+                let names = media.iter().filter_map(|item| item.new.as_ref());
+                let names: usize = names.map(|new| new.filename.len()).sum();
+                payload.len() + names + media.len() * MEDIA_BYTES
+            }
+            SendWhat::Edit { payload, .. } => payload.len(),
             SendWhat::Delete { .. } => 0,
         }
     }

@@ -1,7 +1,7 @@
 //! Which committed batches the stream may not have yet.
 
 use natter_bus::Stored;
-use natter_protocol::MessageId;
+use natter_protocol::{MessageId, Timestamp};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -14,6 +14,8 @@ pub struct Published {
     /// The last event there, and its place.
     pub event: MessageId,
     pub at: Stored,
+    /// When the stream said so.
+    pub when: Timestamp,
 }
 
 /// A committed batch that the stream may not have yet.
@@ -58,10 +60,11 @@ pub async fn published(db: &mut PgConnection, batches: &[(i64, Published)]) -> s
     }
     let ids: Vec<i64> = batches.iter().map(|(id, _)| *id).collect();
     sqlx::query(
-        "UPDATE outbox SET published_at = now(), stream = batch.stream,
+        "UPDATE outbox SET published_at = batch.published_at, stream = batch.stream,
                 stream_first = batch.first, stream_seq = batch.last, event_id = batch.event
-         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::uuid[])
-             AS batch (id, stream, first, last, event)
+         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::uuid[],
+                     $6::timestamptz[])
+             AS batch (id, stream, first, last, event, published_at)
          WHERE outbox.id = batch.id",
     )
     .bind(ids)
@@ -69,6 +72,7 @@ pub async fn published(db: &mut PgConnection, batches: &[(i64, Published)]) -> s
     .bind(column_of(batches, |one| one.first.cast_signed()))
     .bind(column_of(batches, |one| one.at.seq.cast_signed()))
     .bind(column_of(batches, |one| one.event.0))
+    .bind(column_of(batches, |one| one.when.utc()))
     .execute(db)
     .await?;
     Ok(())

@@ -1,0 +1,62 @@
+//! Messages that one statement stores: without files, and no answers to another.
+
+use natter_protocol::{
+    FriendshipId, MessageId, UserId,
+    call::{Send, SendWhat},
+    event::{LogEvent, LogTag, VERSION},
+    message::{Kind, Message},
+};
+
+use crate::{
+    plan,
+    store::{Appended, PlainSend},
+};
+
+/// A send that one statement can store.
+pub fn plain(channel: FriendshipId, send: &Send) -> Option<PlainSend<'_>> {
+    match &send.what {
+        SendWhat::Message {
+            payload,
+            media,
+            reply_to: None,
+        } if media.is_empty() && !send.doubted => Some(PlainSend {
+            channel,
+            sender: send.sender,
+            client_id: send.client_id.as_deref(),
+            digest: plan::digest_of(&send.what, &[]),
+            content: payload,
+        }),
+        _ => None,
+    }
+}
+
+/// The event of a plain message, which is taken out of its send.
+pub fn event(channel: FriendshipId, send: &mut Send, appended: &Appended) -> LogEvent {
+    let (id, at) = (MessageId(appended.id), appended.at.into());
+    let content = match &mut send.what {
+        SendWhat::Message { payload, .. } => std::mem::take(payload),
+        SendWhat::Edit { .. } | SendWhat::Delete { .. } => String::new(),
+    };
+    LogEvent {
+        id,
+        tag: LogTag::Log,
+        time: at,
+        version: VERSION,
+        channel,
+        seq: appended.seq.unsigned_abs(),
+        kind: Kind::Message,
+        message: Message {
+            id,
+            friendship: channel,
+            sender: send.sender,
+            content,
+            media: Vec::new(),
+            created_at: at,
+            client_id: send.client_id.take(),
+            reply_to: None,
+            edited_at: None,
+            deleted: false,
+        },
+        members: [UserId(appended.from_user), UserId(appended.to_user)],
+    }
+}

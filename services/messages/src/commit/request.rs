@@ -1,0 +1,124 @@
+//! What waits to be stored, and how it is answered.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use natter_bus::{Bus, HeaderMap, Message as BusMessage};
+use natter_protocol::{
+    FriendshipId,
+    call::{OneOrMore, Refusal, Send, SendReply},
+    subject,
+};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::plain::plain;
+
+/// How long who asks waits: the gateway's time for a request.
+const PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// The sends of one channel and one sender, in their order.
+pub struct Request {
+    pub channel: FriendshipId,
+    pub sends: Vec<Send>,
+    /// What each is answered, as far as it is known.
+    pub replies: Vec<Option<SendReply>>,
+    /// From then on nobody waits any more.
+    pub until: Instant,
+    pub since: Instant,
+    /// The friendship service was asked about the channel already.
+    pub confirmed: bool,
+    pub answer: Answer,
+}
+
+/// Where the answer goes.
+pub enum Answer {
+    /// To who asked over NATS, as an array if that was one.
+    Bus(BusMessage, bool),
+    Task(oneshot::Sender<SendReply>),
+}
+
+impl Request {
+    pub fn new(channel: FriendshipId, sends: Vec<Send>, answer: Answer) -> Self {
+        let since = Instant::now();
+        Self {
+            channel,
+            replies: vec![None; sends.len()],
+            sends,
+            until: since + PATIENCE,
+            since,
+            confirmed: false,
+            answer,
+        }
+    }
+
+    /// The sends without an answer yet, with their places.
+    pub fn open(&self) -> impl Iterator<Item = (usize, &Send)> {
+        let sends = self.sends.iter().enumerate();
+        sends.filter(|(place, _)| self.replies[*place].is_none())
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.replies.iter().all(Option::is_some)
+    }
+
+    /// Sends the answer; what has no answer yet is refused.
+    pub async fn answer(self, bus: &Bus) {
+        let replies = self.replies.into_iter();
+        let mut replies = replies
+            .map(|reply| reply.unwrap_or(SendReply::Refused(Refusal::Unavailable)))
+            .collect::<Vec<_>>();
+        // Who asked may be gone; the entries stay.
+        match self.answer {
+            Answer::Task(answer) => {
+                if let Some(reply) = replies.pop() {
+                    let _ = answer.send(reply);
+                }
+            }
+            // One that was asked second says nothing where it can do nothing: the first may.
+            Answer::Bus(asked, _)
+                if subject::is_again(&asked.subject)
+                    && replies.contains(&SendReply::Refused(Refusal::Unavailable)) => {}
+            Answer::Bus(asked, is_array) => {
+                let replies = match is_array {
+                    true => OneOrMore::More(replies),
+                    false => OneOrMore::of(replies),
+                };
+                match replies.to_json() {
+                    Ok(json) => bus.answer(&asked, HeaderMap::new(), json.into()).await,
+                    Err(error) => tracing::error!(%error, "an answer cannot be encoded"),
+                }
+            }
+        }
+    }
+}
+
+/// The requests of channels of which only plain messages wait, and the others.
+pub fn split(batch: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
+    let mut keys = HashSet::new();
+    let mut planned = HashSet::new();
+    for request in &batch {
+        for (_, send) in request.open() {
+            let is_repeated = send
+                .client_id
+                .as_ref()
+                .is_some_and(|id| !keys.insert((request.channel, send.sender, id.as_str())));
+            if plain(request.channel, send).is_none() || is_repeated {
+                planned.insert(request.channel);
+            }
+        }
+    }
+    drop(keys);
+    let is_plain = |request: &Request| !planned.contains(&request.channel);
+    batch.into_iter().partition(is_plain)
+}
+
+/// The requests of each channel.
+pub fn by_channel(batch: Vec<Request>) -> Vec<Vec<Request>> {
+    let mut channels: HashMap<FriendshipId, Vec<Request>> = HashMap::new();
+    for request in batch {
+        channels.entry(request.channel).or_default().push(request);
+    }
+    channels.into_values().collect()
+}
