@@ -133,16 +133,13 @@ impl Calls {
         self.tasks.spawn(async move {
             let _service = service;
             let requests = stream::unfold((endpoint, stop), async |(mut endpoint, stop)| {
-                loop {
-                    tokio::select! {
-                        request = endpoint.next() => return Some((request?, (endpoint, stop))),
-                        // What has come here is still answered; what the server has just sent is
-                        // asked again elsewhere.
-                        () = stop.cancelled() => endpoint.stop().await.ok()?,
-                    }
-                    let request = endpoint.next().await?;
-                    return Some((request, (endpoint, CancellationToken::new())));
+                tokio::select! {
+                    request = endpoint.next() => return Some((request?, (endpoint, stop))),
+                    // What has come here is still answered; what the server has just sent is
+                    // asked again elsewhere.
+                    () = stop.cancelled() => endpoint.stop().await.ok()?,
                 }
+                Some((endpoint.next().await?, (endpoint, CancellationToken::new())))
             });
             requests
                 .for_each_concurrent(CONCURRENT_CALLS, |request| {
