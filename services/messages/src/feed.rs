@@ -45,8 +45,6 @@ const SLOWEST_SWEEP: Duration = Duration::from_secs(60);
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// From this age on, in seconds, a row is not just on its way.
 const OVERDUE_SECONDS: f64 = 4.0;
-/// Held by the replica that publishes from the outbox.
-const SWEEP_LOCK: i32 = 0x6e63;
 const SWEEP_ROWS: i64 = 100;
 /// Entries read from the log at a time when a row is published again.
 const SWEEP_ENTRIES: i64 = 200;
@@ -247,7 +245,7 @@ async fn sweep_some(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<bo
         return Ok(false);
     }
     anyhow::ensure!(bus.is_connected(), "the broker is away");
-    let lock = natter_pg::try_lock(store.pool(), SWEEP_LOCK, Stream::Chat.name());
+    let lock = natter_pg::try_lock_outbox(store.pool(), Stream::Chat);
     let Some(mut lock) = lock.await? else {
         return Ok(false);
     };

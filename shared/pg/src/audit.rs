@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use natter_bus::{Bus, Feed, Stream};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::try_lock;
+use crate::pool::try_lock;
 
 /// How often a stream is compared although nothing happened.
 const EVERY: Duration = Duration::from_secs(60);
@@ -55,8 +55,10 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
             let compared = timeout(DEADLINE, compare(&pool, &bus, stream)).await;
             let pause = match compared.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long")))
             {
-                Ok(0) => EVERY,
-                Ok(rows) => {
+                // Another replica compares, or publishes what the stream has not.
+                Ok(None) => RETRY_PAUSE,
+                Ok(Some(0)) => EVERY,
+                Ok(Some(rows)) => {
                     tracing::error!(
                         stream = name,
                         rows,
@@ -83,10 +85,10 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
 }
 
 /// Compares a stream with what it acknowledged, and forgets what it need not keep any more. What
-/// it has lost waits to be published again; how many rows that is.
-async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<u64> {
-    let Some(mut db) = try_lock(pool, LOCK, stream.name()).await? else {
-        return Ok(0);
+/// it has lost waits to be published again; how many rows that is. None where it may not now.
+async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<Option<u64>> {
+    let Some(mut db) = try_lock_outbox(pool, stream).await? else {
+        return Ok(None);
     };
     let feed = bus.feed(stream).await?;
     forget(&mut db, &feed).await?;
@@ -118,7 +120,16 @@ async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<u64
     if let Some(kept) = kept {
         set_checkpoint(&mut db, stream, &kept, begun).await?;
     }
-    Ok(lost)
+    Ok(Some(lost))
+}
+
+/// The right to say of the rows of a stream's outbox whether the stream has them, for as long as
+/// the connection is held: what is taken back is not published before all of it is.
+pub async fn try_lock_outbox(
+    pool: &PgPool,
+    stream: Stream,
+) -> sqlx::Result<Option<PoolConnection<Postgres>>> {
+    try_lock(pool, LOCK, stream.name()).await
 }
 
 /// Notes the newest place that is kept, and since when it is known.

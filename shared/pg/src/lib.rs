@@ -10,8 +10,8 @@ mod pool;
 mod schema;
 mod writer;
 
-pub use audit::audit;
+pub use audit::{audit, try_lock_outbox};
 pub use error::{is_locked, is_unavailable, violated_constraint};
-pub use pool::{DatabaseUrl, connect, is_ready, try_lock};
+pub use pool::{DatabaseUrl, connect, is_ready};
 pub use schema::{Role, Schema, inspect, migrate};
 pub use writer::Writer;

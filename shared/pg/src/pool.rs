@@ -129,7 +129,7 @@ pub(crate) fn options(url: &DatabaseUrl, schema: &'static str) -> PgConnectOptio
 
 /// The right to do something that one replica does at a time, for as long as the connection is
 /// held; `None` where another has it. `lock` is the kind of work, hashed with `name`.
-pub async fn try_lock(
+pub(crate) async fn try_lock(
     pool: &PgPool,
     lock: i32,
     name: &str,
