@@ -12,14 +12,20 @@ use crate::{
     store::{Appended, PlainSend},
 };
 
-/// A send that one statement can store.
-pub fn plain(channel: FriendshipId, send: &Send) -> Option<PlainSend<'_>> {
+/// Whether one statement can store a send.
+pub fn is_plain(send: &Send) -> bool {
     match &send.what {
         SendWhat::Message {
-            payload,
-            media,
-            reply_to: None,
-        } if media.is_empty() && !send.doubted => Some(PlainSend {
+            media, reply_to, ..
+        } => media.is_empty() && reply_to.is_none() && !send.doubted,
+        SendWhat::Edit { .. } | SendWhat::Delete { .. } => false,
+    }
+}
+
+/// A send as that statement takes it.
+pub fn plain(channel: FriendshipId, send: &Send) -> Option<PlainSend<'_>> {
+    match &send.what {
+        SendWhat::Message { payload, .. } if is_plain(send) => Some(PlainSend {
             channel,
             sender: send.sender,
             client_id: send.client_id.as_deref(),

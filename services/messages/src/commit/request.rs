@@ -13,7 +13,7 @@ use natter_protocol::{
 };
 use tokio::{sync::oneshot, time::Instant};
 
-use super::plain::plain;
+use super::plain::is_plain;
 
 /// How long who asks waits: the gateway's time for a request.
 const PATIENCE: Duration = Duration::from_millis(2_500);
@@ -104,14 +104,14 @@ pub fn split(batch: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
                 .client_id
                 .as_ref()
                 .is_some_and(|id| !keys.insert((request.channel, send.sender, id.as_str())));
-            if plain(request.channel, send).is_none() || is_repeated {
+            if !is_plain(send) || is_repeated {
                 planned.insert(request.channel);
             }
         }
     }
     drop(keys);
-    let is_plain = |request: &Request| !planned.contains(&request.channel);
-    batch.into_iter().partition(is_plain)
+    let is_unplanned = |request: &Request| !planned.contains(&request.channel);
+    batch.into_iter().partition(is_unplanned)
 }
 
 /// The requests of each channel.
