@@ -261,6 +261,11 @@ impl World {
         self.services[name].process.id()
     }
 
+    /// Sends a signal to a process.
+    pub async fn signal(&self, name: &str, signal: Signal) {
+        self.services[name].process.signal(signal).await;
+    }
+
     pub fn process(&mut self, name: &str) -> &mut Process {
         &mut self
             .services

@@ -114,10 +114,10 @@ impl Crowd {
     }
 
     /// Everything that was acknowledged is there once, in order.
-    async fn check(&self, world: &World, waited: &Waited) {
+    async fn check(&self, messages: &str, waited: &Waited) {
         let mut stored = 0;
         for pair in &self.pairs {
-            let history = pair.bob.history(&world.messages(), &pair.channel).await;
+            let history = pair.bob.history(messages, &pair.channel).await;
             for (place, item) in history.iter().enumerate() {
                 let expected = format!("talk-{}", place + 1);
                 assert_eq!(item["message"]["content"], expected);
@@ -140,8 +140,7 @@ async fn a_frozen_replica_keeps_nobody_waiting() {
     let freezing = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         for (name, other) in [(messages, "messages"), (friendships, "friendships")] {
-            let id = world.process_id(name).expect("it runs");
-            signal(id, "STOP");
+            world.signal(name, Signal::Stop).await;
             // Whoever connects now asks services of which one replica is frozen.
             for _ in 0..4 {
                 let pair = &crowd.pairs[0];
@@ -150,21 +149,13 @@ async fn a_frozen_replica_keeps_nobody_waiting() {
                 socket.frame("resumed").await;
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
-            signal(id, "CONT");
+            world.signal(name, Signal::Cont).await;
             assert!(world.is_ready(other).await);
         }
         stop.store(true, Ordering::Relaxed);
     };
     let (waited, ()) = tokio::join!(crowd.talk(&world, &stop), freezing);
-    crowd.check(&world, &waited).await;
-}
-
-fn signal(process: u32, name: &str) {
-    let kill = format!("kill -{name} {process}");
-    let status = std::process::Command::new("sh")
-        .args(["-c", &kill])
-        .status();
-    assert!(status.is_ok_and(|status| status.success()));
+    crowd.check(&world.messages(), &waited).await;
 }
 
 #[tokio::test]
@@ -178,7 +169,7 @@ async fn a_rolling_restart_of_the_messages_service_is_felt_by_nobody() {
     let leaving = async {
         for name in ["messages", "messages-2"] {
             tokio::time::sleep(Duration::from_millis(700)).await;
-            signal(world.process_id(name).expect("it runs"), "TERM");
+            world.signal(name, Signal::Term).await;
         }
         tokio::time::sleep(Duration::from_millis(700)).await;
         stop.store(true, Ordering::Relaxed);
@@ -186,13 +177,7 @@ async fn a_rolling_restart_of_the_messages_service_is_felt_by_nobody() {
     let (waited, ()) = tokio::join!(crowd.talk(&world, &stop), leaving);
     let again = world.log(["gateway", "gateway-2"]);
     assert!(!again.contains("have no answer"), "{again}");
-    let history = world.url("messages-3");
-    let mut stored = 0;
-    for pair in &crowd.pairs {
-        stored += pair.bob.history(&history, &pair.channel).await.len();
-    }
-    assert_eq!(stored, waited.sent);
-    eprintln!("{} sends, the longest {:?}", waited.sent, waited.longest);
+    crowd.check(&world.url("messages-3"), &waited).await;
 }
 
 /// A replica of the version before knows no arrays of sends.
@@ -342,10 +327,9 @@ async fn what_is_asked_of_two_replicas_is_stored_once() {
     let freezing = async {
         for name in ["messages", "messages-2", "messages"] {
             // Longer than until the other is asked, shorter than until the first is cut off.
-            let id = world.process_id(name).expect("it runs");
-            signal(id, "STOP");
+            world.signal(name, Signal::Stop).await;
             tokio::time::sleep(Duration::from_millis(900)).await;
-            signal(id, "CONT");
+            world.signal(name, Signal::Cont).await;
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         stop.store(true, Ordering::Relaxed);
