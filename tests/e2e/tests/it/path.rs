@@ -148,7 +148,8 @@ async fn a_frozen_replica_keeps_nobody_waiting() {
                 socket.send(json!({"type": "resume", "channels": {}})).await;
                 socket.frame("resumed").await;
             }
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            // Longer than any answer is waited for: what only it was asked would be refused.
+            tokio::time::sleep(Duration::from_secs(4)).await;
             world.signal(name, Signal::Cont).await;
             assert!(world.is_ready(other).await);
         }
