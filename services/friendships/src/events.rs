@@ -4,9 +4,9 @@ use natter_bus::{Calls, Consumer, Failure, Stream, consume};
 use natter_pg::{audit, outbox};
 use natter_protocol::{
     UserId,
-    call::{GetFriendship, ListFriendships, ListOpen, MAX_FRIENDSHIPS, OpenChannel},
+    call::{GetFriendship, ListFriendships, ListOpen, MAX_FRIENDSHIPS, MAX_OPEN, OpenChannel},
     event::{Event, UserEvent},
-    friendship::Status,
+    friendship::{Friendship, Status},
     subject,
 };
 use natter_service::Process;
@@ -34,15 +34,7 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
             let store = listing.clone();
             async move {
                 let all = store.of_user(call.user).await?;
-                let open = all.into_iter().filter(|friendship| friendship.is_open);
-                let open = open.map(|one| OpenChannel {
-                    channel: one.id,
-                    friend: match one.from_user == call.user {
-                        true => one.to_user,
-                        false => one.from_user,
-                    },
-                });
-                Ok::<_, sqlx::Error>(open.collect())
+                Ok::<_, sqlx::Error>(open_channels(&call, all))
             }
         })
         .await?;
@@ -97,6 +89,23 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
         .tasks
         .spawn(audit(pool, bus.clone(), Stream::Friendships, stop.clone()));
     Ok(())
+}
+
+fn open_channels(call: &ListOpen, mut all: Vec<Friendship>) -> Vec<OpenChannel> {
+    all.sort_unstable_by_key(|one| one.id);
+    let limit = call.limit.map_or(usize::MAX, |limit| limit.min(MAX_OPEN));
+    all.into_iter()
+        .filter(|one| one.is_open && Some(one.id) > call.after)
+        .take(limit)
+        .map(|one| OpenChannel {
+            channel: one.id,
+            friend: match one.from_user == call.user {
+                true => one.to_user,
+                false => one.from_user,
+            },
+            revision: one.revision,
+        })
+        .collect()
 }
 
 /// Rejects every friendship on the side of somebody who is gone. Each is a transaction of its own,

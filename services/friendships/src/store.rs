@@ -48,6 +48,7 @@ impl TryFrom<Row> for FriendshipState {
                 status_to_user: statuses.to,
                 date_created: row.date_created.into(),
                 is_open: statuses.is_open(),
+                revision: row.revision,
             },
             revision: row.revision,
         })

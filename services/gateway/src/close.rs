@@ -22,6 +22,8 @@ pub enum Close {
     Overloaded,
     SessionEnded,
     TooSlow,
+    /// The log ends before what was delivered of it: it was restored, or a failover lost some.
+    SetBack,
     TooManyConnections,
 }
 
@@ -51,6 +53,7 @@ impl Close {
             Self::Overloaded => (1013, "Try again later"),
             Self::SessionEnded => (4001, "Unauthorized access"),
             Self::TooSlow => (4008, "Too slow: resume"),
+            Self::SetBack => (4008, "The log was set back: resume"),
             Self::TooManyConnections => (4009, "Too many connections"),
         };
         CloseFrame {

@@ -24,6 +24,7 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
 use natter_protocol::{
     FriendshipId, Timestamp, UserId,
+    call::ChannelMarks,
     frame::{ErrorCode, FrameError, ServerError, ServerFrame},
     message::Kind,
 };
@@ -73,8 +74,10 @@ struct Connection {
     live: bool,
     /// Every open channel, and the newest seq written of it.
     channels: HashMap<FriendshipId, u64>,
-    /// How far this connection's own marks are: it is not told of them.
-    own_marks: HashMap<FriendshipId, (u64, u64)>,
+    /// The revision of each friendship that the client knows of: nothing older is shown.
+    shown: HashMap<FriendshipId, i32>,
+    /// How far both sides of a channel are as the client knows: by its own marks, and by `resumed`.
+    marks: HashMap<FriendshipId, ChannelMarks>,
     timer: Timer,
     /// How fast frames may come; none where limits are off.
     pace: Option<Pace>,
@@ -379,15 +382,13 @@ impl Connection {
             }
             Delivery::Mark(mark) => {
                 self.channels.get(&mark.channel)?;
-                let own = self
-                    .own_marks
-                    .get(&mark.channel)
-                    .copied()
-                    .unwrap_or_default();
-                let is_own_doing = mark.user == self.peer.user
-                    && mark.received_seq <= own.0
-                    && mark.seen_seq <= own.1;
-                (!is_own_doing).then(|| mark.frame.clone())
+                let known = self.marks.get(&mark.channel).copied().unwrap_or_default();
+                let (received, seen) = match mark.user == self.peer.user {
+                    true => (known.received_seq, known.seen_seq),
+                    false => (known.friend_received_seq, known.friend_seen_seq),
+                };
+                let is_news = mark.received_seq > received || mark.seen_seq > seen;
+                is_news.then(|| mark.frame.clone())
             }
         }
     }
@@ -395,8 +396,8 @@ impl Connection {
     /// To a client that confirms nothing, what was written counts as received.
     fn confirm(&mut self, log: &LogDelivery) {
         if !self.full && log.kind == Kind::Message && log.sender != self.peer.user {
-            let own = self.own_marks.entry(log.channel).or_default();
-            own.0 = own.0.max(log.seq);
+            let known = self.marks.entry(log.channel).or_default();
+            known.received_seq = known.received_seq.max(log.seq);
             let marks = &self.gateway.marks;
             marks.add(log.channel, self.peer.user, log.message, false);
         }

@@ -49,6 +49,8 @@ enum Command {
         peer: u64,
         channels: Vec<FriendshipId>,
     },
+    /// Lets go of every channel and its members; said when that is done.
+    Forget(oneshot::Sender<()>),
     /// From the shard's own tasks.
     Event(shard::Event),
 }
@@ -98,6 +100,17 @@ impl Hub {
             let peer = peer.id;
             // A shard that ended has let go of everything.
             let _ = self.0[shard].send(Command::Leave { peer, channels }).await;
+        }
+    }
+
+    /// Lets go of all that is known: the logs were set back.
+    pub async fn forget(&self) {
+        for shard in self.0.iter() {
+            let (done, forgotten) = oneshot::channel();
+            // A shard that ended has let go of everything.
+            if shard.send(Command::Forget(done)).await.is_ok() {
+                let _ = forgotten.await;
+            }
         }
     }
 

@@ -9,6 +9,7 @@
 mod close;
 mod config;
 mod connection;
+mod epoch;
 mod handshake;
 mod http;
 mod hub;
@@ -30,7 +31,7 @@ use tokio::sync::Semaphore;
 
 pub use config::Settings;
 
-use crate::{hub::Hub, marks::Marks, presence::Presence, registry::Registry};
+use crate::{epoch::Epoch, hub::Hub, marks::Marks, presence::Presence, registry::Registry};
 
 /// What this service answers: these paths and all below them.
 pub const PATHS: &[&str] = &["/ws"];
@@ -40,6 +41,7 @@ struct Gateway {
     settings: Settings,
     bus: Bus,
     verifier: Verifier,
+    epoch: Epoch,
     hub: Hub,
     marks: Marks,
     presence: Presence,
@@ -68,6 +70,7 @@ pub async fn start(
     follow_revocations(&verifier, &bus, process);
     let registry = Arc::new(Registry::default());
     let gateway = Arc::new(Gateway {
+        epoch: Epoch::default(),
         hub: Hub::start(&bus, process),
         marks: Marks::start(&bus, &registry, process),
         presence: Presence::start(&bus, process).await?,
@@ -80,6 +83,8 @@ pub async fn start(
         verifier,
     });
     process.tasks.spawn(registry::close_ended(gateway.clone()));
+    epoch::ask(&gateway).await;
+    process.tasks.spawn(epoch::follow(gateway.clone()));
     let mut notices = bus.subscribe(vec![subject::ALL_NOTICES.to_owned()]).await?;
     if let Some(notices) = notices.pop() {
         let gateway = gateway.clone();

@@ -100,7 +100,7 @@ impl Registry {
         }
     }
 
-    fn close_where(&self, reason: Close, is_due: impl Fn(&Peer) -> bool) {
+    pub fn close_where(&self, reason: Close, is_due: impl Fn(&Peer) -> bool) {
         let users = self.users();
         for peer in users.values().flatten().filter(|peer| is_due(peer)) {
             peer.closer.close(reason);

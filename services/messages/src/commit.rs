@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     channel::Channels,
+    epoch::{Epochs, greeting},
     feed::{Feed, event_of},
     plan::{Entry, Outcome, Plan},
     store::{self, Store},
@@ -58,6 +59,7 @@ impl Committer {
     pub fn start(
         store: &Store,
         channels: &Channels,
+        epochs: &Epochs,
         bus: &Bus,
         feed: &Feed,
         process: &Process,
@@ -65,7 +67,7 @@ impl Committer {
         let writers = (0..WRITERS).map(|_| {
             let (queue, waiting) = mpsc::channel(QUEUE);
             let worker = Worker {
-                db: Writer::new(store.pool(), &[]),
+                db: Writer::new(store.pool(), &[]).greeted_by(greeting(epochs)),
                 channels: channels.clone(),
                 feed: feed.clone(),
                 bus: bus.clone(),

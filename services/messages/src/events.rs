@@ -9,7 +9,7 @@ use natter_bus::{
 use natter_protocol::{
     FriendshipId,
     call::{
-        GetAfter, GetHeads, GetMarks, HowFar, ListFiles, MAX_AFTER, MAX_FILES, MAX_HEADS,
+        GetAfter, GetEpoch, GetHeads, GetMarks, HowFar, ListFiles, ListMarks, MAX_AFTER, MAX_FILES, MAX_HEADS,
         MarkReply, OneOrMore, Refusal, SendReply,
     },
     event::{Event, FriendshipEvent, LogEvent},
@@ -145,6 +145,24 @@ async fn answer_calls(messages: &Messages, process: &Process) -> anyhow::Result<
                     seen_seq: marks.seen_seq.unsigned_abs(),
                 })
             }
+        })
+        .await?;
+    let store = messages.store.clone();
+    calls
+        .answer(move |call: ListMarks| {
+            let store = store.clone();
+            async move {
+                let asked = &call.channels[..call.channels.len().min(MAX_HEADS)];
+                let ids: Vec<_> = asked.iter().map(|channel| channel.0).collect();
+                store.marks_in(call.user, &ids).await
+            }
+        })
+        .await?;
+    let epochs = messages.epochs.clone();
+    calls
+        .answer(move |_: GetEpoch| {
+            let epochs = epochs.clone();
+            async move { epochs.current().await.map(|epoch| epoch.to_string()) }
         })
         .await?;
     let store = messages.store.clone();

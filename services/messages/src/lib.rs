@@ -10,6 +10,7 @@
 mod channel;
 mod commit;
 mod config;
+mod epoch;
 mod error;
 mod events;
 mod feed;
@@ -29,7 +30,7 @@ use natter_service::Process;
 
 pub use config::Settings;
 
-use crate::{channel::Channels, commit::Committer, feed::Feed, marks::Marker, store::Store};
+use crate::{channel::Channels, commit::Committer, epoch::Epochs, feed::Feed, marks::Marker, store::Store};
 
 /// What this service answers: these paths and all below them.
 pub const PATHS: &[&str] = &["/api/messages", "/api/openapi/messages.json"];
@@ -41,6 +42,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 struct Messages {
     store: Store,
     channels: Channels,
+    epochs: Epochs,
     committer: Committer,
     marker: Marker,
     verifier: Verifier,
@@ -84,12 +86,15 @@ pub async fn start(
     follow_revocations(&verifier, &bus, process);
     let store = Store::new(pool.clone());
     let channels = Channels::new(store.clone(), bus.clone());
+    let epochs = Epochs::new(&store, &bus);
+    epochs.check(&mut *pool.acquire().await?).await?;
     let feed = Feed::start(&store, &bus, process);
     let messages = Messages {
-        committer: Committer::start(&store, &channels, &bus, &feed, process),
+        committer: Committer::start(&store, &channels, &epochs, &bus, &feed, process),
         marker: Marker::start(&store, &channels, &bus, process),
         store,
         channels,
+        epochs,
         verifier,
         bus: bus.clone(),
         media,

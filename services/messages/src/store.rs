@@ -2,6 +2,7 @@
 
 mod append;
 mod conversations;
+mod epoch;
 mod log;
 mod marks;
 mod media;
@@ -16,6 +17,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use append::{Appended, PlainSend, append, insert, lock_and_read};
+pub use epoch::{LogEpoch, begin_epoch, has_entry, log_epoch};
 pub use log::LogRow;
 pub use marks::{Marks, MovedMark, NewMark, move_marks};
 pub use outbox::{OutboxRow, Published, published};

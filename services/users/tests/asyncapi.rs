@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use natter_protocol::{
     FriendshipId, UserId,
     call::{
-        Call, GetAfter, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
-        ListFriendships, ListOpen, Mark, MarkReply, OpenChannel, OwnFile, RefreshSession, Send,
+        Call, ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
+        ListFriendships, ListMarks, ListOpen, Mark, MarkReply, OpenChannel, OwnFile, RefreshSession, Send,
         SendReply, TokenPair,
     },
     event::{
@@ -425,6 +425,17 @@ fn requests(document: &mut Document) {
     document.call::<GetHeads>(
         "The newest seq of each channel; 0 where nothing was sent",
         heads,
+    );
+    let reply = json!({
+        "type": "object", "additionalProperties": document.schema::<ChannelMarks>(),
+    });
+    document.call::<ListMarks>(
+        "How far both sides of channels have received and seen; those that nobody has marked are left out",
+        reply,
+    );
+    document.call::<GetEpoch>(
+        "A word that changes when the logs were set back",
+        json!({"type": "string"}),
     );
     let reply = list(document.schema::<LogEvent>());
     document.call::<GetAfter>("The log after a seq, the oldest first", reply);

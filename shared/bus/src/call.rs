@@ -9,7 +9,11 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use natter_protocol::{call::Call, subject};
+use natter_protocol::{
+    UserId,
+    call::{Call, ListOpen, MAX_OPEN, OpenChannel},
+    subject,
+};
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
@@ -73,6 +77,28 @@ impl Bus {
             });
         }
         serde_json::from_slice(&reply.payload).map_err(|error| fail(RequestError::Reply(error)))
+    }
+
+    /// All open channels of a user, page by page.
+    pub async fn open_channels(&self, user: UserId) -> Result<Vec<OpenChannel>, CallError> {
+        let mut all: Vec<OpenChannel> = Vec::new();
+        loop {
+            let call = ListOpen {
+                user,
+                after: all.last().map(|one| one.channel),
+                limit: Some(MAX_OPEN),
+            };
+            let page = self.call(&call).await?;
+            // A replica of the version before knows no pages: it answers with all of them.
+            let is_next = page.first().map(|one| one.channel) > call.after;
+            let is_full = page.len() == MAX_OPEN;
+            if is_next {
+                all.extend(page);
+            }
+            if !(is_next && is_full) {
+                return Ok(all);
+            }
+        }
     }
 }
 

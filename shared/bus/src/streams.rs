@@ -12,6 +12,7 @@ use async_nats::{
         stream::{Config, DiscardPolicy, Info, LastRawMessageErrorKind, StorageType},
     },
 };
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use clap::{Args, value_parser};
 use natter_protocol::{Timestamp, subject};
@@ -281,6 +282,19 @@ impl Bus {
 }
 
 impl Feed {
+    /// The payload of its newest message.
+    pub async fn newest(&self) -> anyhow::Result<Option<Bytes>> {
+        let state = &self.there.cached_info().state;
+        if state.messages == 0 {
+            return Ok(None);
+        }
+        match timeout(ASK_TIMEOUT, self.there.get_raw_message(state.last_sequence)).await? {
+            Ok(message) => Ok(Some(message.payload)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(error).context("the stream does not tell"),
+        }
+    }
+
     /// Whether the stream is without what it acknowledged as its `seq` with this `Nats-Msg-Id`:
     /// it is behind, or another stream. What was kept as long as it should be is not lost.
     pub async fn has_lost(&self, seq: u64, id: &str) -> anyhow::Result<bool> {

@@ -13,5 +13,5 @@ mod writer;
 pub use audit::{audit, try_lock_outbox};
 pub use error::{is_locked, is_unavailable, violated_constraint};
 pub use pool::{DatabaseUrl, connect, is_ready};
-pub use schema::{Role, Schema, inspect, migrate};
-pub use writer::Writer;
+pub use schema::{Role, Schema, inspect, migrate, require_durable};
+pub use writer::{Greeting, Writer};

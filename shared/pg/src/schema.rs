@@ -62,6 +62,28 @@ pub struct Schema {
     too_new: Option<String>,
 }
 
+/// The settings with which a power cut or a failover could take what was committed.
+/// `synchronous_commit` must wait for the disk, also for that of a synchronous standby.
+const UNSAFE_SETTINGS: &str = "
+    ARRAY(SELECT name || ' = ' || setting FROM pg_settings
+          WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'
+             OR name = 'synchronous_commit' AND setting NOT IN ('on', 'remote_apply')
+          ORDER BY name)";
+
+/// Refuses a connection whose commits could be lost: settings change while a service runs, and a
+/// failover ends at another server.
+pub async fn require_durable(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let statement = AssertSqlSafe(format!("SELECT {UNSAFE_SETTINGS}"));
+    let found: Vec<String> = sqlx::query_scalar(statement).fetch_one(connection).await?;
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err(sqlx::Error::Protocol(format!(
+            "the database may lose what it commits: {}",
+            found.join(", ")
+        ))),
+    }
+}
+
 #[derive(sqlx::FromRow)]
 struct Facts {
     current_user: String,
@@ -87,7 +109,7 @@ impl Schema {
         role: Role,
         migrations: &Migrator,
     ) -> sqlx::Result<Self> {
-        let facts: Facts = sqlx::query_as(
+        let facts: Facts = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT current_user::text,
                     s.oid IS NOT NULL AS exists,
                     coalesce(has_schema_privilege(s.oid, 'USAGE'), false) AS is_usable,
@@ -97,9 +119,7 @@ impl Schema {
                     (SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
                      FROM pg_roles WHERE rolname = current_user) AS is_powerful,
                     coalesce(has_schema_privilege(s.oid, 'CREATE'), false) AS may_create,
-                    ARRAY(SELECT name FROM pg_settings WHERE setting = 'off' AND name IN
-                          ('fsync', 'synchronous_commit', 'full_page_writes')
-                          ORDER BY name) AS unsafe_settings,
+                    {UNSAFE_SETTINGS} AS unsafe_settings,
                     ARRAY(SELECT relname::text FROM pg_class
                           WHERE relnamespace = s.oid AND relkind IN ('r', 'p')
                           AND relname <> '_sqlx_migrations'
@@ -110,7 +130,7 @@ impl Schema {
                           WHERE nspname IN ('users', 'friendships', 'messages') AND nspname <> $1
                           AND has_schema_privilege(oid, 'USAGE') ORDER BY nspname) AS foreign
              FROM (SELECT 1) AS one LEFT JOIN pg_namespace s ON s.nspname = $1",
-        )
+        )))
         .bind(name)
         .fetch_one(&mut *connection)
         .await?;
@@ -167,7 +187,7 @@ impl Schema {
         let setting = self.role.setting(name);
         ensure!(
             facts.unsafe_settings.is_empty(),
-            "the database of {setting} may lose what it has committed: it has {} switched off",
+            "the database of {setting} may lose what it has committed: {}",
             facts.unsafe_settings.join(", ")
         );
         if !facts.exists {

@@ -5,8 +5,9 @@
 //! interrupted is thrown away with all that it was doing: it may hang for minutes where the other
 //! machine is gone.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::time::{Instant, timeout};
 
@@ -27,8 +28,13 @@ const SETTINGS: [(&str, &str); 5] = [
 const TRUSTED: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// What is done on a new connection before its first use. One that fails it is not used.
+pub type Greeting =
+    Arc<dyn for<'a> Fn(&'a mut PgConnection) -> BoxFuture<'a, sqlx::Result<()>> + Send + Sync>;
+
 pub struct Writer {
     options: PgConnectOptions,
+    greeting: Option<Greeting>,
     connection: Option<PgConnection>,
     used: Instant,
 }
@@ -40,9 +46,25 @@ impl Writer {
         let options = options.options(SETTINGS.iter().chain(settings).copied());
         Self {
             options,
+            greeting: None,
             connection: None,
             used: Instant::now(),
         }
+    }
+
+    pub fn greeted_by(self, greeting: Greeting) -> Self {
+        Self {
+            greeting: Some(greeting),
+            ..self
+        }
+    }
+
+    async fn connect(&self) -> sqlx::Result<PgConnection> {
+        let mut connection = self.options.connect().await?;
+        if let Some(greeting) = &self.greeting {
+            greeting(&mut connection).await?;
+        }
+        Ok(connection)
     }
 
     /// Works on the connection, no longer than this.
@@ -58,7 +80,7 @@ impl Writer {
             let mut connection = match taken {
                 Some(connection) if is_doubted => self.connection_that_lives(connection).await?,
                 Some(connection) => connection,
-                None => self.options.connect().await?,
+                None => self.connect().await?,
             };
             let done = work(&mut connection).await;
             let goes_on = match &done {
@@ -84,7 +106,7 @@ impl Writer {
     ) -> sqlx::Result<PgConnection> {
         match timeout(PING_TIMEOUT, connection.ping()).await {
             Ok(Ok(())) => Ok(connection),
-            _ => self.options.connect().await,
+            _ => self.connect().await,
         }
     }
 }

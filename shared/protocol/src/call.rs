@@ -72,17 +72,30 @@ pub struct TokenPair {
 pub struct GetJwks {}
 call!(GetJwks, "users", "jwks", serde_json::Value);
 
-/// `rpc.friendships.list_open`: the open channels of a user, and with whom.
+/// `rpc.friendships.list_open`: the open channels of a user in the order of their ids, those after
+/// `after`, and with whom.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListOpen {
     pub user: UserId,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<FriendshipId>,
+    /// At most [`MAX_OPEN`]; all of them where it is missing, as callers of the version before
+    /// expect.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit: Option<usize>,
 }
+/// How many channels one `rpc.friendships.list_open` with a limit answers: one is below 150 bytes.
+pub const MAX_OPEN: usize = 5_000;
+
 call!(ListOpen, "friendships", "list_open", Vec<OpenChannel>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OpenChannel {
     pub channel: FriendshipId,
     pub friend: UserId,
+    /// Of the friendship. 0 from a replica that is older than the field.
+    #[serde(default)]
+    pub revision: i32,
 }
 
 /// `rpc.friendships.get`
@@ -137,6 +150,30 @@ pub struct GetMarks {
     pub user: UserId,
 }
 call!(GetMarks, "messages", "marks", HowFar);
+
+/// `rpc.messages.marks_of`: how far a user and the friend have received and seen each channel.
+/// Channels without marks are left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ListMarks {
+    pub user: UserId,
+    /// At most [`MAX_HEADS`].
+    pub channels: Vec<FriendshipId>,
+}
+call!(ListMarks, "messages", "marks_of", HashMap<FriendshipId, ChannelMarks>);
+
+/// How far both sides of a channel are, as one of them is told it; 0: nothing yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChannelMarks {
+    pub received_seq: u64,
+    pub seen_seq: u64,
+    pub friend_received_seq: u64,
+    pub friend_seen_seq: u64,
+}
+
+/// `rpc.messages.epoch`: a word that changes when the logs were set back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GetEpoch {}
+call!(GetEpoch, "messages", "epoch", String);
 
 /// The newest `seq` that was received and seen; 0: nothing yet.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

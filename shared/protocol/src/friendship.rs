@@ -45,6 +45,10 @@ pub struct Friendship<U = UserId> {
     pub date_created: Timestamp,
     /// Whether its channel takes messages.
     pub is_open: bool,
+    /// 1, 2, 3, … with each change. 0 from a replica that is older than the field.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub revision: i32,
 }
 
 impl<U> Friendship<U> {
@@ -57,6 +61,7 @@ impl<U> Friendship<U> {
             status_to_user: self.status_to_user,
             date_created: self.date_created,
             is_open: self.is_open,
+            revision: self.revision,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use natter_protocol::{
     FriendshipId, MessageId, SessionId, Timestamp, UserId,
     call::{
-        GetAfter, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
-        ListFriendships, ListOpen, Mark, MarkReply, NewMedia, OneOrMore, OpenChannel, OwnFile,
+        ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
+        ListFriendships, ListMarks, ListOpen, MAX_OPEN, Mark, MarkReply, NewMedia, OneOrMore, OpenChannel, OwnFile,
         RefreshSession, Refusal, Send, SendMedia, SendReply, SendWhat, Stored, TokenPair,
     },
     event::{
@@ -102,13 +102,28 @@ fn friendship() -> Friendship {
         status_to_user: Status::Accepted,
         date_created: time(),
         is_open: true,
+        revision: 2,
     }
+}
+
+fn marks() -> ChannelMarks {
+    ChannelMarks {
+        received_seq: 7,
+        seen_seq: 5,
+        friend_received_seq: 6,
+        friend_seen_seq: 4,
+    }
+}
+
+fn marks_json() -> Value {
+    json!({"received_seq": 7, "seen_seq": 5, "friend_received_seq": 6, "friend_seen_seq": 4})
 }
 
 fn friendship_json(from: Value, to: Value) -> Value {
     json!({
         "id": CHANNEL, "from_user": from, "to_user": to, "status_from_user": "pending",
         "status_to_user": "accepted", "date_created": TIME, "is_open": true,
+        "revision": 2,
     })
 }
 
@@ -151,13 +166,22 @@ fn server_frames() {
         ServerFrame::Ready {
             user: alice(),
             heartbeat_seconds: 30,
+            epoch: Some(OTHER.into()),
             channels: seqs(),
         },
-        json!({"type": "ready", "user": ALICE, "heartbeat_seconds": 30, "channels": {CHANNEL: 7}}),
+        json!({
+            "type": "ready", "user": ALICE, "heartbeat_seconds": 30, "epoch": OTHER,
+            "channels": {CHANNEL: 7},
+        }),
     );
     frozen(
-        ServerFrame::Resumed { channels: seqs() },
-        json!({"type": "resumed", "channels": {CHANNEL: 7}}),
+        ServerFrame::Resumed {
+            channels: seqs(),
+            marks: [(channel(), marks())].into(),
+        },
+        json!({
+            "type": "resumed", "channels": {CHANNEL: 7}, "marks": {CHANNEL: marks_json()},
+        }),
     );
     frozen(
         ServerFrame::Resync { channels: seqs() },
@@ -590,7 +614,31 @@ fn calls() {
         json!({"access": "a"}),
     );
     frozen(GetJwks {}, json!({}));
-    frozen(ListOpen { user: alice() }, json!({"user": ALICE}));
+    frozen(
+        ListOpen {
+            user: alice(),
+            after: None,
+            limit: None,
+        },
+        json!({"user": ALICE}),
+    );
+    frozen(
+        ListOpen {
+            user: alice(),
+            after: Some(channel()),
+            limit: Some(MAX_OPEN),
+        },
+        json!({"user": ALICE, "after": CHANNEL, "limit": 5_000}),
+    );
+    frozen(GetEpoch {}, json!({}));
+    frozen(
+        ListMarks {
+            user: alice(),
+            channels: vec![channel()],
+        },
+        json!({"user": ALICE, "channels": [CHANNEL]}),
+    );
+    frozen(marks(), marks_json());
     frozen(
         GetFriendship {
             friendship: channel(),
@@ -607,8 +655,9 @@ fn calls() {
         OpenChannel {
             channel: channel(),
             friend: bob(),
+            revision: 2,
         },
-        json!({"channel": CHANNEL, "friend": BOB}),
+        json!({"channel": CHANNEL, "friend": BOB, "revision": 2}),
     );
     frozen(
         ListFriendships {

@@ -1,14 +1,15 @@
 //! Channels gained and lost while the connection is open.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use futures_util::future::BoxFuture;
 use natter_bus::CallError;
 use natter_protocol::{
     FriendshipId, Timestamp, UserId,
-    call::{GetAfter, GetFriendship, GetUsers, ListOpen, MAX_AFTER, OpenChannel},
-    event::UserNotice,
+    call::{GetAfter, GetFriendship, GetUsers, MAX_AFTER, OpenChannel},
+    event::{FriendshipState, UserNotice},
     frame::ServerFrame,
+    friendship::{Friendship, UserCard},
 };
 
 use super::Connection;
@@ -40,6 +41,9 @@ impl Connection {
             UserNotice::SessionEnded { sid } if *sid == self.peer.sid() => Err(Close::SessionEnded),
             UserNotice::SessionEnded { .. } => Ok(()),
             UserNotice::FriendshipUpdate { friendship } => {
+                if !self.is_news(friendship).await {
+                    return Ok(());
+                }
                 let (id, is_open) = (friendship.id, friendship.is_open);
                 let friend = match friendship.from_user.id == self.peer.user {
                     true => friendship.to_user.id,
@@ -47,8 +51,7 @@ impl Connection {
                 };
                 let friendship = friendship.as_ref().clone();
                 let friendship = friendship.map_users(|card| card.at(&self.base_url));
-                self.write(&ServerFrame::FriendshipUpdate { friendship })
-                    .await?;
+                self.show(friendship).await?;
                 match is_open {
                     true => self.gain(id, friend, notice.time).await,
                     false => {
@@ -58,6 +61,34 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Whether a notice tells what the client does not know yet. The list of open channels says
+    /// nothing of the closed ones: of those the friendship service is asked.
+    async fn is_news(&mut self, told: &Friendship<UserCard>) -> bool {
+        if let Some(shown) = self.shown.get(&told.id) {
+            // 0: from a replica that knows of no revisions.
+            return told.revision == 0 || told.revision > *shown;
+        }
+        let call = GetFriendship {
+            friendship: told.id,
+        };
+        match self.gateway.bus.call(&call).await {
+            Ok(Some(now)) => told.revision == 0 || told.revision >= now.revision,
+            Ok(None) => true,
+            Err(error) => {
+                tracing::info!(%error, "a notice is taken for news");
+                true
+            }
+        }
+    }
+
+    /// Writes a `friendship_update`, and remembers how new it is.
+    async fn show(&mut self, friendship: Friendship<UserCard>) -> Result<(), Close> {
+        let shown = self.shown.entry(friendship.id).or_default();
+        *shown = (*shown).max(friendship.revision);
+        self.write(&ServerFrame::FriendshipUpdate { friendship })
+            .await
     }
 
     /// Looks at the notices that have come, in the midst of something else.
@@ -76,7 +107,10 @@ impl Connection {
             }
             UserNotice::SessionEnded { .. } => return Ok(()),
             UserNotice::FriendshipUpdate { friendship } if !friendship.is_open => {
-                self.lose(friendship.id).await;
+                let shown = self.shown.get(&friendship.id).copied().unwrap_or_default();
+                if friendship.revision == 0 || friendship.revision > shown {
+                    self.lose(friendship.id).await;
+                }
             }
             UserNotice::FriendshipUpdate { .. } => {}
         }
@@ -106,7 +140,7 @@ impl Connection {
         self.listing = Some(Box::pin(async move {
             // In turn, like those that are being opened: after the broker was away everyone asks.
             let _turn = gateway.opening.acquire().await;
-            gateway.bus.call(&ListOpen { user }).await
+            gateway.bus.open_channels(user).await
         }));
     }
 
@@ -129,43 +163,57 @@ impl Connection {
             .filter(|id| !open.iter().any(|one| one.channel == **id))
             .copied()
             .collect();
+        // The list may be older than what was noticed while it was on its way: where it differs,
+        // it is asked how it is now.
         for id in lost {
-            self.tell_friendship(id).await?;
-            self.lose(id).await;
+            if self.tell_friendship(id).await? != Some(true) {
+                self.lose(id).await;
+            }
         }
         let since = self.known_since;
         self.known_since = self.listing_since;
-        for OpenChannel { channel, friend } in open {
-            if !self.channels.contains_key(&channel) {
-                self.tell_friendship(channel).await?;
-                self.gain(channel, friend, since).await?;
+        for one in open {
+            let is_missing = !self.channels.contains_key(&one.channel);
+            let shown = self.shown.get(&one.channel).copied().unwrap_or_default();
+            if !is_missing && one.revision <= shown {
+                continue;
+            }
+            let is_open = self.tell_friendship(one.channel).await? == Some(true);
+            if is_missing && is_open {
+                self.gain(one.channel, one.friend, since).await?;
             }
         }
         Ok(())
     }
 
-    /// Writes the `friendship_update` that was missed.
-    async fn tell_friendship(&mut self, friendship: FriendshipId) -> Result<(), Close> {
+    /// Writes the `friendship_update` that was missed; whether the channel is open. Where that
+    /// cannot be known now, the list is asked for again.
+    async fn tell_friendship(&mut self, friendship: FriendshipId) -> Result<Option<bool>, Close> {
         let bus = &self.gateway.bus;
         let Ok(Some(state)) = bus.call(&GetFriendship { friendship }).await else {
-            return Ok(());
+            self.list_soon();
+            return Ok(None);
         };
-        let users = vec![state.friendship.from_user, state.friendship.to_user];
+        let FriendshipState {
+            friendship,
+            revision,
+        } = state;
+        let is_open = friendship.is_open;
+        if self.shown.get(&friendship.id).is_some_and(|shown| revision <= *shown) {
+            return Ok(Some(is_open));
+        }
+        let users = vec![friendship.from_user, friendship.to_user];
         let Ok(cards) = bus.call(&GetUsers { users }).await else {
-            return Ok(());
+            self.list_soon();
+            return Ok(None);
         };
-        let card_of = |id| cards.iter().find(|card| card.id == id).cloned();
-        let (from_user, to_user) = (state.friendship.from_user, state.friendship.to_user);
-        let (Some(from), Some(to)) = (card_of(from_user), card_of(to_user)) else {
-            return Ok(());
-        };
-        let base_url = &self.base_url;
-        let friendship = state.friendship.map_users(|id| match id == from_user {
-            true => from.clone().at(base_url),
-            false => to.clone().at(base_url),
-        });
-        self.write(&ServerFrame::FriendshipUpdate { friendship })
-            .await
+        let cards: HashMap<UserId, UserCard> =
+            cards.into_iter().map(|card| (card.id, card)).collect();
+        let mut friendship =
+            friendship.map_users(|id| UserCard::of(id, &cards).at(&self.base_url));
+        friendship.revision = revision;
+        self.show(friendship).await?;
+        Ok(Some(is_open))
     }
 
     /// Joins a channel that opened at about `opened`. What was sent since and before the joining
@@ -257,7 +305,7 @@ impl Connection {
     async fn lose(&mut self, id: FriendshipId) {
         if let Some(newest) = self.channels.remove(&id) {
             self.left.insert(id, newest);
-            self.own_marks.remove(&id);
+            self.marks.remove(&id);
             self.delivered.forget(id);
             self.friends.retain(|(known, _)| *known != id);
             self.gateway.presence.lose(&self.peer, id).await;

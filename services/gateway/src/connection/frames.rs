@@ -88,7 +88,7 @@ impl Connection {
                 self.mark(answers, frame.channel, frame.message, false);
                 Ok(())
             }
-            ClientFrame::Resume(channels) => self.resume(channels).await,
+            ClientFrame::Resume(frame) => self.resume(frame).await,
             ClientFrame::Typing(frame) => self.typing(&frame).await,
             ClientFrame::Auth(frame) => self.renew(&frame).await,
             ClientFrame::Ping => self.write(&ServerFrame::Pong).await,
@@ -192,10 +192,10 @@ impl Connection {
         message: MessageId,
         seen: bool,
     ) {
-        let own = self.own_marks.entry(channel).or_default();
-        own.0 = own.0.max(message.seq());
+        let known = self.marks.entry(channel).or_default();
+        known.received_seq = known.received_seq.max(message.seq());
         if seen {
-            own.1 = own.1.max(message.seq());
+            known.seen_seq = known.seen_seq.max(message.seq());
         }
         let user = self.peer.user;
         if self.delivered.has(channel, message) {
@@ -253,7 +253,10 @@ impl Connection {
             }
             Answered::Mark(_, MarkReply::Done) => Ok(()),
             Answered::Mark(question, MarkReply::Refused(refusal)) => {
-                self.own_marks.remove(&question.channel);
+                // Its own marks may be on what is not there. The friend's are as they were told.
+                if let Some(known) = self.marks.get_mut(&question.channel) {
+                    (known.received_seq, known.seen_seq) = (0, 0);
+                }
                 self.refuse_question(question, refusal).await
             }
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::extract::ws::{Message, WebSocket};
-use natter_protocol::{FriendshipId, Timestamp, call::ListOpen, frame::ServerFrame};
+use natter_protocol::{FriendshipId, Timestamp, frame::ServerFrame};
 use natter_service::RateLimits;
 use tokio::time::{Instant, timeout};
 
@@ -45,13 +45,14 @@ impl Connection {
         let missed = gateway.bus.missed();
         let opened = Timestamp::now();
         // Notices come already: a channel that opens after the list was made is noticed.
-        let open = match gateway.bus.call(&ListOpen { user: peer.user }).await {
+        let open = match gateway.bus.open_channels(peer.user).await {
             Ok(open) => open,
             Err(error) => {
                 tracing::warn!(%error, "a user's channels are not known");
                 return Err(Some((socket, Close::Overloaded)));
             }
         };
+        let shown = open.iter().map(|one| (one.channel, one.revision)).collect();
         let friends = open.iter().map(|one| (one.channel, one.friend)).collect();
         let open: Vec<FriendshipId> = open.iter().map(|one| one.channel).collect();
         let full = admission.full;
@@ -74,7 +75,8 @@ impl Connection {
             full,
             live: !full,
             channels,
-            own_marks: HashMap::new(),
+            shown,
+            marks: HashMap::new(),
             timer: Timer::start(gateway.settings.heartbeat()),
             pace: (gateway.process.settings.rate_limits == RateLimits::On).then(Pace::new),
             garbage: 0,
@@ -92,6 +94,7 @@ impl Connection {
         let ready = ServerFrame::Ready {
             user: connection.peer.user,
             heartbeat_seconds: gateway.settings.heartbeat_seconds,
+            epoch: gateway.epoch.current(),
             channels: connection.channels.clone(),
         };
         match connection.write(&ready).await {

@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use natter_protocol::{
     FriendshipId,
-    call::{GetAfter, GetFriendship, GetHeads, MAX_AFTER, MAX_HEADS},
-    frame::{ErrorCode, ServerFrame},
+    call::{
+        ChannelMarks, GetAfter, GetFriendship, GetHeads, ListMarks, MAX_AFTER, MAX_HEADS,
+    },
+    frame::{ErrorCode, ResumeFrame, ServerFrame},
 };
 
 use super::Connection;
@@ -18,7 +20,11 @@ const MAX_NAMED: usize = 10_000;
 const MAX_LOOKED_UP: usize = 20;
 
 impl Connection {
-    pub(super) async fn resume(&mut self, named: HashMap<String, u64>) -> Result<(), Close> {
+    pub(super) async fn resume(&mut self, frame: ResumeFrame) -> Result<(), Close> {
+        let ResumeFrame {
+            channels: named,
+            epoch,
+        } = frame;
         if !self.full || self.live {
             let detail = match self.full {
                 true => "resume was sent before on this connection.",
@@ -46,8 +52,14 @@ impl Connection {
         }
         let mut unknown = 0;
         let mut since = self.channels.clone();
+        // Under another epoch the same seq may have been another entry.
+        let is_other_epoch = epoch.is_some() && epoch != self.gateway.epoch.current();
+        let mut too_far = HashSet::new();
         for (name, seq) in named {
             match name.parse().ok().filter(|id| since.contains_key(id)) {
+                Some(id) if is_other_epoch => {
+                    too_far.insert(id);
+                }
                 Some(id) => {
                     since.insert(id, seq);
                 }
@@ -58,7 +70,7 @@ impl Connection {
             }
         }
         // First everything up to `ready`, while nothing is queued for this connection yet.
-        let mut too_far = self.too_far(&since).await?;
+        too_far.extend(self.too_far(&since).await?);
         for (channel, since) in since {
             if !self.channels.contains_key(&channel) {
                 continue;
@@ -87,9 +99,10 @@ impl Connection {
             let channels = too_far.iter().map(|id| (*id, self.channels[id])).collect();
             self.write(&ServerFrame::Resync { channels }).await?;
         }
+        let marks = self.read_marks().await?;
         self.live = true;
         let channels = self.channels.clone();
-        self.write(&ServerFrame::Resumed { channels }).await?;
+        self.write(&ServerFrame::Resumed { channels, marks }).await?;
         self.come().await;
         Ok(())
     }
@@ -121,6 +134,32 @@ impl Connection {
             }));
         }
         Ok(too_far)
+    }
+
+    /// How far both sides of every open channel are. What moves later is queued for this connection
+    /// already; what it was queued before is not told again.
+    async fn read_marks(&mut self) -> Result<HashMap<FriendshipId, ChannelMarks>, Close> {
+        let mut marks: HashMap<_, _> = self
+            .channels
+            .keys()
+            .map(|id| (*id, ChannelMarks::default()))
+            .collect();
+        // Without an epoch every replica of the messages service is older than this question.
+        if self.gateway.epoch.current().is_none() {
+            return Ok(marks);
+        }
+        let open: Vec<FriendshipId> = marks.keys().copied().collect();
+        for channels in open.chunks(MAX_HEADS) {
+            let call = ListMarks {
+                user: self.peer.user,
+                channels: channels.to_vec(),
+            };
+            let known = self.gateway.bus.call(&call).await;
+            let known = known.map_err(|_| Close::Overloaded)?;
+            self.marks.extend(known.iter());
+            marks.extend(known);
+        }
+        Ok(marks)
     }
 
     /// Writes a channel's events after one seq up to another from the log, and notes how far it

@@ -22,15 +22,21 @@ use natter_protocol::{
 use natter_service::Process;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{interval, sleep},
+    time::{Instant, interval, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Command, ordered::Ordered};
-use crate::peer::{Delivery, Frame, LogDelivery, MarkDelivery, Peer, TypingDelivery};
+use crate::{
+    close::Close,
+    peer::{Delivery, Frame, LogDelivery, MarkDelivery, Peer, TypingDelivery},
+};
 
 /// How long an early event waits for its predecessor before that is fetched.
 const GAP_PATIENCE: Duration = Duration::from_millis(20);
+/// By then every server of a NATS cluster knows of a new subscription. The one that it was made at
+/// knows at once; what was published at another one until then is found by comparing heads.
+const SETTLE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// How often heads are compared although nothing says that anything was lost.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
@@ -45,8 +51,16 @@ pub(super) enum Event {
     GapDue(FriendshipId),
     /// What was missing, as far as it could be had.
     Fetched(FriendshipId, Option<Vec<LogEvent>>),
-    /// How far the logs reach.
-    Heads(HashMap<FriendshipId, u64>),
+    /// How far some logs reach, and all.
+    Heads(Vec<Compared>),
+    AllHeads(Vec<Compared>),
+}
+
+/// How far a channel's log was delivered when its head was asked for, and that head.
+pub(super) struct Compared {
+    channel: FriendshipId,
+    delivered: u64,
+    head: u64,
 }
 
 enum Slot {
@@ -94,6 +108,9 @@ struct Shard {
     /// newer than the answer.
     comparing: bool,
     compare_again: bool,
+    /// Channels that were opened lately, and when their heads are compared once more.
+    opened: Vec<FriendshipId>,
+    settle_at: Instant,
     messages: SelectAll<Abortable<Subscriber>>,
 }
 
@@ -108,6 +125,8 @@ pub(super) fn start(bus: &Bus, process: &Process, queue: usize) -> mpsc::Sender<
         channels: HashMap::new(),
         comparing: false,
         compare_again: false,
+        opened: Vec::new(),
+        settle_at: Instant::now(),
         messages: SelectAll::new(),
     };
     process.tasks.spawn(shard.run(received));
@@ -129,8 +148,12 @@ impl Shard {
                 Some(message) = self.messages.next(), if !self.messages.is_empty() => {
                     self.receive(&message);
                 }
-                Ok(()) = missed.changed() => self.compare_heads(),
-                _ = audit.tick() => self.compare_heads(),
+                Ok(()) = missed.changed() => self.compare_all(),
+                _ = audit.tick() => self.compare_all(),
+                () = sleep_until(self.settle_at), if !self.opened.is_empty() => {
+                    let opened = std::mem::take(&mut self.opened);
+                    self.compare(opened, Event::Heads);
+                }
                 () = stop.cancelled(), if self.channels.is_empty() => return,
             }
         }
@@ -159,6 +182,14 @@ impl Shard {
                 for id in channels {
                     self.leave(id, peer);
                 }
+            }
+            Command::Forget(done) => {
+                for (_, slot) in self.channels.drain() {
+                    if let Slot::Open(channel) = slot {
+                        channel.interest.abort();
+                    }
+                }
+                let _ = done.send(());
             }
             Command::Event(event) => self.on_event(event),
         }
@@ -244,15 +275,17 @@ impl Shard {
             },
             Event::Fetched(id, events) => self.fetched(id, events),
             Event::Heads(heads) => {
+                for compared in heads {
+                    self.compared(compared);
+                }
+            }
+            Event::AllHeads(heads) => {
                 self.comparing = false;
-                for (id, head) in heads {
-                    if let Some(Slot::Open(channel)) = self.channels.get_mut(&id) {
-                        channel.ordered.exists(head);
-                        self.mend(id, Duration::ZERO);
-                    }
+                for compared in heads {
+                    self.compared(compared);
                 }
                 if std::mem::take(&mut self.compare_again) {
-                    self.compare_heads();
+                    self.compare_all();
                 }
             }
         }
@@ -278,6 +311,10 @@ impl Shard {
             channel.admit(waiter);
         }
         self.channels.insert(id, Slot::Open(channel));
+        if self.opened.is_empty() {
+            self.settle_at = Instant::now() + SETTLE;
+        }
+        self.opened.push(id);
     }
 
     fn receive(&mut self, message: &Message) {
@@ -358,28 +395,39 @@ impl Shard {
     }
 
     /// Asks how far the logs of all open channels reach, and fetches what did not come.
-    fn compare_heads(&mut self) {
+    fn compare_all(&mut self) {
         if std::mem::replace(&mut self.comparing, true) {
             self.compare_again = true;
             return;
         }
-        let open: Vec<FriendshipId> = self
-            .channels
-            .iter()
-            .filter(|(_, slot)| matches!(slot, Slot::Open(_)))
-            .map(|(id, _)| *id)
+        let all: Vec<FriendshipId> = self.channels.keys().copied().collect();
+        self.compare(all, Event::AllHeads);
+    }
+
+    fn compare(&self, channels: Vec<FriendshipId>, event: fn(Vec<Compared>) -> Event) {
+        let delivered: Vec<(FriendshipId, u64)> = channels
+            .into_iter()
+            .filter_map(|id| match self.channels.get(&id) {
+                Some(Slot::Open(channel)) => Some((id, channel.ordered.head())),
+                _ => None,
+            })
             .collect();
         let (bus, stop) = (self.bus.clone(), self.stop.clone());
         self.report(async move {
-            let mut heads = HashMap::new();
-            for channels in open.chunks(MAX_HEADS) {
-                let call = GetHeads {
-                    channels: channels.to_vec(),
-                };
+            let mut compared = Vec::with_capacity(delivered.len());
+            for some in delivered.chunks(MAX_HEADS) {
+                let channels = some.iter().map(|(id, _)| *id).collect();
+                let call = GetHeads { channels };
                 while !stop.is_cancelled() {
                     match bus.call(&call).await {
-                        Ok(some) => {
-                            heads.extend(some);
+                        Ok(heads) => {
+                            compared.extend(some.iter().filter_map(|(channel, delivered)| {
+                                Some(Compared {
+                                    channel: *channel,
+                                    delivered: *delivered,
+                                    head: *heads.get(channel)?,
+                                })
+                            }));
                             break;
                         }
                         Err(error) => tracing::info!(%error, "heads cannot be compared yet"),
@@ -387,8 +435,31 @@ impl Shard {
                     sleep(RETRY_PAUSE).await;
                 }
             }
-            Event::Heads(heads)
+            event(compared)
         });
+    }
+
+    /// Fetches what a log has and did not come. Members of a log that ends before what they were
+    /// shown are told to come back.
+    fn compared(&mut self, compared: Compared) {
+        let Compared {
+            channel: id,
+            delivered,
+            head,
+        } = compared;
+        let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else {
+            return;
+        };
+        if head >= delivered {
+            channel.ordered.exists(head);
+            return self.mend(id, Duration::ZERO);
+        }
+        tracing::error!(channel = %id, head, delivered, "a log was set back");
+        for member in &channel.members {
+            member.peer.closer.close(Close::SetBack);
+        }
+        channel.interest.abort();
+        self.channels.remove(&id);
     }
 
     /// Runs a task and gives its result to this shard.

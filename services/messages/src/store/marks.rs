@@ -1,9 +1,9 @@
 //! How far each user is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use natter_protocol::{FriendshipId, UserId};
+use natter_protocol::{FriendshipId, UserId, call::ChannelMarks};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -57,6 +57,34 @@ impl Store {
         .fetch_optional(&self.0)
         .await?;
         Ok(marks.unwrap_or_default())
+    }
+
+    /// How far both sides of channels are, as one of them is told it; without those that nobody
+    /// has marked.
+    pub async fn marks_in(
+        &self,
+        user: UserId,
+        channels: &[Uuid],
+    ) -> sqlx::Result<HashMap<FriendshipId, ChannelMarks>> {
+        let rows: Vec<MovedMark> = sqlx::query_as(
+            "SELECT friendship_id, user_id, received_seq, seen_seq
+             FROM marks WHERE friendship_id = ANY($1)",
+        )
+        .bind(channels)
+        .fetch_all(&self.0)
+        .await?;
+        let mut all: HashMap<FriendshipId, ChannelMarks> = HashMap::new();
+        for row in rows {
+            let ((channel, of), seqs) = (row.key(), row.seqs());
+            let marks = all.entry(channel).or_default();
+            if of == user {
+                (marks.received_seq, marks.seen_seq) = (seqs.received_seq, seqs.seen_seq);
+            } else {
+                marks.friend_received_seq = seqs.received_seq;
+                marks.friend_seen_seq = seqs.seen_seq;
+            }
+        }
+        Ok(all)
     }
 
     /// How far some users are, as a mark that moved says it.

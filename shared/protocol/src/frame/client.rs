@@ -26,7 +26,7 @@ pub enum ClientFrame {
     /// Another access token, for a connection that ends with its own.
     Auth(AuthFrame),
     /// The newest `seq` the client has of each channel. The keys are as the client wrote them.
-    Resume(HashMap<String, u64>),
+    Resume(ResumeFrame),
     Ping,
 }
 
@@ -123,11 +123,14 @@ pub struct AuthFrame {
 }
 
 /// `resume`
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, PartialEq, Deserialize, ToSchema)]
 pub struct ResumeFrame {
     /// The newest `seq` that the client has of each channel.
     #[serde(default)]
-    channels: HashMap<String, u64>,
+    pub channels: HashMap<String, u64>,
+    /// The `epoch` of the `ready` under which the client got what it has.
+    #[serde(default)]
+    pub epoch: Option<String>,
 }
 
 /// Why a text is no frame, with what is known of it.
@@ -203,7 +206,7 @@ impl ClientFrame {
             "friendship_notification_received" => Self::Received(read(text)?),
             "typing" => Self::Typing(read(text)?),
             "auth" => Self::Auth(read(text)?),
-            "resume" => Self::Resume(read::<ResumeFrame>(text)?.channels),
+            "resume" => Self::Resume(read(text)?),
             "ping" => Self::Ping,
             _ => {
                 return Err((

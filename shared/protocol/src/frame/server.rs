@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     FriendshipId, MessageId, Timestamp, UserId,
-    call::Refusal,
+    call::{ChannelMarks, Refusal},
     event::LogEvent,
     friendship::{Friendship, UserCard},
     message::{Kind, Message},
@@ -19,10 +19,16 @@ pub enum ServerFrame {
     Ready {
         user: UserId,
         heartbeat_seconds: u64,
+        /// Changes when the logs were set back (a restore, a failover that lost commits). Missing
+        /// only while every replica of the messages service is older than the field.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        epoch: Option<String>,
         channels: HashMap<FriendshipId, u64>,
     },
     Resumed {
         channels: HashMap<FriendshipId, u64>,
+        /// How far both sides are, of every open channel.
+        marks: HashMap<FriendshipId, ChannelMarks>,
     },
     Resync {
         channels: HashMap<FriendshipId, u64>,

@@ -262,10 +262,16 @@ async fn each_postgres_role_sees_its_own_schema_alone() {
 #[tokio::test]
 async fn a_database_that_may_lose_what_it_committed_is_refused() {
     let mut world = World::start(Topology::Apart).await;
-    for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+    for (setting, unsafe_value) in [
+        ("fsync", "off"),
+        ("full_page_writes", "off"),
+        ("synchronous_commit", "off"),
+        ("synchronous_commit", "local"),
+        ("synchronous_commit", "remote_write"),
+    ] {
         let mut admin = world.postgres.admin("natter").await;
         for statement in [
-            format!("ALTER SYSTEM SET {setting} = off"),
+            format!("ALTER SYSTEM SET {setting} = {unsafe_value}"),
             "SELECT pg_reload_conf()".to_owned(),
         ] {
             let done = admin.execute(sqlx::AssertSqlSafe(statement)).await;
@@ -276,13 +282,13 @@ async fn a_database_that_may_lose_what_it_committed_is_refused() {
             let mut fresh = postgres.admin("natter").await;
             let show = sqlx::AssertSqlSafe(format!("SHOW {setting}"));
             let value: String = sqlx::query_scalar(show).fetch_one(&mut fresh).await.ok()?;
-            (value == "off").then_some(())
+            (value == unsafe_value).then_some(())
         })
         .await;
         let said = world.refusal("friendships").await;
         assert!(
             said.ends_with(&format!(
-                "may lose what it has committed: it has {setting} switched off"
+                "may lose what it has committed: {setting} = {unsafe_value}"
             )),
             "{said}"
         );
