@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::{Gateway, close::Close};
 
 /// How often the messages service is asked.
-const POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_secs(1);
 
 /// The epoch as it was last told; `None` until then.
 #[derive(Default)]

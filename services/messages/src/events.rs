@@ -9,8 +9,8 @@ use natter_bus::{
 use natter_protocol::{
     FriendshipId,
     call::{
-        GetAfter, GetEpoch, GetHeads, GetMarks, HowFar, ListFiles, ListMarks, MAX_AFTER, MAX_FILES, MAX_HEADS,
-        MarkReply, OneOrMore, Refusal, SendReply,
+        GetAfter, GetEpoch, GetHeads, GetMarks, HowFar, ListFiles, ListMarks, MAX_AFTER, MAX_FILES,
+        MAX_HEADS, MarkReply, OneOrMore, Refusal, SendReply,
     },
     event::{Event, FriendshipEvent, LogEvent},
     subject,

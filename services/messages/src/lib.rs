@@ -30,7 +30,9 @@ use natter_service::Process;
 
 pub use config::Settings;
 
-use crate::{channel::Channels, commit::Committer, epoch::Epochs, feed::Feed, marks::Marker, store::Store};
+use crate::{
+    channel::Channels, commit::Committer, epoch::Epochs, feed::Feed, marks::Marker, store::Store,
+};
 
 /// What this service answers: these paths and all below them.
 pub const PATHS: &[&str] = &["/api/messages", "/api/openapi/messages.json"];

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use natter_protocol::{
     FriendshipId, UserId,
     call::{
-        Call, ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
-        ListFriendships, ListMarks, ListOpen, Mark, MarkReply, OpenChannel, OwnFile, RefreshSession, Send,
-        SendReply, TokenPair,
+        Call, ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks,
+        GetUsers, HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, Mark, MarkReply,
+        OpenChannel, OwnFile, RefreshSession, Send, SendReply, TokenPair,
     },
     event::{
         FriendshipEvent, FriendshipState, LogEvent, MarkEvent, PresenceEvent, RevokedSession,

@@ -5,16 +5,19 @@ use std::{fmt, str::FromStr, time::Duration};
 use anyhow::{Context, anyhow};
 use natter_bus::{Password, Waiting};
 use sqlx::{
-    PgPool, Postgres,
+    Connection, PgConnection, PgPool, Postgres,
     migrate::Migrator,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use tokio::time::timeout;
+
 use crate::schema::{Role, Schema, cannot_be_used};
 
 /// How long a request waits for a connection before it is answered `unavailable`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
 /// Milliseconds, as Postgres settings: a statement, a lock wait and an abandoned transaction end.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
 const LOCK_TIMEOUT_MS: &str = "2000";
@@ -84,9 +87,21 @@ pub async fn connect(
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        // sqlx asks without a limit: on its way back a connection whose server is gone without a word
+        // would keep its place in the pool until the kernel gives up, a quarter of an hour later.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(lives(connection)))
+        .after_release(|connection, _| Box::pin(lives(connection)))
         .connect_lazy_with(options);
     wait_for_schema(&pool, url, schema, migrations, patience).await?;
     Ok(pool)
+}
+
+/// Whether a connection can go on, asked with a limit. The error throws it away at once.
+pub(crate) async fn lives(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let answered = timeout(PING_TIMEOUT, connection.ping()).await;
+    answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+    Ok(true)
 }
 
 /// Until the schema is there and as new as this version, for a while. Says what it waits for.

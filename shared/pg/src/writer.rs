@@ -11,6 +11,8 @@ use futures_util::future::BoxFuture;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::time::{Instant, timeout};
 
+use crate::pool::lives;
+
 /// Plans are made once, without the parameters: with them each execution would be planned again.
 /// No statement of a writer may read a whole table, whatever its statistics say: of a table that
 /// is young they say that it is empty.
@@ -26,7 +28,6 @@ const SETTINGS: [(&str, &str); 5] = [
 
 /// For so long after its last statement a connection is taken to live.
 const TRUSTED: Duration = Duration::from_secs(1);
-const PING_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What is done on a new connection before its first use. One that fails it is not used.
 pub type Greeting =
@@ -104,9 +105,9 @@ impl Writer {
         &self,
         mut connection: PgConnection,
     ) -> sqlx::Result<PgConnection> {
-        match timeout(PING_TIMEOUT, connection.ping()).await {
-            Ok(Ok(())) => Ok(connection),
-            _ => self.connect().await,
+        match lives(&mut connection).await {
+            Ok(_) => Ok(connection),
+            Err(_) => self.connect().await,
         }
     }
 }

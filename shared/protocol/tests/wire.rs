@@ -6,9 +6,10 @@ use std::fmt::Debug;
 use natter_protocol::{
     FriendshipId, MessageId, SessionId, Timestamp, UserId,
     call::{
-        ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
-        ListFriendships, ListMarks, ListOpen, MAX_OPEN, Mark, MarkReply, NewMedia, OneOrMore, OpenChannel, OwnFile,
-        RefreshSession, Refusal, Send, SendMedia, SendReply, SendWhat, Stored, TokenPair,
+        ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers,
+        HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, MAX_OPEN, Mark, MarkReply,
+        NewMedia, OneOrMore, OpenChannel, OwnFile, RefreshSession, Refusal, Send, SendMedia,
+        SendReply, SendWhat, Stored, TokenPair,
     },
     event::{
         Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, PresenceEvent,

@@ -12,6 +12,7 @@ mod ports;
 mod postgres;
 mod process;
 mod secrets;
+mod silent;
 mod socket;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use ports::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, Signal, binary};
 pub use secrets::leak;
+pub use silent::Silent;
 pub use socket::Socket;
 
 /// How long a test waits for what must come. Generous: a busy machine is no failure.

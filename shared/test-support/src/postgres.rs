@@ -108,7 +108,19 @@ impl Postgres {
     }
 
     pub fn url_with(&self, role: &str, password: &str) -> String {
-        let port = self.port;
+        Self::url_at(self.port, role, password)
+    }
+
+    /// The same through another port than its own.
+    pub fn url_through(&self, port: u16, role: &str) -> String {
+        Self::url_at(port, role, &Self::password(role))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn url_at(port: u16, role: &str, password: &str) -> String {
         format!("postgres://natter_{role}:{password}@127.0.0.1:{port}/natter")
     }
 
@@ -159,6 +171,21 @@ impl Postgres {
         assert!(killed.is_ok_and(|status| status.success()));
     }
 
+    /// Keeps a copy of everything that it holds, now that it is stopped.
+    pub fn back_up(&self) {
+        copy(&self.data(), &self.folder.path().join("backup"));
+    }
+
+    /// Goes back to the copy, now that it is stopped.
+    pub fn restore(&self) {
+        fs::remove_dir_all(self.data()).expect("it is ours");
+        copy(&self.folder.path().join("backup"), &self.data());
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// Starts it again on the same data and port. After a kill it refuses as long as one of the
     /// old processes lives.
     pub async fn start_again(&mut self) {
@@ -182,6 +209,12 @@ impl Postgres {
         })
         .await;
     }
+}
+
+/// With the owner and the rights, on which Postgres insists.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.is_ok_and(|status| status.success()));
 }
 
 fn serve(data: &Path, port: u16) -> Process {

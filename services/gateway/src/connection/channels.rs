@@ -199,7 +199,11 @@ impl Connection {
             revision,
         } = state;
         let is_open = friendship.is_open;
-        if self.shown.get(&friendship.id).is_some_and(|shown| revision <= *shown) {
+        if self
+            .shown
+            .get(&friendship.id)
+            .is_some_and(|shown| revision <= *shown)
+        {
             return Ok(Some(is_open));
         }
         let users = vec![friendship.from_user, friendship.to_user];
@@ -209,8 +213,7 @@ impl Connection {
         };
         let cards: HashMap<UserId, UserCard> =
             cards.into_iter().map(|card| (card.id, card)).collect();
-        let mut friendship =
-            friendship.map_users(|id| UserCard::of(id, &cards).at(&self.base_url));
+        let mut friendship = friendship.map_users(|id| UserCard::of(id, &cards).at(&self.base_url));
         friendship.revision = revision;
         self.show(friendship).await?;
         Ok(Some(is_open))

@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use natter_protocol::{
     FriendshipId,
-    call::{
-        ChannelMarks, GetAfter, GetFriendship, GetHeads, ListMarks, MAX_AFTER, MAX_HEADS,
-    },
+    call::{ChannelMarks, GetAfter, GetFriendship, GetHeads, ListMarks, MAX_AFTER, MAX_HEADS},
     frame::{ErrorCode, ResumeFrame, ServerFrame},
 };
 
@@ -102,7 +100,8 @@ impl Connection {
         let marks = self.read_marks().await?;
         self.live = true;
         let channels = self.channels.clone();
-        self.write(&ServerFrame::Resumed { channels, marks }).await?;
+        self.write(&ServerFrame::Resumed { channels, marks })
+            .await?;
         self.come().await;
         Ok(())
     }

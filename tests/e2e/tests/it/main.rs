@@ -23,5 +23,6 @@ mod presence;
 mod promises;
 mod s3;
 mod sessions;
+mod setback;
 mod story;
 mod users;

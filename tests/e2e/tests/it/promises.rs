@@ -1,7 +1,7 @@
 //! Once, in one order, without a seam, and to members only: through two gateways, two messages
 //! replicas, and a broker that loses.
 
-use natter_e2e::{Log, Talker, Topology, World};
+use natter_e2e::{Log, Talker, Topology, World, jetstream};
 use natter_test_support::{Friends, Person, Signal, Socket};
 use serde_json::{Value, json};
 
@@ -484,4 +484,68 @@ async fn marks_move_forward_and_are_told_to_both_sides() {
             .iter()
             .all(|item| item["is_received"] == true && item["is_seen"] == true)
     );
+}
+
+#[tokio::test]
+async fn resumed_says_how_far_both_sides_are_and_nothing_older_follows() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut alices = alice.connect(&world.gateway()).await;
+    let mut ids = Vec::new();
+    for number in 1..=5 {
+        let ack = alices.say(&channel, &format!("a-{number}"), "text").await;
+        ids.push(ack["message"].clone());
+    }
+    // Nobody has marked anything yet.
+    let mut bobs = full(&bob, &world.gateway_2(), json!({&channel: 5})).await;
+    let none = json!({
+        "received_seq": 0, "seen_seq": 0, "friend_received_seq": 0, "friend_seen_seq": 0,
+    });
+    let resumed = bobs.frame("resumed").await;
+    assert_eq!(resumed["marks"], json!({&channel: none}));
+
+    for (kind, seq) in [("received", 4), ("seen", 2)] {
+        let kind = format!("friendship_notification_{kind}");
+        bobs.send(json!({"type": kind, "channel": channel, "message": ids[seq - 1]}))
+            .await;
+    }
+    alices
+        .find(|frame| frame["received_seq"] == 4 && frame["seen_seq"] == 2)
+        .await;
+    let both_sides = [
+        (
+            &bob,
+            json!({"received_seq": 4, "seen_seq": 2, "friend_received_seq": 0, "friend_seen_seq": 0}),
+        ),
+        (
+            &alice,
+            json!({"received_seq": 0, "seen_seq": 0, "friend_received_seq": 4, "friend_seen_seq": 2}),
+        ),
+    ];
+    for (person, marks) in both_sides {
+        let mut socket = full(person, &world.gateway(), json!({})).await;
+        let resumed = socket.frame("resumed").await;
+        assert_eq!(resumed["marks"], json!({&channel: marks}));
+        // What a slower replica tells late is known already.
+        let broker = jetstream(&world.nats, "messages").await.client();
+        for (received, seen) in [(3, 1), (5, 3)] {
+            let event = json!({
+                "id": "0199f6b8-0000-7000-8000-000000000002", "time": "2026-11-27T12:00:00.000000Z",
+                "version": 1, "type": "mark", "channel": channel, "user": bob.id,
+                "received_seq": received, "seen_seq": seen, "message": ids[received - 1],
+            });
+            let subject = format!("chat.friendship.{channel}.mark");
+            let sent = broker.publish(subject, event.to_string().into()).await;
+            sent.expect("it is let");
+        }
+        let told = socket.frame("chat_friendship_notification").await;
+        assert_eq!(
+            (&told["received_seq"], &told["seen_seq"]),
+            (&json!(5), &json!(3))
+        );
+    }
 }
