@@ -235,7 +235,7 @@ async fn a_notice_from_before_changes_and_shows_nothing() {
 
 #[tokio::test]
 async fn somebody_with_many_friends_connects() {
-    const FRIENDS: i64 = 9_000;
+    const FRIENDS: i64 = 15_000;
     let world = World::start(Topology::Standalone).await;
     let alice = Person::sign_up(&world.users(), "alice").await;
     let mut admin = world.postgres.admin("natter").await;
