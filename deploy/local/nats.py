@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 
-from .processes import free_port, spawn, stop
+from .processes import free_port, spawn, stop, wait_for_end
 from .say import Refused
 from .tools import ROOT
 
@@ -23,10 +23,13 @@ class Nats:
         self.program = program
         self.folder = data / "nats"
         self.log = data / "nats.log"
+        self.pid_file = data / "nats.pid"
         self.process = None
 
     def start(self):
         self.folder.mkdir(exist_ok=True)
+        # Two servers on one store would spoil it, and it has no lock of its own.
+        wait_for_end(self.pid_file, self.folder, STOP_SECONDS)
         # A letter first: NATS takes what looks like a number for one.
         self.passwords = {user: "n" + secrets.token_hex(24) for user in USERS}
         for _ in range(3):
@@ -51,6 +54,7 @@ class Nats:
         command += ["--store_dir", self.folder / "jetstream"]
         with self.log.open("ab") as log:
             self.process = spawn(command, log=log, env={**os.environ, **self.settings(*USERS)})
+        self.pid_file.write_text(f"{self.process.pid}\n")
         deadline = time.monotonic() + START_SECONDS
         while self.process.poll() is None and time.monotonic() < deadline:
             with socket.socket() as probe:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from .processes import database_account, free_port, spawn, stop
+from .processes import database_account, free_port, spawn, stop, wait_for_end
 from .say import Refused, say
 from .tools import ROOT, postgres_programs
 
@@ -41,6 +41,7 @@ class Postgres:
         elif not self.password_file.exists():
             raise Refused(f"{self.folder} is there and its password {self.password_file} is not; put it back, or start over with --fresh.")
         self.password = self.password_file.read_text().strip()
+        wait_for_end(self.folder / "postmaster.pid", self.folder, STOP_SECONDS)
         for _ in range(3):
             self.port = free_port()
             if self._serve():

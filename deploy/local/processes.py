@@ -3,12 +3,14 @@
 import contextlib
 import ctypes
 import os
+import pathlib
 import pwd
 import signal
 import socket
 import subprocess
+import time
 
-from .say import Refused
+from .say import Refused, say
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
@@ -61,6 +63,31 @@ def spawn(command, *, log, env=None, account=None, end_with=signal.SIGTERM):
         preexec_fn=before_exec,
         **identity,
     )
+
+
+def wait_for_end(pid_file, folder, seconds):
+    """Waits for the process of an earlier start that is still ending on this folder."""
+    try:
+        pid = int(pid_file.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return
+    deadline = time.monotonic() + seconds
+    waits = False
+    while _runs_on(pid, folder):
+        if time.monotonic() > deadline:
+            raise Refused(f"Process {pid} of an earlier start still runs on {folder}.")
+        if not waits:
+            say(f"waiting for process {pid} of an earlier start, which is still ending")
+            waits = True
+        time.sleep(0.1)
+
+
+def _runs_on(pid, folder):
+    try:
+        # Of a process that has ended and is not yet waited for there is none.
+        return os.fsencode(folder) in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def stop(process, how, seconds):

@@ -34,6 +34,14 @@ pub struct Settings {
     /// Maximum database connections
     #[arg(long, env = "NATTER_FRIENDSHIPS_DATABASE_CONNECTIONS", value_name = "NATTER_FRIENDSHIPS_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = value_parser!(u32).range(2..))]
     pub friendships_database_connections: u32,
+
+    /// How many friendships an account may ask for in a minute
+    #[arg(long, env = "NATTER_FRIENDSHIP_REQUESTS_PER_MINUTE", value_name = "NATTER_FRIENDSHIP_REQUESTS_PER_MINUTE", default_value_t = 30, value_parser = value_parser!(u32).range(1..))]
+    friendship_requests_per_minute: u32,
+
+    /// How many friendships an account may ask for in a day
+    #[arg(long, env = "NATTER_FRIENDSHIP_REQUESTS_PER_DAY", value_name = "NATTER_FRIENDSHIP_REQUESTS_PER_DAY", default_value_t = 300, value_parser = value_parser!(u32).range(1..))]
+    friendship_requests_per_day: u32,
 }
 
 impl Settings {
@@ -41,5 +49,13 @@ impl Settings {
     pub fn database(&self) -> DatabaseUrl {
         let password = self.friendships_database_password.as_ref();
         self.friendships_database_url.with_password(password)
+    }
+
+    /// How many friendships an account may ask for within these many seconds.
+    pub fn request_limits(&self) -> [(u32, u32); 2] {
+        [
+            (self.friendship_requests_per_minute, 60),
+            (self.friendship_requests_per_day, 24 * 3_600),
+        ]
     }
 }

@@ -17,6 +17,8 @@ pub enum Error {
     AlreadyExists,
     #[error("both sides would be the same user")]
     WithOneself,
+    #[error("the caller has asked too often, and may again in {0} seconds")]
+    TooManyRequests(u32),
     #[error("there is no such user")]
     UserNotFound,
     #[error("there is no such friendship")]
@@ -41,6 +43,7 @@ impl From<Error> for Problem {
                 "friendship_with_oneself",
                 "You cannot send a friendship request to yourself.",
             ),
+            Error::TooManyRequests(seconds) => Problem::rate_limited(seconds),
             Error::UserNotFound => {
                 Problem::new(StatusCode::NOT_FOUND, "user_not_found", "User not found.")
             }

@@ -4,7 +4,7 @@ use natter_bus::{Calls, Consumer, Failure, Stream, consume};
 use natter_pg::{audit, outbox};
 use natter_protocol::{
     UserId,
-    call::{GetFriendship, ListFriendships, ListOpen, MAX_FRIENDSHIPS, MAX_OPEN, OpenChannel},
+    call::{GetFriendship, ListFriendships, ListOpen, ListedChannel, MAX_FRIENDSHIPS, MAX_OPEN},
     event::{Event, UserEvent},
     friendship::{Friendship, Status},
     subject,
@@ -34,7 +34,7 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
             let store = listing.clone();
             async move {
                 let all = store.of_user(call.user).await?;
-                Ok::<_, sqlx::Error>(open_channels(&call, all))
+                Ok::<_, sqlx::Error>(listed_channels(&call, all))
             }
         })
         .await?;
@@ -91,19 +91,20 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
     Ok(())
 }
 
-fn open_channels(call: &ListOpen, mut all: Vec<Friendship>) -> Vec<OpenChannel> {
+fn listed_channels(call: &ListOpen, mut all: Vec<Friendship>) -> Vec<ListedChannel> {
     all.sort_unstable_by_key(|one| one.id);
     let limit = call.limit.map_or(usize::MAX, |limit| limit.min(MAX_OPEN));
     all.into_iter()
-        .filter(|one| one.is_open && Some(one.id) > call.after)
+        .filter(|one| (one.is_open || call.closed) && Some(one.id) > call.after)
         .take(limit)
-        .map(|one| OpenChannel {
+        .map(|one| ListedChannel {
             channel: one.id,
             friend: match one.from_user == call.user {
                 true => one.to_user,
                 false => one.from_user,
             },
             revision: one.revision,
+            is_closed: !one.is_open,
         })
         .collect()
 }

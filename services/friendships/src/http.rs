@@ -45,6 +45,7 @@ fn api() -> Api<Friendships> {
             Error::AlreadyExists,
             Error::WithOneself,
             Error::UserNotFound,
+            Error::TooManyRequests(60),
         ],
     )
     .operation(
@@ -164,6 +165,14 @@ async fn ask(
     let cards = cards(&friendships.bus, [caller.user, to]).await?;
     if !cards.contains_key(&to) {
         return Err(Error::UserNotFound);
+    }
+    for (allowed, seconds) in &friendships.request_limits.0 {
+        let left = friendships
+            .store
+            .seconds_until_allowed(caller.user, *allowed, *seconds);
+        if let Some(left) = left.await? {
+            return Err(Error::TooManyRequests(left));
+        }
     }
     let mut tx = friendships.store.begin().await?;
     if is_gone(&mut tx, [caller.user, to]).await? {

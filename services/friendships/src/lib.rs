@@ -17,7 +17,7 @@ use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream};
 use natter_pg::{DatabaseUrl, Role, Schema};
-use natter_service::Process;
+use natter_service::{Process, RateLimits};
 
 pub use config::Settings;
 
@@ -34,7 +34,12 @@ struct Friendships {
     store: Store,
     bus: Bus,
     verifier: Verifier,
+    request_limits: RequestLimits,
 }
+
+/// How many friendships an account may ask for within these many seconds; none where limits are off.
+#[derive(Clone)]
+struct RequestLimits(Vec<(u32, u32)>);
 
 /// Brings the schema up to date, in the role that owns it.
 pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
@@ -74,10 +79,15 @@ pub async fn start(
     let verifier = Verifier::new(auth);
     follow_keys(&verifier, &bus, process);
     follow_revocations(&verifier, &bus, process);
+    let request_limits = RequestLimits(match process.settings.rate_limits {
+        RateLimits::On => settings.request_limits().to_vec(),
+        RateLimits::Off => Vec::new(),
+    });
     let friendships = Friendships {
         store: Store::new(pool.clone()),
         bus: bus.clone(),
         verifier,
+        request_limits,
     };
     events::start(&friendships, process).await?;
     process

@@ -22,7 +22,7 @@ pub enum Close {
     Overloaded,
     SessionEnded,
     TooSlow,
-    /// The log ends before what was delivered of it: it was restored, or a failover lost some.
+    /// The logs were set back (a restore, a failover that lost some): what was delivered may be gone.
     SetBack,
     TooManyConnections,
 }

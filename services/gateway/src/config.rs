@@ -16,15 +16,6 @@ pub struct Settings {
     )]
     pub gateway_nats_password: Password,
 
-    /// Comma-separated origins that browsers may connect from, like https://chat.example; without it only the same host
-    #[arg(
-        long,
-        env = "NATTER_ALLOWED_ORIGINS",
-        value_name = "NATTER_ALLOWED_ORIGINS",
-        value_delimiter = ','
-    )]
-    pub allowed_origins: Vec<String>,
-
     /// Seconds between pings; a connection that is silent for two of them is dropped
     #[arg(long, env = "NATTER_HEARTBEAT_SECONDS", value_name = "NATTER_HEARTBEAT_SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..))]
     pub heartbeat_seconds: u64,

@@ -42,6 +42,7 @@ use crate::{
 };
 use channels::{Listing, listed};
 use delivered::Delivered;
+use frames::tell_typing;
 use pace::Pace;
 use sends::Sends;
 use timer::{Due, Timer};
@@ -50,6 +51,8 @@ use timer::{Due, Timer};
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client has to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// For what a client sent before it closed: a little more than an answer may take.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many frames that are none within that time are a flood.
 const MAX_GARBAGE: u32 = 100;
@@ -85,6 +88,8 @@ struct Connection {
     garbage: u32,
     garbage_since: Instant,
     sends: Sends,
+    /// Where the client is writing: told to have stopped when the connection ends.
+    typing: Vec<FriendshipId>,
     /// What was written lately: a mark on it needs no look-up.
     delivered: Delivered,
     /// Notices may have been lost, since before its channels were listed.
@@ -261,8 +266,30 @@ impl Connection {
                 .await
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-            Some(Ok(Message::Close(_))) | None => Err(Close::Done),
-            Some(Err(error)) => Err(Close::of_error(error)),
+            Some(Ok(Message::Close(_))) | None => {
+                self.finish().await;
+                Err(Close::Done)
+            }
+            Some(Err(error)) => {
+                self.finish().await;
+                Err(Close::of_error(error))
+            }
+        }
+    }
+
+    /// Carries out what the client sent before it closed or went away, and answers it where it still
+    /// reads.
+    async fn finish(&mut self) {
+        let bus = self.gateway.bus.clone();
+        let finishing = async {
+            while let Some(answered) = self.sends.next(&bus).await {
+                // It may be gone; what waits behind is carried out all the same.
+                let _ = self.answer(answered).await;
+            }
+            let _ = self.flush().await;
+        };
+        if timeout(FINISH_TIMEOUT, finishing).await.is_err() {
+            tracing::warn!("a client closed before everything that it sent was answered");
         }
     }
 
@@ -411,9 +438,13 @@ impl Connection {
             channels,
             left,
             socket,
+            typing,
             ..
         } = *self;
         peer.closer.close(reason);
+        for channel in typing {
+            tell_typing(&gateway, peer.user, channel, false).await;
+        }
         gateway.presence.go(&peer).await;
         // Also what it was just leaving when it was closed.
         let channels = channels.into_keys().chain(left.into_keys());

@@ -31,7 +31,7 @@ impl Epoch {
     }
 }
 
-/// Asks for the epoch once: a connection is opened with it.
+/// Asks for the epoch; whether it is another than was known.
 pub async fn ask(gateway: &Gateway) -> bool {
     match gateway.bus.call(&GetEpoch {}).await {
         Ok(epoch) => gateway.epoch.set(epoch),
@@ -58,6 +58,7 @@ pub async fn follow(gateway: Arc<Gateway>) {
             tracing::error!("the logs were set back: every connection is closed, to resume");
             // First the heads that are known here, so that nobody who comes back meets them.
             gateway.hub.forget().await;
+            gateway.marks.forget();
             gateway.registry.close_where(Close::SetBack, |_| true);
         }
     }

@@ -1,16 +1,18 @@
 //! The HTTP door: the upgrade at `/ws/messages/`.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Router,
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, StatusCode},
+    extract::{
+        FromRequestParts, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection,
+    },
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
 use natter_protocol::frame::MAX_FRAME_BYTES;
-use natter_service::{BaseUrl, ErrorKey, Problem, wrap};
+use natter_service::{BaseUrl, ErrorKey, PageOrigin, Problem, wrap};
 
 use crate::{
     Gateway, connection,
@@ -33,19 +35,50 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
     wrap(routes, ErrorKey::Detail, &settings)
 }
 
-async fn connect(
-    State(gateway): State<Arc<Gateway>>,
-    base: BaseUrl,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Response {
-    let Ok(upgrade) = upgrade else {
-        return Problem::new(
+/// An upgrade whose `Connection` may have come in several lines, which axum does not read.
+struct Upgrade(Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let lines = parts.headers.get_all(header::CONNECTION).iter();
+        let lines: Vec<&[u8]> = lines.map(HeaderValue::as_bytes).collect();
+        if let Ok(one) = HeaderValue::from_bytes(&lines.join(&b", "[..])) {
+            parts.headers.insert(header::CONNECTION, one);
+        }
+        Ok(Self(
+            WebSocketUpgrade::from_request_parts(parts, state).await,
+        ))
+    }
+}
+
+fn refused(rejection: &WebSocketUpgradeRejection) -> Problem {
+    match rejection {
+        WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(_) => Problem::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "websocket_version_not_supported",
+            "This address speaks version 13 of the WebSocket protocol.",
+        )
+        .with_header(&("sec-websocket-version", "13")),
+        _ => Problem::new(
             StatusCode::BAD_REQUEST,
             "websocket_expected",
             "This address speaks WebSocket only.",
-        )
-        .into_response();
+        ),
+    }
+}
+
+async fn connect(
+    State(gateway): State<Arc<Gateway>>,
+    base: BaseUrl,
+    page: PageOrigin,
+    headers: HeaderMap,
+    Upgrade(upgrade): Upgrade,
+) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return refused(&rejection).into_response(),
     };
     if gateway.process.shutdown.is_cancelled() {
         return Problem::unavailable().into_response();
@@ -57,7 +90,7 @@ async fn connect(
         .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);
-    let admitted = handshake::admit(&gateway, &headers).await;
+    let admitted = handshake::admit(&gateway, &page, &headers).await;
     // Tasks of the process, which it waits for; and axum's own, with all that the upgrade needed,
     // ends.
     let tasks = gateway.process.tasks.clone();

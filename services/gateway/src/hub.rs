@@ -52,7 +52,7 @@ enum Command {
     /// Lets go of every channel and its members; said when that is done.
     Forget(oneshot::Sender<()>),
     /// From the shard's own tasks.
-    Event(shard::Event),
+    Event(shard::Report),
 }
 
 impl Hub {

@@ -111,6 +111,11 @@ impl Marks {
         marks
     }
 
+    /// Lets go of what waits: the logs were set back, and it may be about what is gone.
+    pub fn forget(&self) {
+        self.0.waiting().clear();
+    }
+
     /// `user` has received, or seen, everything up to `message`, which was delivered here.
     pub fn add(&self, channel: FriendshipId, user: UserId, message: MessageId, seen: bool) {
         let mut waiting = self.0.waiting();

@@ -1,14 +1,15 @@
 //! The epoch of the logs: a word that changes when the database was set back.
 //!
 //! A log that lost its tail (a backup was restored, a failover lost commits) gives the same `seq`
-//! to other entries. So before the first commit on a new connection, and no database is set back
-//! under one that stays, two things are looked at: whether it is the database that it was, by its
+//! to other entries. So before the first commit on a new connection (no database is set back under
+//! one that stays), and before the outbox is published again, two things are looked at: whether it is the database that it was, by its
 //! system identifier and timeline; and whether the log has the newest event of the stream, which
 //! was published after its commit. If not, the epoch changes; gateways close every connection, and
 //! clients fetch what they had under the old one again.
 //!
-//! A switchover that lost nothing begins a timeline too: it costs a fetch. What cannot be told is
-//! that database and broker were set back to the same moment, without a new timeline.
+//! A switchover that lost nothing begins a timeline too: it costs a fetch. What cannot be told, on
+//! a timeline that goes on: that database and broker were set back to the same moment; that the
+//! broker was away when the writers came back; that a replica of the version before was first.
 
 use std::{sync::Arc, time::Duration};
 

@@ -101,6 +101,7 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::ClientIdReused => (StatusCode::CONFLICT, "client_id_reused"),
         Refusal::MessageNotFound => (StatusCode::BAD_REQUEST, "message_not_found"),
         Refusal::MediaNotFound => (StatusCode::BAD_REQUEST, "media_not_found"),
+        Refusal::EmptyMessage => (StatusCode::BAD_REQUEST, "invalid_message"),
         Refusal::NotYours => (StatusCode::FORBIDDEN, "not_yours"),
         Refusal::NotAMember => (StatusCode::NOT_FOUND, "friendship_not_found"),
     };

@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    epoch::Epochs,
     plan::Entry,
     store::{self, OutboxRow, Published, Store},
 };
@@ -83,7 +84,7 @@ impl Sent {
 }
 
 impl Feed {
-    pub fn start(store: &Store, bus: &Bus, process: &Process) -> Self {
+    pub fn start(store: &Store, epochs: &Epochs, bus: &Bus, process: &Process) -> Self {
         let (awaited, batches) = mpsc::channel(AWAITED);
         let notes = Writer::new(store.pool(), &NOTE_SETTINGS);
         process.tasks.spawn(confirm(batches, notes));
@@ -93,7 +94,7 @@ impl Feed {
             Stream::Chat,
             process.shutdown.clone(),
         ));
-        let sweep = sweep(store.clone(), bus.clone());
+        let sweep = sweep(store.clone(), epochs.clone(), bus.clone());
         let merge = merge_words(Writer::new(store.pool(), &NOTE_SETTINGS));
         let stop = process.shutdown.clone();
         process.tasks.spawn(async move {
@@ -208,12 +209,12 @@ async fn merge_words(mut db: Writer) {
 
 /// Publishes what was not confirmed in time, at once when the broker is back; less and less often
 /// while the stream takes nothing.
-async fn sweep(store: Store, bus: Bus) {
+async fn sweep(store: Store, epochs: Epochs, bus: Bus) {
     let mut missed = bus.missed();
     let mut overdue = 0.0;
     let mut pause = SWEEP_EVERY;
     loop {
-        let swept = timeout(SWEEP_TIMEOUT, sweep_some(&store, &bus, overdue)).await;
+        let swept = timeout(SWEEP_TIMEOUT, sweep_some(&store, &epochs, &bus, overdue)).await;
         match swept.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
             Ok(true) => {
                 pause = SWEEP_EVERY;
@@ -238,7 +239,12 @@ async fn sweep(store: Store, bus: Bus) {
 
 /// Publishes overdue batches, as many as are read at a time; whether there may be more. The first
 /// failure, if there was one. One replica does it at a time.
-async fn sweep_some(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<bool> {
+async fn sweep_some(
+    store: &Store,
+    epochs: &Epochs,
+    bus: &Bus,
+    overdue: f64,
+) -> anyhow::Result<bool> {
     let rows = store.unpublished(SWEEP_ROWS, overdue).await?;
     metrics::gauge!("outbox_overdue").set(rows.len() as f64);
     if rows.is_empty() {
@@ -249,6 +255,8 @@ async fn sweep_some(store: &Store, bus: &Bus, overdue: f64) -> anyhow::Result<bo
     let Some(mut lock) = lock.await? else {
         return Ok(false);
     };
+    // What is published becomes the newest of the stream, which the log is compared with.
+    epochs.check(&mut lock).await?;
     // What another replica published while this one waited for its turn is none of it.
     let rows = store.unpublished(SWEEP_ROWS, overdue).await?;
     let mut done = 0;

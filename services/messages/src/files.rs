@@ -2,11 +2,14 @@
 
 use std::{future::Future, time::Duration};
 
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use natter_media::{MESSAGES, MediaStore, Place};
-use natter_protocol::{MediaId, Timestamp, call::NewMedia, message::check_filename};
-use natter_service::Process;
+use natter_protocol::{
+    MediaId, Timestamp,
+    call::NewMedia,
+    message::{check_filename, clean_filename},
+};
+use natter_service::{Process, Upload};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -22,16 +25,18 @@ const STRAY_AGE_MS: u64 = 24 * 3600 * 1_000;
 const STRAYS_AT_A_TIME: usize = 500;
 
 /// Puts a file into the media store; what is to be known of it.
-pub async fn store(
-    media: &MediaStore,
-    filename: String,
-    bytes: Bytes,
-) -> Result<(MediaId, NewMedia), Error> {
-    check_filename(&filename).map_err(|error| Error::InvalidFile(error.to_string()))?;
+pub async fn store(media: &MediaStore, file: Upload) -> Result<(MediaId, NewMedia), Error> {
+    let Upload {
+        filename,
+        content_type,
+        bytes,
+    } = file;
+    let checked = check_filename(&clean_filename(&filename));
+    checked.map_err(|error| Error::InvalidFile(error.to_string()))?;
     if bytes.len() > MAX_FILE_BYTES {
         return Err(Error::TooLarge);
     }
-    Ok(natter_media::add(media, filename, bytes).await?)
+    Ok(natter_media::add(media, &filename, content_type.as_deref(), bytes).await?)
 }
 
 /// Removes what nothing needs any more, until the process stops: files that are past their time,

@@ -90,7 +90,7 @@ pub async fn start(
     let channels = Channels::new(store.clone(), bus.clone());
     let epochs = Epochs::new(&store, &bus);
     epochs.check(&mut *pool.acquire().await?).await?;
-    let feed = Feed::start(&store, &bus, process);
+    let feed = Feed::start(&store, &epochs, &bus, process);
     let messages = Messages {
         committer: Committer::start(&store, &channels, &epochs, &bus, &feed, process),
         marker: Marker::start(&store, &channels, &bus, process),

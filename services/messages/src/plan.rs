@@ -249,6 +249,9 @@ impl Plan {
             }
             SendWhat::Edit { message, payload } => {
                 let target = self.own_target(channel.id, *message, send.sender)?;
+                if payload.is_empty() && target.message.media.is_empty() {
+                    return Err(Refusal::EmptyMessage);
+                }
                 let message = Message {
                     content: payload.clone(),
                     edited_at: Some(at),

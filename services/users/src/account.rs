@@ -63,14 +63,15 @@ impl Username {
     }
 }
 
-/// Equal for names that differ only in case or in how they are written in Unicode. Upper case
-/// rather than lower: it maps both forms of sigma, and `ß` and `ss`, to the same.
+/// Equal for texts that full case folding makes equal, and for those that differ only in how they
+/// are written in Unicode. A text need not be a username to have one: `i̇nci` is a spelling of
+/// `İnci`, and 300 letters `s` of 150 letters `ß`. Upper case after lower: lower case alone tells
+/// both forms of sigma apart, upper case alone `ẞ` and `ß`.
 pub fn username_key(text: &str) -> String {
-    text.nfkc()
-        .collect::<String>()
-        .to_uppercase()
-        .nfkc()
-        .collect()
+    // Postgres takes no U+0000, and no name has one.
+    let text = text.replace('\0', "\u{fffd}");
+    let lower = text.nfkc().collect::<String>().to_lowercase();
+    lower.to_uppercase().nfkc().collect()
 }
 
 pub fn check_email(email: &str) -> Result<(), Broken> {
@@ -208,6 +209,23 @@ mod tests {
         assert_eq!(username_key("ΑΣ"), username_key("ας"));
         assert_eq!(username_key("ﬁx"), username_key("FIX"));
         assert_ne!(username_key("a.b"), username_key("a_b"));
+    }
+
+    #[test]
+    fn a_spelling_that_folds_to_a_name_has_its_key() {
+        for (name, spelling) in [
+            ("İnci", "i\u{307}nci"),
+            ("straße", "STRASSE"),
+            ("straße", "STRAẞE"),
+            (&"ß".repeat(150), &"SS".repeat(150)),
+            ("ΟΔΟΣ", "οδος"),
+            ("ŉame", "ʼName"),
+            ("ᾼdes", "αιDES"),
+            ("Ｗide", "wide"),
+        ] {
+            let name = Username::new(name).map(|name| name.key());
+            assert_eq!(name, Ok(username_key(spelling)), "{spelling}");
+        }
     }
 
     #[test]

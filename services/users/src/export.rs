@@ -170,11 +170,12 @@ impl Exports {
             self.conversation(&mut archive, friendship.id).await?;
         }
         let files = self.files(user).await?;
-        whole(&mut archive, "files.json", &files).await?;
-        for OwnFile { media, .. } in &files {
-            let name = format!("files/{}-{}", media.id, harmless(&media.filename));
+        let listed: Vec<_> = files.iter().map(Listed::of).collect();
+        whole(&mut archive, "files.json", &listed).await?;
+        for Listed { file, entry: name } in &listed {
+            let media = &file.media;
             let place = media.id.to_string();
-            self.file(&mut archive, &name, Place(MESSAGES, &place))
+            self.file(&mut archive, name, Place(MESSAGES, &place))
                 .await?;
         }
         read(archive.close()).await?;
@@ -317,11 +318,61 @@ fn shown(session: &PastSession) -> serde_json::Value {
     })
 }
 
-/// A name that stays in its folder wherever the archive is unpacked.
-fn harmless(filename: &str) -> String {
-    let fine = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-    filename
-        .chars()
-        .map(|c| if fine(c) { c } else { '_' })
-        .collect()
+/// A file, and its name in the archive.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    file: &'a OwnFile,
+    entry: String,
+}
+
+impl<'a> Listed<'a> {
+    fn of(file: &'a OwnFile) -> Self {
+        let entry = entry_name(&file.media.id.to_string(), &file.media.filename);
+        Self { file, entry }
+    }
+}
+
+/// A name that is unique, at most this many bytes long, and can be unpacked anywhere; with as much of
+/// the file's own as there is room for.
+const MAX_ENTRY_BYTES: usize = 100;
+const MAX_EXTENSION_BYTES: usize = 16;
+
+fn entry_name(id: &str, filename: &str) -> String {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let plain = |text: &str| -> String {
+        let chars = text.chars().map(|c| if fine(c) { c } else { '_' });
+        chars.collect()
+    };
+    let (stem, extension) = match filename.rsplit_once('.') {
+        Some((stem, end)) if end.len() < MAX_EXTENSION_BYTES => (stem, format!(".{}", plain(end))),
+        _ => (filename, String::new()),
+    };
+    let start = format!("files/{id}-");
+    let room = MAX_ENTRY_BYTES - start.len() - extension.len();
+    let mut stem = plain(stem);
+    stem.truncate(room);
+    // Windows takes no dot at the end.
+    format!("{start}{stem}{}", extension.trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_has_a_name_that_unpacks_anywhere() {
+        let id = "0199f6b8-0000-7000-8000-000000000001";
+        let name = |filename: &str| entry_name(id, filename);
+        let start = format!("files/{id}-");
+        assert_eq!(name("a b.txt"), format!("{start}a_b.txt"));
+        assert_eq!(name("../x/é.png"), format!("{start}.._x__.png"));
+        assert_eq!(name("none"), format!("{start}none"));
+        for filename in ["x".repeat(255) + ".jpeg", "é".repeat(255), ".".repeat(255)] {
+            let name = name(&filename);
+            assert!(name.len() <= MAX_ENTRY_BYTES, "{name}");
+            assert!(name.is_ascii());
+        }
+        assert!(name(&("x".repeat(255) + ".jpeg")).ends_with("x.jpeg"));
+    }
 }

@@ -15,8 +15,9 @@ use axum::{
     Json, Router,
     extract::State,
     http::{HeaderMap, HeaderValue, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
+use natter_protocol::call::TokenPair;
 use natter_service::{Api, BaseUrl, ErrorKey, Page, PathId, ProcessSettings, body_limit};
 use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
@@ -142,9 +143,17 @@ async fn stored_image(
     let headers = [
         (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     Ok((headers, bytes))
+}
+
+/// Tokens, which no cache may keep.
+pub struct Tokens(pub TokenPair);
+
+impl IntoResponse for Tokens {
+    fn into_response(self) -> Response {
+        ([(header::CACHE_CONTROL, "no-store")], Json(self.0)).into_response()
+    }
 }
 
 fn user_agent(headers: &HeaderMap) -> String {

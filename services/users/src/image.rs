@@ -8,6 +8,7 @@ use image::{
     DynamicImage, ImageDecoder, ImageFormat, ImageReader, codecs::jpeg::JpegEncoder,
     imageops::FilterType,
 };
+use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 use natter_media::{MediaStore, Place};
 use natter_service::Process;
 use tokio::{
@@ -144,6 +145,7 @@ fn normalise(file: &[u8]) -> Result<(Vec<u8>, &'static str), Error> {
     let reader = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
         .map_err(|_| undecodable())?;
+    let format = reader.format();
     let mut decoder = reader.into_decoder().map_err(|_| undecodable())?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
@@ -153,13 +155,80 @@ fn normalise(file: &[u8]) -> Result<(Vec<u8>, &'static str), Error> {
         );
         return Err(Broken::new("invalid_image", sentence).into());
     }
+    if format == Some(ImageFormat::Jpeg) && !is_whole_jpeg(file) {
+        return Err(undecodable().into());
+    }
     let orientation = decoder.orientation().map_err(|_| undecodable())?;
+    let profile = decoder.icc_profile().ok().flatten();
     let mut image = DynamicImage::from_decoder(decoder).map_err(|_| undecodable())?;
+    if let Some(profile) = profile {
+        image = in_srgb(image, &profile);
+    }
     if width.max(height) > MAX_SIDE {
         image = image.resize(MAX_SIDE, MAX_SIDE, FilterType::Triangle);
     }
     image.apply_orientation(orientation);
     encode(&image).map_err(|error| Error::Internal(error.into()))
+}
+
+/// Whether a JPEG goes on to its end: the decoder fills what is missing with grey.
+fn is_whole_jpeg(file: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xda;
+    const END: u8 = 0xd9;
+    let mut at = 2;
+    while let Some([0xff, marker]) = file.get(at..at + 2) {
+        match *marker {
+            END => return true,
+            // Padding before a marker.
+            0xff => at += 1,
+            // Markers without a length.
+            0x01 | 0xd0..=0xd8 => at += 2,
+            marker => {
+                let Some([high, low]) = file.get(at + 2..at + 4) else {
+                    return false;
+                };
+                at += 2 + usize::from(u16::from_be_bytes([*high, *low]));
+                if marker == START_OF_SCAN {
+                    // Coded data: a marker in it is one that is neither stuffing nor a restart.
+                    let is_marker =
+                        |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7);
+                    let rest = file.get(at..).unwrap_or_default();
+                    match rest.windows(2).position(is_marker) {
+                        Some(next) => at += next,
+                        None => return false,
+                    }
+                }
+            }
+        }
+    }
+    false
+}
+
+/// The image with the colours that its profile means, as sRGB. One whose profile cannot be read is
+/// taken for sRGB, as browsers do.
+fn in_srgb(image: DynamicImage, profile: &[u8]) -> DynamicImage {
+    let converted = || {
+        let source = ColorProfile::new_from_slice(profile).ok()?;
+        if source.color_space != DataColorSpace::Rgb {
+            return None;
+        }
+        let mut pixels = image.to_rgba8();
+        let transform = source
+            .create_transform_8bit(
+                Layout::Rgba,
+                &ColorProfile::new_srgb(),
+                Layout::Rgba,
+                TransformOptions::default(),
+            )
+            .ok()?;
+        let before = pixels.clone();
+        transform.transform(&before, &mut pixels).ok()?;
+        Some(match image.color().has_alpha() {
+            true => DynamicImage::ImageRgba8(pixels),
+            false => DynamicImage::ImageRgb8(DynamicImage::ImageRgba8(pixels).to_rgb8()),
+        })
+    };
+    converted().unwrap_or(image)
 }
 
 /// JPEG, or PNG where something is transparent.
@@ -192,6 +261,54 @@ mod tests {
         assert_eq!(extension, "jpg");
         let scaled = image::load_from_memory(&encoded).expect("an image");
         assert_eq!((scaled.width(), scaled.height()), (1024, 256));
+    }
+
+    fn jpeg(profile: Option<Vec<u8>>) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut out, 100);
+        if let Some(profile) = profile {
+            let set = image::ImageEncoder::set_icc_profile(&mut encoder, profile);
+            set.expect("a profile");
+        }
+        let orange = image::RgbImage::from_pixel(64, 64, image::Rgb([255, 128, 0]));
+        orange.write_with_encoder(encoder).expect("a jpeg");
+        out
+    }
+
+    #[test]
+    fn a_jpeg_that_breaks_off_is_refused_wherever() {
+        let whole = jpeg(None);
+        assert!(normalise(&whole).is_ok());
+        // What some cameras append is no fault.
+        assert!(normalise(&[&whole[..], b"more"].concat()).is_ok());
+        for end in 1..whole.len() {
+            assert!(
+                matches!(normalise(&whole[..end]), Err(Error::Invalid(_))),
+                "cut at {end} of {}",
+                whole.len()
+            );
+        }
+    }
+
+    #[test]
+    fn colours_of_another_profile_become_those_of_srgb() {
+        let pixel = |profile| {
+            let (encoded, _) = normalise(&jpeg(profile)).expect("an image");
+            let image = image::load_from_memory(&encoded).expect("an image");
+            image.to_rgb8().get_pixel(32, 32).0
+        };
+        let near = |one: [u8; 3], other: [u8; 3]| {
+            one.iter()
+                .zip(other)
+                .all(|(one, other)| one.abs_diff(other) <= 8)
+        };
+        let p3 = ColorProfile::new_display_p3().encode().expect("a profile");
+        assert!(near(pixel(None), [255, 128, 0]), "{:?}", pixel(None));
+        // Display P3's orange is a stronger one than sRGB has.
+        let (plain, converted) = (pixel(None), pixel(Some(p3)));
+        assert!(near(converted, [255, 120, 0]), "{converted:?}");
+        assert!(converted[1] < plain[1], "{converted:?} {plain:?}");
+        assert_eq!(pixel(Some(b"nonsense".to_vec())), plain);
     }
 
     #[test]

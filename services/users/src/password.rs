@@ -8,11 +8,37 @@ use std::sync::Arc;
 use anyhow::Context;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash};
 use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization;
 
 use crate::error::Error;
 
 /// How many hashes may wait for each one that runs: at 40 ms each, about two seconds.
 const WAITING_PER_WORKER: usize = 50;
+
+/// A password as it is compared: RFC 8265's OpaqueString, so that it is the same however a keyboard
+/// composes its letters, and which of Unicode's spaces it types.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    pub fn new(typed: &str) -> Self {
+        Self(typed.nfc().map(plain_space).collect())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// U+0020 in the place of the other spaces (the category Zs).
+fn plain_space(c: char) -> char {
+    match c {
+        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => {
+            ' '
+        }
+        other => other,
+    }
+}
 
 #[derive(Clone)]
 pub struct Passwords {
@@ -33,18 +59,22 @@ impl Passwords {
         })
     }
 
-    pub async fn hash(&self, password: &str) -> Result<String, Error> {
-        let password = password.to_owned();
-        self.on_pool(move || hash(&password)).await
+    pub async fn hash(&self, password: Password) -> Result<String, Error> {
+        self.on_pool(move || hash(password.as_str())).await
     }
 
-    /// Whether `password` is the one that `hash` is of. Without a hash it never is.
-    pub async fn verify(&self, password: &str, hash: Option<&str>) -> Result<bool, Error> {
-        let password = password.to_owned();
+    /// Whether what was typed is the password that `hash` is of. Without a hash it never is.
+    pub async fn verify(&self, typed: &str, hash: Option<&str>) -> Result<bool, Error> {
+        let typed = typed.to_owned();
         let known = hash.is_some();
         let hash: Arc<str> = hash.map_or_else(|| self.decoy.clone(), Into::into);
-        let matches = self.on_pool(move || verify(&password, &hash)).await?;
-        Ok(matches && known)
+        let matches = self.on_pool(move || {
+            let password = Password::new(&typed);
+            // Hashes from before passwords had one form are of what was typed then.
+            Ok(verify(password.as_str(), &hash)?
+                || password.as_str() != typed && verify(&typed, &hash)?)
+        });
+        Ok(matches.await? && known)
     }
 
     async fn on_pool<T: Send + 'static>(
@@ -79,5 +109,31 @@ fn verify(password: &str, hash: &str) -> Result<bool, Error> {
         Err(error) => Err(Error::Internal(anyhow::anyhow!(
             "a stored hash is unusable: {error}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_matches_however_its_letters_are_composed() {
+        let passwords = Passwords::new().expect("passwords");
+        let (composed, decomposed) = ("Caf\u{e9}!pass1 x", "Cafe\u{301}!pass1\u{a0}x");
+        let stored = passwords.hash(Password::new(decomposed)).await;
+        let stored = stored.expect("a hash");
+        // As it was stored before passwords had one form.
+        let old = hash(decomposed).expect("a hash");
+        for (typed, stored, matches) in [
+            (composed, Some(&stored), true),
+            (decomposed, Some(&stored), true),
+            ("Cafe!pass1 x", Some(&stored), false),
+            (decomposed, Some(&old), true),
+            (composed, None, false),
+            ("decoy", None, false),
+        ] {
+            let found = passwords.verify(typed, stored.map(String::as_str)).await;
+            assert_eq!(found.ok(), Some(matches), "{typed}");
+        }
     }
 }

@@ -10,8 +10,8 @@ pub struct Policy {
     pub rotate: bool,
     /// The old one stops working then.
     pub revoke_rotated: bool,
-    /// For so long after the exchange the old one still gets the same successor: an answer may
-    /// have been lost on its way.
+    /// For so long after its exchange an old one still gets the newest: an answer may have been lost
+    /// on its way, and several tabs may refresh at once.
     pub grace: Duration,
 }
 
@@ -19,15 +19,18 @@ pub struct Policy {
 #[derive(Clone, Debug)]
 pub struct Family {
     pub current: Uuid,
-    pub previous: Option<Uuid>,
-    pub rotated_at: Option<DateTime<Utc>>,
+    /// Those that were exchanged lately, and when.
+    pub exchanged: Vec<(Uuid, DateTime<Utc>)>,
 }
+
+/// How many exchanged tokens of a session are remembered: more within the grace are no tabs.
+const MAX_EXCHANGED: usize = 50;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exchange {
     /// A new access token, and a new refresh token in place of the presented one.
     Rotate,
-    /// A new access token, and the refresh token that the presented one was exchanged for.
+    /// A new access token, and the refresh token that counts now.
     Repeat,
     /// A new access token; the refresh token stays.
     Keep,
@@ -43,13 +46,29 @@ impl Family {
         if jti == self.current || !policy.revoke_rotated {
             return Exchange::Rotate;
         }
-        let within_grace = self
-            .rotated_at
-            .is_some_and(|rotated_at| now - rotated_at <= policy.grace);
-        match self.previous == Some(jti) && within_grace {
+        let mut exchanged = self.exchanged.iter();
+        match exchanged.any(|(one, at)| *one == jti && now - *at <= policy.grace) {
             true => Exchange::Repeat,
             false => Exchange::Theft,
         }
+    }
+
+    /// What is to be remembered once `presented` is exchanged too: what is within its grace, the
+    /// newest of them.
+    pub fn exchange(
+        &self,
+        presented: Uuid,
+        policy: Policy,
+        now: DateTime<Utc>,
+    ) -> Vec<(Uuid, DateTime<Utc>)> {
+        let newest = [(presented, now)];
+        let others = self.exchanged.iter().copied();
+        let others = others.filter(|(jti, at)| *jti != presented && now - *at <= policy.grace);
+        newest
+            .into_iter()
+            .chain(others)
+            .take(MAX_EXCHANGED)
+            .collect()
     }
 }
 
@@ -69,9 +88,12 @@ mod tests {
         let rotated_at = DateTime::<Utc>::UNIX_EPOCH;
         let family = Family {
             current,
-            previous: Some(previous),
-            rotated_at: Some(rotated_at),
+            exchanged: vec![
+                (previous, rotated_at),
+                (older, rotated_at - Duration::seconds(4)),
+            ],
         };
+        let forgotten = Uuid::new_v4();
         let no_rotation = Policy {
             rotate: false,
             ..POLICY
@@ -84,7 +106,9 @@ mod tests {
             (POLICY, current, 60, Exchange::Rotate),
             (POLICY, previous, 10, Exchange::Repeat),
             (POLICY, previous, 11, Exchange::Theft),
-            (POLICY, older, 1, Exchange::Theft),
+            (POLICY, older, 6, Exchange::Repeat),
+            (POLICY, older, 7, Exchange::Theft),
+            (POLICY, forgotten, 1, Exchange::Theft),
             (no_rotation, current, 60, Exchange::Keep),
             (no_revocation, previous, 60, Exchange::Rotate),
             (no_revocation, current, 60, Exchange::Rotate),
@@ -95,6 +119,13 @@ mod tests {
                 expected,
                 "{policy:?} at {seconds}"
             );
+        }
+        // At its exchange those are remembered that are within their own grace.
+        for (seconds, remembered) in [(6, 3), (7, 2), (11, 1)] {
+            let now = rotated_at + Duration::seconds(seconds);
+            let exchanged = family.exchange(current, POLICY, now);
+            assert_eq!(exchanged.len(), remembered, "at {seconds}");
+            assert_eq!(exchanged[0], (current, now));
         }
     }
 }

@@ -65,16 +65,24 @@ pub struct NewSession {
 pub struct LiveSession {
     refresh_jti: Uuid,
     pub refresh_issued_at: DateTime<Utc>,
+    /// The newest of the exchanged, as the version before notes it.
     previous_jti: Option<Uuid>,
     rotated_at: Option<DateTime<Utc>>,
+    exchanged_jtis: Vec<Uuid>,
+    exchanged_at: Vec<DateTime<Utc>>,
 }
 
 impl LiveSession {
     pub fn family(&self) -> Family {
+        let jtis = self.exchanged_jtis.iter().copied();
+        let previous = self.previous_jti.zip(self.rotated_at);
+        let previous = previous.filter(|(jti, _)| !self.exchanged_jtis.contains(jti));
         Family {
             current: self.refresh_jti,
-            previous: self.previous_jti,
-            rotated_at: self.rotated_at,
+            exchanged: jtis
+                .zip(self.exchanged_at.iter().copied())
+                .chain(previous)
+                .collect(),
         }
     }
 }
@@ -406,7 +414,8 @@ pub async fn lock_session(
     subject: Subject,
 ) -> sqlx::Result<Option<LiveSession>> {
     sqlx::query_as(
-        "SELECT refresh_jti, refresh_issued_at, previous_jti, rotated_at FROM sessions
+        "SELECT refresh_jti, refresh_issued_at, previous_jti, rotated_at, exchanged_jtis, exchanged_at
+         FROM sessions
          WHERE sid = $1 AND user_id = $2 AND ended_at IS NULL FOR UPDATE",
     )
     .bind(subject.sid.0)
@@ -415,23 +424,25 @@ pub async fn lock_session(
     .await
 }
 
-/// Gives the session a new refresh token in place of `presented`.
+/// Gives the session a new refresh token in place of the first of the `exchanged`.
 pub async fn rotate(
     tx: &mut PgConnection,
     sid: SessionId,
-    presented: Uuid,
+    exchanged: Vec<(Uuid, DateTime<Utc>)>,
     jti: Uuid,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
+    let (jtis, times): (Vec<Uuid>, Vec<DateTime<Utc>>) = exchanged.into_iter().unzip();
     sqlx::query(
-        "UPDATE sessions SET refresh_jti = $3, refresh_issued_at = $4, previous_jti = $2,
-             rotated_at = $4, last_used_at = $4
+        "UPDATE sessions SET refresh_jti = $2, refresh_issued_at = $3, last_used_at = $3,
+             exchanged_jtis = $4, exchanged_at = $5, previous_jti = $4[1], rotated_at = $5[1]
          WHERE sid = $1",
     )
     .bind(sid.0)
-    .bind(presented)
     .bind(jti)
     .bind(now)
+    .bind(jtis)
+    .bind(times)
     .execute(tx)
     .await?;
     Ok(())

@@ -55,16 +55,16 @@ impl Throttle {
     /// Refuses a login that has failed too often. Several that run at the same time are all tried:
     /// how many run is bounded where passwords are checked.
     pub fn check(&self, username_key: &str, address: ClientAddress) -> Result<(), Error> {
-        self.accounts.check(username_key)?;
+        self.accounts.check(remembered(username_key).as_str())?;
         match &self.others {
             Some(others) => others.addresses.check(&address.0),
             None => Ok(()),
         }
     }
 
-    pub fn failed(&self, username_key: String, address: ClientAddress) {
+    pub fn failed(&self, username_key: &str, address: ClientAddress) {
         // What counts is that it failed, also past the limit.
-        let _ = self.accounts.take(username_key);
+        let _ = self.accounts.take(remembered(username_key));
         if let Some(others) = &self.others {
             let _ = others.addresses.take(address.0);
         }
@@ -82,6 +82,13 @@ impl Throttle {
     pub fn succeeded(&self, username_key: &str) {
         self.accounts.forget(username_key);
     }
+}
+
+/// What of a name is remembered: whatever is typed, a key is not long.
+const MAX_KEY_CHARS: usize = 320;
+
+fn remembered(username_key: &str) -> String {
+    username_key.chars().take(MAX_KEY_CHARS).collect()
 }
 
 struct Tries<K> {
@@ -156,7 +163,7 @@ mod tests {
         let address = |last| ClientAddress(IpAddr::from([10, 0, 0, last]));
         for number in 0..10 {
             assert!(throttle.check("ALICE", address(number)).is_ok());
-            throttle.failed("ALICE".to_owned(), address(number));
+            throttle.failed("ALICE", address(number));
         }
         assert!(matches!(
             throttle.check("ALICE", address(99)),
@@ -189,7 +196,7 @@ mod tests {
             let throttle = Throttle::new(limits);
             let address = ClientAddress(IpAddr::from([10, 0, 0, 1]));
             for number in 0..ADDRESS_FAILURES {
-                throttle.failed(number.to_string(), address);
+                throttle.failed(&number.to_string(), address);
             }
             assert_eq!(throttle.check("SOMEBODY", address).is_err(), refused);
         }

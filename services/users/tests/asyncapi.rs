@@ -6,8 +6,8 @@ use natter_protocol::{
     FriendshipId, UserId,
     call::{
         Call, ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks,
-        GetUsers, HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, Mark, MarkReply,
-        OpenChannel, OwnFile, RefreshSession, Send, SendReply, TokenPair,
+        GetUsers, HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, ListedChannel, Mark,
+        MarkReply, OwnFile, RefreshSession, Send, SendReply, TokenPair,
     },
     event::{
         FriendshipEvent, FriendshipState, LogEvent, MarkEvent, PresenceEvent, RevokedSession,
@@ -274,7 +274,7 @@ fn websocket(document: &mut Document) {
     for (tag, about, fields, mut example) in client_frames(document) {
         example["type"] = tag.into();
         let parsed = ClientFrame::parse(&example.to_string()).expect("the example is a frame");
-        assert_eq!(parsed.answered_by().0, tag);
+        assert_eq!(parsed.frame.tag(), tag);
         let head = json!({"type": "object", "required": ["type"], "properties": {"type": {"type": "string", "enum": [tag]}}});
         let payload = json!({"allOf": [head, fields], "examples": [example]});
         from_client.push(document.message(&camel("client", tag), about, payload));
@@ -414,8 +414,11 @@ fn requests(document: &mut Document) {
         "The public keys: a JSON Web Key Set",
         json!({"type": "object"}),
     );
-    let reply = list(document.schema::<OpenChannel>());
-    document.call::<ListOpen>("The open channels of a user, and with whom", reply);
+    let reply = list(document.schema::<ListedChannel>());
+    document.call::<ListOpen>(
+        "The open channels of a user, and with whom; where asked for also the closed ones",
+        reply,
+    );
     let reply = or_null(document.schema::<FriendshipState>());
     document.call::<GetFriendship>("A friendship as it is", reply);
     let reply = list(document.schema::<Friendship>());

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use natter_protocol::{
     UserId,
-    call::{Call, ListOpen, MAX_OPEN, OpenChannel},
+    call::{Call, ListOpen, ListedChannel, MAX_OPEN},
     subject,
 };
 use tokio::time::{Instant, timeout};
@@ -79,23 +79,31 @@ impl Bus {
         serde_json::from_slice(&reply.payload).map_err(|error| fail(RequestError::Reply(error)))
     }
 
-    /// All open channels of a user, page by page.
-    pub async fn open_channels(&self, user: UserId) -> Result<Vec<OpenChannel>, CallError> {
-        let mut all: Vec<OpenChannel> = Vec::new();
+    /// All open channels of a user, page by page; with `closed` also the closed ones.
+    pub async fn list_channels(
+        &self,
+        user: UserId,
+        closed: bool,
+    ) -> Result<Vec<ListedChannel>, CallError> {
+        let mut all: Vec<ListedChannel> = Vec::new();
         loop {
             let call = ListOpen {
                 user,
                 after: all.last().map(|one| one.channel),
                 limit: Some(MAX_OPEN),
+                closed,
             };
             let page = self.call(&call).await?;
-            // A replica of the version before knows no pages: it answers with all of them.
-            let is_next = page.first().map(|one| one.channel) > call.after;
-            let is_full = page.len() == MAX_OPEN;
-            if is_next {
-                all.extend(page);
+            let Some(first) = page.first() else {
+                return Ok(all);
+            };
+            if Some(first.channel) <= call.after {
+                // A replica of the version before knows no pages: it answers with all of them.
+                return Ok(page);
             }
-            if !(is_next && is_full) {
+            let is_full = page.len() == MAX_OPEN;
+            all.extend(page);
+            if !is_full {
                 return Ok(all);
             }
         }

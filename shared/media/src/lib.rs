@@ -14,6 +14,7 @@ use futures_util::{Stream, TryStreamExt};
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
 use uuid::Uuid;
 
+mod kind;
 mod sent;
 mod settings;
 

@@ -7,10 +7,11 @@ use natter_protocol::{
     MediaId,
     call::{NewMedia, Refusal, SendMedia, SendReply},
     frame::MediaItem,
+    message::clean_filename,
 };
 use uuid::Uuid;
 
-use crate::{MESSAGES, MediaError, MediaStore, Place};
+use crate::{MESSAGES, MediaError, MediaStore, Place, kind::content_type};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ItemError {
@@ -20,19 +21,18 @@ pub enum ItemError {
     Store(#[from] MediaError),
 }
 
-/// Stores a file under a new id.
+/// Stores a file under a new id. `claimed` is the content type that its sender gave it.
 pub async fn add(
     store: &MediaStore,
-    filename: String,
+    filename: &str,
+    claimed: Option<&str>,
     bytes: Bytes,
 ) -> Result<(MediaId, NewMedia), MediaError> {
+    let filename = clean_filename(filename);
     let id = MediaId(Uuid::now_v7());
     let hash = digest::digest(&digest::SHA256, &bytes);
     let new = NewMedia {
-        content_type: mime_guess::from_path(&filename)
-            .first_or_octet_stream()
-            .essence_str()
-            .to_owned(),
+        content_type: content_type(&filename, claimed, &bytes),
         filename,
         size: bytes.len() as u64,
         sha256: hash
@@ -66,7 +66,7 @@ pub async fn add_all(
         media.push(match item {
             Err(id) => SendMedia { id, new: None },
             Ok((filename, bytes)) => {
-                let (id, new) = add(store, filename, bytes.into()).await?;
+                let (id, new) = add(store, &filename, None, bytes.into()).await?;
                 SendMedia { id, new: Some(new) }
             }
         });

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use anyhow::{Context, anyhow};
+use futures_util::future::join_all;
 use natter_bus::{Password, Waiting};
 use sqlx::{
     Connection, PgConnection, PgPool, Postgres,
@@ -17,7 +18,9 @@ use crate::schema::{Role, Schema, cannot_be_used};
 
 /// How long a request waits for a connection before it is answered `unavailable`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-const PING_TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// A statement that nobody waits for any more goes on to its end, and keeps its place in the pool.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(6);
 /// Milliseconds, as Postgres settings: a statement, a lock wait and an abandoned transaction end.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
 const LOCK_TIMEOUT_MS: &str = "2000";
@@ -86,20 +89,32 @@ pub async fn connect(
     ]);
     let pool = PgPoolOptions::new()
         .max_connections(connections)
+        .min_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // sqlx asks without a limit: on its way back a connection whose server is gone without a word
         // would keep its place in the pool until the kernel gives up, a quarter of an hour later.
         .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(lives(connection)))
-        .after_release(|connection, _| Box::pin(lives(connection)))
+        .before_acquire(|connection, _| Box::pin(lives(connection, PING_TIMEOUT)))
+        .after_release(|connection, _| Box::pin(lives(connection, RELEASE_TIMEOUT)))
         .connect_lazy_with(options);
     wait_for_schema(&pool, url, schema, migrations, patience).await?;
+    fill(&pool, connections).await;
     Ok(pool)
 }
 
+/// Makes all connections: whoever comes first shall not wait for them.
+async fn fill(pool: &PgPool, connections: u32) {
+    let all = (0..connections).map(|_| pool.acquire());
+    for made in join_all(all).await {
+        if let Err(error) = made {
+            tracing::warn!(%error, "a connection to the database is made later");
+        }
+    }
+}
+
 /// Whether a connection can go on, asked with a limit. The error throws it away at once.
-pub(crate) async fn lives(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let answered = timeout(PING_TIMEOUT, connection.ping()).await;
+pub(crate) async fn lives(connection: &mut PgConnection, longest: Duration) -> sqlx::Result<bool> {
+    let answered = timeout(longest, connection.ping()).await;
     answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
     Ok(true)
 }

@@ -70,8 +70,8 @@ const UNSAFE_SETTINGS: &str = "
              OR name = 'synchronous_commit' AND setting NOT IN ('on', 'remote_apply')
           ORDER BY name)";
 
-/// Refuses a connection whose commits could be lost: settings change while a service runs, and a
-/// failover ends at another server.
+/// Refuses a new connection whose commits could be lost: a failover ends at another server, whose
+/// settings may be others.
 pub async fn require_durable(connection: &mut PgConnection) -> sqlx::Result<()> {
     let statement = AssertSqlSafe(format!("SELECT {UNSAFE_SETTINGS}"));
     let found: Vec<String> = sqlx::query_scalar(statement).fetch_one(connection).await?;

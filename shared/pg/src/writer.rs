@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::time::{Instant, timeout};
 
-use crate::pool::lives;
+use crate::pool::{PING_TIMEOUT, lives};
 
 /// Plans are made once, without the parameters: with them each execution would be planned again.
 /// No statement of a writer may read a whole table, whatever its statistics say: of a table that
@@ -105,7 +105,7 @@ impl Writer {
         &self,
         mut connection: PgConnection,
     ) -> sqlx::Result<PgConnection> {
-        match lives(&mut connection).await {
+        match lives(&mut connection, PING_TIMEOUT).await {
             Ok(_) => Ok(connection),
             Err(_) => self.connect().await,
         }

@@ -73,7 +73,7 @@ pub struct GetJwks {}
 call!(GetJwks, "users", "jwks", serde_json::Value);
 
 /// `rpc.friendships.list_open`: the open channels of a user in the order of their ids, those after
-/// `after`, and with whom.
+/// `after`, and with whom; where `closed` says so also the closed ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListOpen {
     pub user: UserId,
@@ -83,19 +83,23 @@ pub struct ListOpen {
     /// expect.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit: Option<usize>,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub closed: bool,
 }
 /// How many channels one `rpc.friendships.list_open` with a limit answers: one is below 150 bytes.
 pub const MAX_OPEN: usize = 5_000;
 
-call!(ListOpen, "friendships", "list_open", Vec<OpenChannel>);
+call!(ListOpen, "friendships", "list_open", Vec<ListedChannel>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct OpenChannel {
+pub struct ListedChannel {
     pub channel: FriendshipId,
     pub friend: UserId,
     /// Of the friendship. 0 from a replica that is older than the field.
     #[serde(default)]
     pub revision: i32,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub is_closed: bool,
 }
 
 /// `rpc.friendships.get`
@@ -338,6 +342,8 @@ pub enum Refusal {
     MediaNotFound,
     #[error("Only the sender of a message may change it.")]
     NotYours,
+    #[error("A message without files needs a payload.")]
+    EmptyMessage,
     #[error("This client_id was used for something else.")]
     ClientIdReused,
     #[error(

@@ -4,8 +4,8 @@ mod client;
 mod server;
 
 pub use client::{
-    AuthFrame, ClientFrame, DeleteFrame, EditFrame, FrameError, MarkFrame, MediaItem, ResumeFrame,
-    SendFrame, TypingFrame,
+    AuthFrame, ClientFrame, DeleteFrame, EditFrame, FrameError, MarkFrame, MediaItem, Parsed,
+    ResumeFrame, SendFrame, TypingFrame,
 };
 pub use server::{ErrorCode, Marks, ServerError, ServerFrame};
 

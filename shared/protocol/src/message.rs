@@ -47,14 +47,30 @@ pub fn check_client_id(client_id: Option<&str>) -> Result<(), TextError> {
     check_storable("client_id", client_id)
 }
 
-/// The rules of a file's name.
+/// The rules of a file's name, as [`clean_filename`] leaves it.
 pub fn check_filename(filename: &str) -> Result<(), TextError> {
     let chars = filename.chars().count();
-    if chars == 0 || chars > MAX_FILENAME_CHARS || filename.chars().any(char::is_control) {
+    if chars == 0 || chars > MAX_FILENAME_CHARS {
         let sentence = format!("A file's name has 1 to {MAX_FILENAME_CHARS} characters.");
         return Err(TextError::Invalid(sentence));
     }
     Ok(())
+}
+
+/// The name of a file without what could lead elsewhere or deceive: the last segment of a path, without
+/// control characters and those that change the direction of a text.
+pub fn clean_filename(sent: &str) -> String {
+    let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
+    let is_fine = |c: &char| {
+        !c.is_control()
+            && !matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let name: String = last.chars().filter(is_fine).collect();
+    match name.trim() {
+        // Something was named, and nothing is left of it.
+        "" | "." | ".." if !sent.is_empty() => "file".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 /// Postgres cannot keep U+0000 in a text.
@@ -80,9 +96,12 @@ pub struct Message {
     pub created_at: Timestamp,
     pub client_id: Option<String>,
     pub reply_to: Option<MessageId>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// Null where it was never edited.
+    #[serde(default)]
+    #[schema(required = true)]
     pub edited_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    #[serde(default)]
+    #[schema(required = true)]
     pub deleted: bool,
 }
 
@@ -123,4 +142,28 @@ pub enum Kind {
     Message,
     Edited,
     Deleted,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_lead_nowhere_and_deceive_nobody() {
+        for (sent, name) in [
+            ("a.txt", "a.txt"),
+            ("Café é.png", "Café é.png"),
+            ("../../etc/passwd", "passwd"),
+            ("C:\\Users\\me\\photo.jpg", "photo.jpg"),
+            ("invoice\u{202e}fdp.exe", "invoicefdp.exe"),
+            ("a\r\nb\0.txt", "ab.txt"),
+            ("dir/", "file"),
+            ("..", "file"),
+            ("\u{202e}", "file"),
+            (" a.txt ", "a.txt"),
+            ("", ""),
+        ] {
+            assert_eq!(clean_filename(sent), name, "{sent:?}");
+        }
+    }
 }

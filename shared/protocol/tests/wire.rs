@@ -7,8 +7,8 @@ use natter_protocol::{
     FriendshipId, MessageId, SessionId, Timestamp, UserId,
     call::{
         ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers,
-        HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, MAX_OPEN, Mark, MarkReply,
-        NewMedia, OneOrMore, OpenChannel, OwnFile, RefreshSession, Refusal, Send, SendMedia,
+        HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, ListedChannel, MAX_OPEN, Mark,
+        MarkReply, NewMedia, OneOrMore, OwnFile, RefreshSession, Refusal, Send, SendMedia,
         SendReply, SendWhat, Stored, TokenPair,
     },
     event::{
@@ -71,8 +71,20 @@ fn message() -> Message {
 fn message_json() -> Value {
     json!({
         "id": MESSAGE, "friendship": CHANNEL, "sender": ALICE, "content": "Hello", "media": [],
-        "created_at": TIME, "client_id": "a-1", "reply_to": null,
+        "created_at": TIME, "client_id": "a-1", "reply_to": null, "edited_at": null,
+        "deleted": false,
     })
+}
+
+/// As the version before wrote one that was neither edited nor deleted.
+#[test]
+fn a_message_of_the_version_before_is_read() {
+    let mut before = message_json();
+    let fields = before.as_object_mut().expect("an object");
+    fields.remove("edited_at");
+    fields.remove("deleted");
+    let read: Message = serde_json::from_value(before).expect("a message");
+    assert_eq!(read, message());
 }
 
 fn card(id: UserId) -> UserCard {
@@ -620,6 +632,7 @@ fn calls() {
             user: alice(),
             after: None,
             limit: None,
+            closed: false,
         },
         json!({"user": ALICE}),
     );
@@ -628,8 +641,9 @@ fn calls() {
             user: alice(),
             after: Some(channel()),
             limit: Some(MAX_OPEN),
+            closed: true,
         },
-        json!({"user": ALICE, "after": CHANNEL, "limit": 5_000}),
+        json!({"user": ALICE, "after": CHANNEL, "limit": 5_000, "closed": true}),
     );
     frozen(GetEpoch {}, json!({}));
     frozen(
@@ -653,12 +667,13 @@ fn calls() {
         json!({"channels": [CHANNEL]}),
     );
     frozen(
-        OpenChannel {
+        ListedChannel {
             channel: channel(),
             friend: bob(),
             revision: 2,
+            is_closed: true,
         },
-        json!({"channel": CHANNEL, "friend": BOB, "revision": 2}),
+        json!({"channel": CHANNEL, "friend": BOB, "revision": 2, "is_closed": true}),
     );
     frozen(
         ListFriendships {

@@ -141,6 +141,7 @@ fn usual(operation: &Operation) -> Vec<Problem> {
         problems.push(Problem::body_too_slow());
         problems.push(Problem::body_too_large());
         problems.push(Problem::unsupported_media_type());
+        problems.push(Problem::unsupported_encoding());
     }
     let parameters = operation.parameters.iter().flatten();
     let mut queried = parameters.filter(|parameter| {
@@ -152,7 +153,23 @@ fn usual(operation: &Operation) -> Vec<Problem> {
     problems
 }
 
+/// A body that may be missing may still not be `null`, as the macro has it.
+fn without_null(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else {
+        return;
+    };
+    for content in body.content.values_mut() {
+        if let RefOr::T(content) = content
+            && let Some(RefOr::T(Schema::OneOf(either))) = &content.schema
+            && let [schema @ RefOr::Ref(_), RefOr::T(_)] = either.items.as_slice()
+        {
+            content.schema = Some(schema.clone());
+        }
+    }
+}
+
 fn document(operation: &mut Operation, key: ErrorKey, refusals: &[Problem]) {
+    without_null(operation);
     let mut by_status: BTreeMap<StatusCode, Vec<Problem>> = BTreeMap::new();
     for problem in refusals.iter().cloned().chain(usual(operation)) {
         by_status.entry(problem.status).or_default().push(problem);

@@ -1,13 +1,16 @@
 //! Request bodies: JSON, form or multipart, read into one shape.
 
+use std::collections::HashMap;
+
 use axum::{
     Extension,
     extract::{DefaultBodyLimit, FromRequest, Multipart, Request, rejection::BytesRejection},
     http::{StatusCode, header},
 };
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
-use crate::Problem;
+use crate::{Problem, disposition};
 
 /// The largest body of the routes below it, in bytes.
 pub fn body_limit(bytes: usize) -> (Extension<BodyLimit>, DefaultBodyLimit) {
@@ -25,15 +28,24 @@ pub struct Fields(Vec<(String, Value)>);
 pub enum Value {
     Text(String),
     Null,
-    /// A JSON value that is neither text nor null.
-    Json(serde_json::Value),
+    /// A JSON value that is neither text nor null, as it was sent.
+    Json(Box<RawValue>),
     File(Upload),
 }
 
 #[derive(Debug)]
 pub struct Upload {
     pub filename: String,
+    /// As the part says.
+    pub content_type: Option<String>,
     pub bytes: Bytes,
+}
+
+impl Upload {
+    /// As browsers send a file input in which none was chosen.
+    pub fn is_none(&self) -> bool {
+        self.filename.is_empty() && self.bytes.is_empty()
+    }
 }
 
 impl Fields {
@@ -57,7 +69,7 @@ impl Fields {
         Some(self.0.swap_remove(found).1)
     }
 
-    /// Every file, whatever its field's name, in their order.
+    /// Every file that was chosen, whatever its field's name, in their order.
     pub fn take_files(&mut self) -> Vec<Upload> {
         let values = std::mem::take(&mut self.0);
         let (files, others) = values
@@ -66,27 +78,26 @@ impl Fields {
         self.0 = others;
         let files: Vec<(String, Value)> = files;
         let files = files.into_iter().filter_map(|(_, value)| match value {
-            Value::File(file) => Some(file),
+            Value::File(file) if !file.is_none() => Some(file),
             _ => None,
         });
         files.collect()
     }
 
     fn of_json(bytes: &[u8]) -> Result<Self, Problem> {
-        let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)
-            .map_err(|_| Problem::malformed_body("The request body is not a JSON object."))?;
-        Ok(Self(
-            body.into_iter()
-                .map(|(name, value)| {
-                    let value = match value {
-                        serde_json::Value::String(text) => Value::Text(text),
-                        serde_json::Value::Null => Value::Null,
-                        other => Value::Json(other),
-                    };
-                    (name, value)
-                })
-                .collect(),
-        ))
+        let refuse = |_| Problem::malformed_body("The request body is not a JSON object.");
+        let body: HashMap<String, Box<RawValue>> = serde_json::from_slice(bytes).map_err(refuse)?;
+        let fields = body.into_iter().map(|(name, value)| {
+            let value = match value.get() {
+                "null" => Value::Null,
+                text if text.starts_with('"') => {
+                    Value::Text(serde_json::from_str(text).map_err(refuse)?)
+                }
+                _ => Value::Json(value),
+            };
+            Ok((name, value))
+        });
+        fields.collect::<Result<_, _>>().map(Self)
     }
 
     fn of_form(bytes: &[u8]) -> Result<Self, Problem> {
@@ -115,13 +126,19 @@ impl Fields {
             .map_err(|error| refuse(error.status()))?
         {
             let name = field.name().unwrap_or_default().to_owned();
-            let filename = field.file_name().map(str::to_owned);
+            let described = field.headers().get(header::CONTENT_DISPOSITION);
+            let filename = described.and_then(|value| disposition::filename(value.as_bytes()));
+            let content_type = field.content_type().map(str::to_owned);
             let bytes = field
                 .bytes()
                 .await
                 .map_err(|error| refuse(error.status()))?;
             let value = match filename {
-                Some(filename) => Value::File(Upload { filename, bytes }),
+                Some(filename) => Value::File(Upload {
+                    filename,
+                    content_type,
+                    bytes,
+                }),
                 None => Value::Text(
                     String::from_utf8(bytes.into())
                         .map_err(|_| Problem::malformed_body("A text field is not UTF-8."))?,
@@ -137,6 +154,10 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let mut encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
+        if !encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(Problem::unsupported_encoding());
+        }
         // One that says how long it is need not be sent to be refused.
         if announced_length(&request) > limit(&request) {
             return Err(Problem::body_too_large());

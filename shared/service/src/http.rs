@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::{MatchedPath, Request},
-    http::{HeaderName, HeaderValue, Response, StatusCode, Uri, uri::PathAndQuery},
+    http::{HeaderName, HeaderValue, Response, StatusCode, Uri, header, uri::PathAndQuery},
     middleware::{self, Next},
     response::IntoResponse,
 };
@@ -16,7 +16,11 @@ use tracing::{Instrument, field};
 use uuid::Uuid;
 
 use crate::{
-    ErrorKey, Problem, ProcessSettings, body::body_limit, deadline, origin::Origins, problem,
+    ErrorKey, Problem, ProcessSettings,
+    body::body_limit,
+    cors, deadline,
+    origin::{Origins, check_host},
+    problem,
     telemetry::set_parent,
 };
 
@@ -29,10 +33,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A service's routes with the contract's rules for every endpoint around them. Routes are
 /// declared with their trailing slash; the path without it answers the same.
 pub fn wrap(routes: Router, key: ErrorKey, settings: &ProcessSettings) -> Router {
-    let origins = Origins {
-        public_url: settings.public_url.as_deref().map(Into::into),
-        trusted_proxies: settings.trusted_proxies.as_slice().into(),
-    };
+    let origins = Origins::new(settings);
     let routes = routes
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(body_limit(MAX_BODY_BYTES))
@@ -41,10 +42,12 @@ pub fn wrap(routes: Router, key: ErrorKey, settings: &ProcessSettings) -> Router
             deadline::keep,
         ))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(host))
         .layer(middleware::map_response(move |response| async move {
             problem::render(key, response)
         }))
         .layer(middleware::from_fn(observe))
+        .layer(middleware::from_fn_with_state(origins.clone(), cors::allow))
         .layer(axum::Extension(origins));
     Router::new().fallback_service(middleware::map_request(append_slash).layer(routes))
 }
@@ -68,6 +71,14 @@ async fn append_slash(mut request: Request) -> Request {
         }
     }
     request
+}
+
+/// Refuses a request without a usable `Host`.
+async fn host(request: Request, next: Next) -> Response<Body> {
+    match check_host(request.version(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// Request id, span and metrics.
@@ -102,6 +113,9 @@ async fn observe(request: Request, next: Next) -> Response<Body> {
     let status = response.status().as_u16();
     span.record("status", status);
     response.headers_mut().insert(REQUEST_ID, request_id);
+    let nosniff = HeaderValue::from_static("nosniff");
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     let elapsed = started.elapsed();
     let _in_span = span.enter();
     tracing::debug!(elapsed_ms = elapsed.as_millis(), status, "answered");

@@ -7,7 +7,9 @@
 
 mod api;
 mod body;
+mod cors;
 mod deadline;
+mod disposition;
 mod health;
 mod http;
 mod options;
@@ -16,6 +18,7 @@ mod paging;
 mod probe;
 mod problem;
 mod query;
+mod refusal;
 mod run;
 mod serve;
 mod settings;
@@ -25,7 +28,7 @@ pub use api::{Api, file, from_one, from_zero};
 pub use body::{Fields, Upload, Value, body_limit};
 pub use health::Health;
 pub use http::wrap;
-pub use origin::{BaseUrl, ClientAddress};
+pub use origin::{BaseUrl, ClientAddress, PageOrigin};
 pub use paging::{Page, PageParams, Paged};
 pub use problem::{ErrorKey, Problem};
 pub use query::{Params, PathId};

@@ -1,4 +1,4 @@
-//! The URL that links in answers start with.
+//! Where a request comes from, and the URL that links in its answer start with.
 
 use std::{
     convert::Infallible,
@@ -8,24 +8,100 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderName, Uri, Version, header, request::Parts, uri::Authority},
 };
 use ipnet::IpNet;
+
+use crate::{Problem, ProcessSettings};
 
 /// Scheme and authority, without a trailing slash: the configured public URL, else the request's.
 pub struct BaseUrl(pub String);
 
-/// How a [`BaseUrl`] is found; an extension of every request.
+/// How a [`BaseUrl`] is found and whose pages are let in; an extension of every request.
 #[derive(Clone)]
 pub(crate) struct Origins {
-    pub public_url: Option<Arc<str>>,
-    pub trusted_proxies: Arc<[IpNet]>,
+    public_url: Option<Arc<str>>,
+    trusted_proxies: Arc<[IpNet]>,
+    allowed: Arc<[String]>,
 }
 
 impl Origins {
+    pub fn new(settings: &ProcessSettings) -> Self {
+        Self {
+            public_url: settings.public_url.as_deref().map(Into::into),
+            trusted_proxies: settings.trusted_proxies.as_slice().into(),
+            allowed: settings.allowed_origins.as_slice().into(),
+        }
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         let mut trusted = self.trusted_proxies.iter();
         trusted.any(|network| network.contains(&address))
+    }
+
+    /// Whether pages of other hosts are let in at all.
+    pub fn has_allowed(&self) -> bool {
+        !self.allowed.is_empty()
+    }
+
+    /// Whether pages of this origin may use the HTTP API from another host.
+    pub fn allows(&self, origin: &str) -> bool {
+        self.allowed.iter().any(|one| one == origin)
+    }
+}
+
+/// Whether the page that sends a request may open a WebSocket: one of an allowed origin, or where
+/// none is set, of the same host. What is no page sends no `Origin`.
+pub struct PageOrigin {
+    pub is_allowed: bool,
+}
+
+impl<S: Sync> FromRequestParts<S> for PageOrigin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let Ok(base) = BaseUrl::from_request_parts(parts, state).await;
+        let Some(origin) = parts.headers.get(header::ORIGIN) else {
+            return Ok(Self { is_allowed: true });
+        };
+        let origin = origin.to_str().unwrap_or_default();
+        let is_allowed = match parts.extensions.get::<Origins>() {
+            Some(origins) if origins.has_allowed() => origins.allows(origin),
+            _ => is_same_host(origin, &parts.headers, &base),
+        };
+        Ok(Self { is_allowed })
+    }
+}
+
+/// Whether a page's origin is the host that it asks, by its `Host` or by the URL of its links.
+fn is_same_host(origin: &str, headers: &HeaderMap, base: &BaseUrl) -> bool {
+    let Ok(uri) = origin.parse::<Uri>() else {
+        return false;
+    };
+    let base: Option<Uri> = base.0.parse().ok();
+    if base.as_ref().and_then(origin_of) == origin_of(&uri) && uri.authority().is_some() {
+        return true;
+    }
+    // A proxy that ends TLS and is not trusted leaves the host as it was.
+    match (only_host(headers), uri.authority()) {
+        (Some(host), Some(authority)) => authority.as_str().eq_ignore_ascii_case(host.as_str()),
+        _ => false,
+    }
+}
+
+/// Scheme, host and port as browsers write them; of http and https only.
+pub(crate) fn origin_of(uri: &Uri) -> Option<String> {
+    let scheme = uri.scheme_str()?.to_ascii_lowercase();
+    let usual_port = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let authority = uri.authority()?;
+    let host = authority.host().to_ascii_lowercase();
+    match authority.port_u16().filter(|port| *port != usual_port) {
+        Some(port) => Some(format!("{scheme}://{host}:{port}")),
+        None => Some(format!("{scheme}://{host}")),
     }
 }
 
@@ -40,20 +116,39 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let mut address = peer.map_or(IpAddr::from([0; 4]), |peer| peer.0.ip().to_canonical());
         let origins = parts.extensions.get::<Origins>();
-        let lines = parts.headers.get_all("x-forwarded-for").iter();
-        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
-        let hops = lines.join(",");
         // From the nearest hop back to the first that is no proxy of ours: what stands before it
         // anybody can have written.
-        let mut hops = hops.rsplit(',').map(|hop| hop.trim().parse());
+        let mut hops = hops(&parts.headers).into_iter().rev();
         while origins.is_some_and(|origins| origins.trusts(address)) {
-            match hops.next() {
-                Some(Ok(hop)) => address = hop,
-                _ => break,
+            match hops.next().as_deref().and_then(parse_hop) {
+                Some(hop) => address = hop,
+                None => break,
             }
         }
         Ok(Self(address))
     }
+}
+
+/// Whom each proxy had its request from, the nearest last: by `X-Forwarded-For`, else `Forwarded`.
+fn hops(headers: &HeaderMap) -> Vec<String> {
+    let hops = list(headers, X_FORWARDED_FOR);
+    if !hops.is_empty() {
+        return hops;
+    }
+    let elements = list(headers, header::FORWARDED);
+    let of = |element: &String| parameter(element, "for").unwrap_or_default();
+    elements.iter().map(of).collect()
+}
+
+/// An address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]:5`, each
+/// also in quotes.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"').trim();
+    let address = text.parse::<IpAddr>().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|with| with.ip());
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let address = address.or_else(with_port).or_else(in_brackets)?;
+    Some(address.to_canonical())
 }
 
 impl<S: Sync> FromRequestParts<S> for BaseUrl {
@@ -65,49 +160,127 @@ impl<S: Sync> FromRequestParts<S> for BaseUrl {
             return Ok(Self(url.to_owned()));
         }
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let trusted = match (origins, peer) {
+        let is_trusted = match (origins, peer) {
             (Some(origins), Some(peer)) => origins.trusts(peer.0.ip().to_canonical()),
             _ => false,
         };
-        let forwarded = |name| first(&parts.headers, name).filter(|_| trusted);
-        let scheme = forwarded("x-forwarded-proto").unwrap_or("http");
-        let host = forwarded("x-forwarded-host")
-            .or_else(|| first(&parts.headers, header::HOST.as_str()))
-            .unwrap_or("localhost");
-        Ok(Self(format!("{scheme}://{host}")))
+        let forwarded = |name, parameter_name| match is_trusted {
+            true => forwarded(&parts.headers, name, parameter_name),
+            false => None,
+        };
+        let scheme = forwarded(X_FORWARDED_PROTO, "proto").map(|text| text.to_ascii_lowercase());
+        let scheme = scheme.filter(|scheme| matches!(scheme.as_str(), "http" | "https"));
+        let host = forwarded(X_FORWARDED_HOST, "host").and_then(|host| parse_host(&host));
+        let host = host.or_else(|| only_host(&parts.headers));
+        let scheme = scheme.as_deref().unwrap_or("http");
+        Ok(Self(match host {
+            Some(host) => format!("{scheme}://{host}"),
+            None => format!("{scheme}://localhost"),
+        }))
     }
 }
 
-/// The first of a header's comma-separated values.
-fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let value = headers.get(name)?.to_str().ok()?;
-    value.split(',').next().map(str::trim)
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// What the client asked the first proxy, by a header of its own or a parameter of `Forwarded`.
+fn forwarded(headers: &HeaderMap, name: HeaderName, in_forwarded: &str) -> Option<String> {
+    let own = list(headers, name).into_iter().next();
+    own.or_else(|| parameter(list(headers, header::FORWARDED).first()?, in_forwarded))
+}
+
+/// The values of a header that is a list, of all its lines. What is in quotes is not split.
+fn list(headers: &HeaderMap, name: HeaderName) -> Vec<String> {
+    let lines = headers.get_all(name).iter();
+    let lines = lines.filter_map(|line| line.to_str().ok());
+    let values = lines.flat_map(|line| split(line, ','));
+    values.filter(|value| !value.is_empty()).collect()
+}
+
+/// A parameter of an element of `Forwarded`.
+fn parameter(element: &str, name: &str) -> Option<String> {
+    split(element, ';').into_iter().find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        let is_it = key.trim().eq_ignore_ascii_case(name);
+        is_it.then(|| value.trim().trim_matches('"').to_owned())
+    })
+}
+
+fn split(text: &str, at: char) -> Vec<String> {
+    let mut is_quoted = false;
+    let parts = text.split(|c| {
+        is_quoted ^= c == '"';
+        c == at && !is_quoted
+    });
+    parts.map(|part| part.trim().to_owned()).collect()
+}
+
+/// The one `Host` of a request, if it is one.
+fn only_host(headers: &HeaderMap) -> Option<Authority> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next()?.to_str().ok()?;
+    hosts.next().is_none().then(|| parse_host(host))?
+}
+
+/// A host and its port, without anything else that an authority may have.
+fn parse_host(text: &str) -> Option<Authority> {
+    let authority: Authority = text.parse().ok()?;
+    let is_plain = !authority.host().is_empty() && !text.contains('@');
+    // A port that is none is read as a part of nothing.
+    let end = text.rsplit(']').next().unwrap_or(text);
+    let has_port = end.contains(':');
+    (is_plain && has_port == authority.port_u16().is_some()).then_some(authority)
+}
+
+/// Refuses a request that does not say whom it is for: links in its answer would lead anywhere.
+pub(crate) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+    // Before HTTP/1.1 nobody had to.
+    let may_be_missing = version < Version::HTTP_11 && !headers.contains_key(header::HOST);
+    match may_be_missing || only_host(headers).is_some() {
+        true => Ok(()),
+        false => Err(Problem::bad_request(
+            "invalid_host",
+            "The request must have one Host header that names a host.",
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::Request;
+    use axum::http::{Request, request};
 
     use super::*;
 
-    async fn address(peer: &str, trusted: &[&str], lines: &[&str]) -> IpAddr {
-        let mut request = Request::builder().uri("/");
-        for line in lines {
-            request = request.header("x-forwarded-for", *line);
+    fn parts(
+        peer: &str,
+        trusted: &[&str],
+        headers: &[(&str, &str)],
+        set: impl FnOnce(&mut Origins),
+    ) -> Parts {
+        let mut builder: request::Builder = Request::builder().uri("/");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
         }
-        let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+        let (mut parts, ()) = builder.body(()).expect("a request").into_parts();
         let peer: IpAddr = peer.parse().expect("an address");
-        parts
-            .extensions
-            .insert(ConnectInfo(SocketAddr::new(peer, 1)));
-        let trusted: Vec<IpNet> = trusted
-            .iter()
-            .map(|one| crate::settings::parse_network(one).expect("a network"))
-            .collect();
-        parts.extensions.insert(Origins {
+        let peer = ConnectInfo(SocketAddr::new(peer, 1));
+        parts.extensions.insert(peer);
+        let trusted = trusted.iter();
+        let trusted = trusted.map(|one| crate::settings::parse_network(one).expect("a network"));
+        let mut origins = Origins {
             public_url: None,
-            trusted_proxies: trusted.into(),
-        });
+            trusted_proxies: trusted.collect(),
+            allowed: [].into(),
+        };
+        set(&mut origins);
+        parts.extensions.insert(origins);
+        parts
+    }
+
+    async fn address(peer: &str, trusted: &[&str], name: &str, lines: &[&str]) -> IpAddr {
+        let headers: Vec<_> = lines.iter().map(|line| (name, *line)).collect();
+        let mut parts = parts(peer, trusted, &headers, |_| {});
         let Ok(address) = ClientAddress::from_request_parts(&mut parts, &()).await;
         address.0
     }
@@ -142,9 +315,167 @@ mod tests {
             ("11.0.0.1", &["10.0.0.0/8"], &["1.1.1.1"], "11.0.0.1"),
             ("10.0.0.1", &["10.0.0.1"], &["unknown"], "10.0.0.1"),
             ("10.0.0.1", &["10.0.0.1"], &[], "10.0.0.1"),
+            // As proxies write them.
+            ("10.0.0.1", &["10.0.0.1"], &["1.1.1.1:4711"], "1.1.1.1"),
+            (
+                "10.0.0.1",
+                &["10.0.0.1"],
+                &["[2001:db8::1]:80"],
+                "2001:db8::1",
+            ),
+            ("10.0.0.1", &["10.0.0.1"], &["[2001:db8::1]"], "2001:db8::1"),
+            (
+                "10.0.0.1",
+                &["10.0.0.1"],
+                &["\"[2001:db8::1]:80\""],
+                "2001:db8::1",
+            ),
+            (
+                "10.0.0.1",
+                &["10.0.0.1"],
+                &[" 6.6.6.6 ,", " \"1.1.1.1\" "],
+                "1.1.1.1",
+            ),
+            ("10.0.0.1", &["10.0.0.1"], &["::ffff:1.1.1.1"], "1.1.1.1"),
         ] {
             let expected: IpAddr = expected.parse().expect("an address");
-            assert_eq!(address(peer, trusted, lines).await, expected, "{lines:?}");
+            let found = address(peer, trusted, "x-forwarded-for", lines).await;
+            assert_eq!(found, expected, "{lines:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_standard_header_is_read_where_the_usual_one_is_missing() {
+        for (lines, expected) in [
+            (&["for=1.1.1.1;proto=https"][..], "1.1.1.1"),
+            (
+                &["for=\"[2001:db8::1]:47011\", For=10.0.0.1"],
+                "2001:db8::1",
+            ),
+            (
+                &["for=6.6.6.6", "by=10.0.0.1; for=\"1.1.1.1:80\""],
+                "1.1.1.1",
+            ),
+            (&["for=_hidden"], "10.0.0.1"),
+            (&["proto=https"], "10.0.0.1"),
+        ] {
+            let expected: IpAddr = expected.parse().expect("an address");
+            let found = address("10.0.0.1", &["10.0.0.1"], "forwarded", lines).await;
+            assert_eq!(found, expected, "{lines:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn links_start_with_what_the_client_asked_for() {
+        for (peer, headers, expected) in [
+            ("10.0.0.1", &[("host", "a.example")][..], "http://a.example"),
+            (
+                "10.0.0.1",
+                &[
+                    ("host", "a.example"),
+                    ("x-forwarded-proto", "https"),
+                    ("x-forwarded-host", "b.example"),
+                ],
+                "https://b.example",
+            ),
+            (
+                "9.9.9.9",
+                &[("host", "a.example"), ("x-forwarded-host", "b.example")],
+                "http://a.example",
+            ),
+            (
+                "10.0.0.1",
+                &[
+                    ("host", "a.example"),
+                    ("x-forwarded-proto", "javascript"),
+                    ("x-forwarded-host", "evil/x?"),
+                ],
+                "http://a.example",
+            ),
+            (
+                "10.0.0.1",
+                &[
+                    ("host", "a.example"),
+                    (
+                        "forwarded",
+                        "for=1.1.1.1;host=\"b.example:8443\";proto=HTTPS",
+                    ),
+                ],
+                "https://b.example:8443",
+            ),
+        ] {
+            let mut parts = parts(peer, &["10.0.0.1"], headers, |_| {});
+            let Ok(base) = BaseUrl::from_request_parts(&mut parts, &()).await;
+            assert_eq!(base.0, expected, "{headers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_of_the_same_host_or_of_an_allowed_origin_are_let_in() {
+        let listed = |origins: &mut Origins| {
+            origins.allowed = ["https://app.example".to_owned()].into();
+        };
+        let public = |origins: &mut Origins| origins.public_url = Some("https://p.example".into());
+        let plain = |_: &mut Origins| {};
+        let proxied = [
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "front.example"),
+        ];
+        type Case<'a> = (
+            &'a dyn Fn(&mut Origins),
+            Option<&'a str>,
+            &'a [(&'static str, &'static str)],
+            bool,
+        );
+        let cases: [Case<'_>; 13] = [
+            (&plain, Some("http://chat.example"), &[][..], true),
+            (&plain, None, &[], true),
+            (&plain, Some("http://chat.example:8080"), &[], false),
+            (&plain, Some("https://evil.example"), &[], false),
+            (&plain, Some("null"), &[], false),
+            (&plain, Some("https://front.example"), &proxied, true),
+            (&plain, Some("https://front.example:443"), &proxied, true),
+            (&plain, Some("http://front.example"), &proxied, false),
+            (&listed, Some("https://app.example"), &[], true),
+            (&listed, Some("http://app.example"), &[], false),
+            (&listed, Some("http://chat.example"), &[], false),
+            (&public, Some("https://p.example"), &[], true),
+            (&public, Some("https://q.example"), &[], false),
+        ];
+        for (set, origin, extra, is_allowed) in cases {
+            let mut headers = vec![("host", "chat.example")];
+            headers.extend(origin.map(|origin| ("origin", origin)));
+            headers.extend(extra);
+            let mut parts = parts("10.0.0.1", &["10.0.0.1"], &headers, set);
+            let Ok(page) = PageOrigin::from_request_parts(&mut parts, &()).await;
+            assert_eq!(page.is_allowed, is_allowed, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_one_name_or_address() {
+        for (hosts, is_fine) in [
+            (&["chat.example"][..], true),
+            (&["chat.example:8080"], true),
+            (&["127.0.0.1:1"], true),
+            (&["[::1]:8080"], true),
+            (&["[::1]"], true),
+            (&[], false),
+            (&["a.example", "b.example"], false),
+            (&["evil/x?"], false),
+            (&[""], false),
+            (&["user@chat.example"], false),
+            (&["chat.example:port"], false),
+            (&["chat.example:99999"], false),
+            (&["a b"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(header::HOST, host.parse().expect("a value"));
+            }
+            let checked = check_host(Version::HTTP_11, &headers);
+            assert_eq!(checked.is_ok(), is_fine, "{hosts:?}");
+        }
+        assert!(check_host(Version::HTTP_10, &HeaderMap::new()).is_ok());
     }
 }

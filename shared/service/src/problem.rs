@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::{
     body::Body,
-    http::{HeaderValue, Response, StatusCode, header},
+    http::{HeaderName, HeaderValue, Response, StatusCode, header},
     response::IntoResponse,
 };
 use serde_json::{Value, json};
@@ -40,6 +40,8 @@ pub struct Problem {
     /// `None`: the service's own.
     key: Option<ErrorKey>,
     retry_after: Option<u32>,
+    /// A header's name in lower case and its value: what would be understood.
+    header: Option<&'static (&'static str, &'static str)>,
 }
 
 impl Problem {
@@ -50,6 +52,15 @@ impl Problem {
             text: text.into(),
             key: None,
             retry_after: None,
+            header: None,
+        }
+    }
+
+    /// With a header that says what would be understood.
+    pub fn with_header(self, header: &'static (&'static str, &'static str)) -> Self {
+        Self {
+            header: Some(header),
+            ..self
         }
     }
 
@@ -91,6 +102,16 @@ impl Problem {
 
     pub(crate) fn unsupported_media_type() -> Self {
         Self::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    }
+
+    pub(crate) fn unsupported_encoding() -> Self {
+        let text = "This content encoding is not supported: send the body as it is.";
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_encoding",
+            text,
+        )
+        .with_header(&("accept-encoding", "identity"))
     }
 
     /// An authentication failure: under `detail` in every service, with its challenge.
@@ -188,6 +209,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some((name, value)) = self.header {
+            let name = HeaderName::from_static(name);
+            headers.insert(name, HeaderValue::from_static(value));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

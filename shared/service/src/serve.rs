@@ -12,6 +12,8 @@ use tokio_io_timeout::TimeoutWriter;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
+use crate::refusal::Explained;
+
 /// A request's head is at most this long, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// A client that takes nothing of an answer for so long is gone.
@@ -37,7 +39,7 @@ pub async fn serve(
             Ok((socket, peer)) => {
                 let mut socket = TimeoutWriter::new(ready(socket));
                 socket.set_timeout(Some(WRITE_TIMEOUT));
-                let socket = Box::pin(socket);
+                let socket = Explained::new(Box::pin(socket));
                 let connection = http
                     .serve_connection(TokioIo::new(socket), service(&routes, peer))
                     .with_upgrades();

@@ -35,7 +35,17 @@ pub struct ProcessSettings {
     #[arg(long, env = "NATTER_PUBLIC_URL", value_name = "NATTER_PUBLIC_URL", value_parser = parse_public_url)]
     pub public_url: Option<String>,
 
-    /// Comma-separated addresses and networks (10.0.0.0/8) of proxies whose X-Forwarded-For, -Host and -Proto are believed
+    /// Comma-separated origins of web clients on other hosts, like https://chat.example: they may use the HTTP API and connect; without it only pages of the same host may connect
+    #[arg(
+        long,
+        env = "NATTER_ALLOWED_ORIGINS",
+        value_name = "NATTER_ALLOWED_ORIGINS",
+        value_delimiter = ',',
+        value_parser = parse_origin
+    )]
+    pub allowed_origins: Vec<String>,
+
+    /// Comma-separated addresses and networks (10.0.0.0/8) of proxies whose X-Forwarded-For, -Host and -Proto (or Forwarded) are believed
     #[arg(long, env = "NATTER_TRUSTED_PROXIES", value_name = "NATTER_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<IpNet>,
 
@@ -169,6 +179,15 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
     address
         .or_else(|_| text.parse())
         .map_err(|_| "it must look like 10.0.0.1 or 10.0.0.0/8".to_owned())
+}
+
+/// An origin as browsers write it: in lower case, without a path, without the usual port.
+fn parse_origin(text: &str) -> Result<String, String> {
+    let refuse = || "it must look like https://chat.example".to_owned();
+    let uri: axum::http::Uri = text.trim().parse().map_err(|_| refuse())?;
+    let is_bare = uri.query().is_none() && matches!(uri.path(), "" | "/");
+    let origin = crate::origin::origin_of(&uri).filter(|_| is_bare);
+    origin.ok_or_else(refuse)
 }
 
 fn parse_public_url(text: &str) -> Result<String, String> {

@@ -5,6 +5,7 @@
 mod broker;
 mod chat;
 mod python;
+mod raw;
 mod story;
 mod subscriber;
 mod world;
@@ -12,6 +13,7 @@ mod world;
 pub use broker::jetstream;
 pub use chat::{Log, Talker};
 pub use python::python;
+pub use raw::said_to;
 pub use story::{Addresses, story};
 pub use subscriber::Subscriber;
 pub use world::{Topology, World};

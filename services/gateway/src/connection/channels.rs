@@ -1,12 +1,15 @@
 //! Channels gained and lost while the connection is open.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use natter_bus::CallError;
 use natter_protocol::{
     FriendshipId, Timestamp, UserId,
-    call::{GetAfter, GetFriendship, GetUsers, MAX_AFTER, OpenChannel},
+    call::{GetAfter, GetFriendship, GetUsers, ListedChannel, MAX_AFTER},
     event::{FriendshipState, UserNotice},
     frame::ServerFrame,
     friendship::{Friendship, UserCard},
@@ -25,10 +28,10 @@ const LIST_PAUSE: Duration = Duration::from_millis(500);
 const MAX_HELD: usize = 1_000;
 
 /// A question for the user's open channels on its way.
-pub(super) type Listing = BoxFuture<'static, Result<Vec<OpenChannel>, CallError>>;
+pub(super) type Listing = BoxFuture<'static, Result<Vec<ListedChannel>, CallError>>;
 
 /// Until the question is answered; never where none is asked.
-pub(super) async fn listed(listing: &mut Option<Listing>) -> Result<Vec<OpenChannel>, CallError> {
+pub(super) async fn listed(listing: &mut Option<Listing>) -> Result<Vec<ListedChannel>, CallError> {
     match listing {
         Some(answer) => answer.await,
         None => std::future::pending().await,
@@ -41,7 +44,11 @@ impl Connection {
             UserNotice::SessionEnded { sid } if *sid == self.peer.sid() => Err(Close::SessionEnded),
             UserNotice::SessionEnded { .. } => Ok(()),
             UserNotice::FriendshipUpdate { friendship } => {
-                if !self.is_news(friendship).await {
+                if !self.is_news(friendship) {
+                    // Where it says otherwise than what is known here, the list decides.
+                    if friendship.is_open != self.channels.contains_key(&friendship.id) {
+                        self.list_soon();
+                    }
                     return Ok(());
                 }
                 let (id, is_open) = (friendship.id, friendship.is_open);
@@ -63,24 +70,12 @@ impl Connection {
         }
     }
 
-    /// Whether a notice tells what the client does not know yet. The list of open channels says
-    /// nothing of the closed ones: of those the friendship service is asked.
-    async fn is_news(&mut self, told: &Friendship<UserCard>) -> bool {
-        if let Some(shown) = self.shown.get(&told.id) {
-            // 0: from a replica that knows of no revisions.
-            return told.revision == 0 || told.revision > *shown;
-        }
-        let call = GetFriendship {
-            friendship: told.id,
-        };
-        match self.gateway.bus.call(&call).await {
-            Ok(Some(now)) => told.revision == 0 || told.revision >= now.revision,
-            Ok(None) => true,
-            Err(error) => {
-                tracing::info!(%error, "a notice is taken for news");
-                true
-            }
-        }
+    /// Whether a notice tells what the client does not know yet: of a friendship that is newer than
+    /// this connection, or newer than what it knows of it.
+    fn is_news(&self, told: &Friendship<UserCard>) -> bool {
+        let known = self.shown.get(&told.id).copied().unwrap_or_default();
+        // 0: from a replica that knows of no revisions.
+        told.revision == 0 || told.revision > known
     }
 
     /// Writes a `friendship_update`, and remembers how new it is.
@@ -106,11 +101,10 @@ impl Connection {
                 return Err(Close::SessionEnded);
             }
             UserNotice::SessionEnded { .. } => return Ok(()),
-            UserNotice::FriendshipUpdate { friendship } if !friendship.is_open => {
-                let shown = self.shown.get(&friendship.id).copied().unwrap_or_default();
-                if friendship.revision == 0 || friendship.revision > shown {
-                    self.lose(friendship.id).await;
-                }
+            UserNotice::FriendshipUpdate { friendship }
+                if !friendship.is_open && self.is_news(friendship) =>
+            {
+                self.lose(friendship.id).await;
             }
             UserNotice::FriendshipUpdate { .. } => {}
         }
@@ -140,29 +134,27 @@ impl Connection {
         self.listing = Some(Box::pin(async move {
             // In turn, like those that are being opened: after the broker was away everyone asks.
             let _turn = gateway.opening.acquire().await;
-            gateway.bus.open_channels(user).await
+            gateway.bus.list_channels(user, true).await
         }));
     }
 
     pub(super) async fn on_list(
         &mut self,
-        answer: Result<Vec<OpenChannel>, CallError>,
+        answer: Result<Vec<ListedChannel>, CallError>,
     ) -> Result<(), Close> {
         self.listing = None;
-        let open = match answer {
-            Ok(open) => open,
+        let listed = match answer {
+            Ok(listed) => listed,
             Err(error) => {
                 tracing::info!(%error, "a user's channels are not known yet");
                 self.list_soon();
                 return Ok(());
             }
         };
-        let lost: Vec<FriendshipId> = self
-            .channels
-            .keys()
-            .filter(|id| !open.iter().any(|one| one.channel == **id))
-            .copied()
-            .collect();
+        let open = listed.iter().filter(|one| !one.is_closed);
+        let open: HashSet<FriendshipId> = open.map(|one| one.channel).collect();
+        let lost = self.channels.keys().filter(|id| !open.contains(id));
+        let lost: Vec<FriendshipId> = lost.copied().collect();
         // The list may be older than what was noticed while it was on its way: where it differs,
         // it is asked how it is now.
         for id in lost {
@@ -172,22 +164,28 @@ impl Connection {
         }
         let since = self.known_since;
         self.known_since = self.listing_since;
-        for one in open {
-            let is_missing = !self.channels.contains_key(&one.channel);
-            let shown = self.shown.get(&one.channel).copied().unwrap_or_default();
-            if !is_missing && one.revision <= shown {
-                continue;
+        for one in listed {
+            let is_missing = !one.is_closed && !self.channels.contains_key(&one.channel);
+            match self.shown.get_mut(&one.channel) {
+                Some(shown) if !is_missing && *shown == 0 => {
+                    // Listed by a replica that knew of no revisions.
+                    *shown = one.revision;
+                    continue;
+                }
+                Some(shown) if !is_missing && one.revision <= *shown => continue,
+                _ => {}
             }
-            let is_open = self.tell_friendship(one.channel).await? == Some(true);
-            if is_missing && is_open {
-                self.gain(one.channel, one.friend, since).await?;
+            match self.tell_friendship(one.channel).await? {
+                Some(true) if is_missing => self.gain(one.channel, one.friend, since).await?,
+                Some(true) | None => {}
+                Some(false) => self.lose(one.channel).await,
             }
         }
         Ok(())
     }
 
-    /// Writes the `friendship_update` that was missed; whether the channel is open. Where that
-    /// cannot be known now, the list is asked for again.
+    /// Writes the `friendship_update` that was missed; whether the channel is open. What cannot be
+    /// known or shown now is asked for again.
     async fn tell_friendship(&mut self, friendship: FriendshipId) -> Result<Option<bool>, Close> {
         let bus = &self.gateway.bus;
         let Ok(Some(state)) = bus.call(&GetFriendship { friendship }).await else {
@@ -209,7 +207,7 @@ impl Connection {
         let users = vec![friendship.from_user, friendship.to_user];
         let Ok(cards) = bus.call(&GetUsers { users }).await else {
             self.list_soon();
-            return Ok(None);
+            return Ok(Some(is_open));
         };
         let cards: HashMap<UserId, UserCard> =
             cards.into_iter().map(|card| (card.id, card)).collect();
@@ -309,6 +307,7 @@ impl Connection {
         if let Some(newest) = self.channels.remove(&id) {
             self.left.insert(id, newest);
             self.marks.remove(&id);
+            self.typing.retain(|one| *one != id);
             self.delivered.forget(id);
             self.friends.retain(|(known, _)| *known != id);
             self.gateway.presence.lose(&self.peer, id).await;

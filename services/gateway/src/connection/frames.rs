@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use natter_media::ItemError;
 use natter_protocol::{
-    FriendshipId, MessageId,
+    FriendshipId, UserId,
     call::{Mark, MarkReply, Refusal, Send, SendReply, SendWhat},
     event::{Event, TypingEvent},
-    frame::{AuthFrame, ClientFrame, ErrorCode, ServerError, ServerFrame, TypingFrame},
+    frame::{
+        AuthFrame, ClientFrame, ErrorCode, MarkFrame, Parsed, ServerError, ServerFrame, TypingFrame,
+    },
     subject,
 };
 
@@ -17,7 +19,7 @@ use super::{
     Connection, Pace,
     sends::{Answered, Question},
 };
-use crate::{close::Close, hub::encode};
+use crate::{Gateway, close::Close, hub::encode};
 
 /// For the files of a frame to be stored: below that of its answer.
 const MEDIA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,14 +27,14 @@ const MEDIA_TIMEOUT: Duration = Duration::from_secs(2);
 impl Connection {
     pub(super) async fn on_text(&mut self, text: &str) -> Result<(), Close> {
         metrics::counter!("gateway_frames_received_total").increment(1);
-        let frame = match ClientFrame::parse(text) {
-            Ok(frame) => frame,
+        let Parsed { frame, client_id } = match ClientFrame::parse(text) {
+            Ok(parsed) => parsed,
             Err(error) => return self.refuse_garbage(error).await,
         };
+        let answers = frame.tag();
         if let Some(Err(wait)) = self.pace.as_mut().map(Pace::take) {
-            return self.slow_down(&frame, wait).await;
+            return self.slow_down(answers, client_id, wait).await;
         }
-        let (answers, _) = frame.answered_by();
         match frame {
             ClientFrame::Friendship(frame) => {
                 let storing = natter_media::add_all(&self.gateway.media, frame.media);
@@ -81,37 +83,45 @@ impl Connection {
                 Ok(())
             }
             ClientFrame::Seen(frame) => {
-                self.mark(answers, frame.channel, frame.message, true);
+                self.mark(answers, &frame, client_id, true);
                 Ok(())
             }
             ClientFrame::Received(frame) => {
-                self.mark(answers, frame.channel, frame.message, false);
+                self.mark(answers, &frame, client_id, false);
                 Ok(())
             }
-            ClientFrame::Resume(frame) => self.resume(frame).await,
-            ClientFrame::Typing(frame) => self.typing(&frame).await,
-            ClientFrame::Auth(frame) => self.renew(&frame).await,
+            ClientFrame::Resume(frame) => self.resume(frame, client_id).await,
+            ClientFrame::Typing(frame) => self.type_to(&frame, client_id).await,
+            ClientFrame::Auth(frame) => self.renew(&frame, client_id).await,
             ClientFrame::Ping => self.write(&ServerFrame::Pong).await,
         }
     }
 
     /// Answers a frame that came too fast; it was not looked at.
-    async fn slow_down(&mut self, frame: &ClientFrame, wait: Duration) -> Result<(), Close> {
-        let (answers, client_id) = frame.answered_by();
+    async fn slow_down(
+        &mut self,
+        answers: &str,
+        client_id: Option<String>,
+        wait: Duration,
+    ) -> Result<(), Close> {
         // Rounded up: by then there is room.
         let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) + 1;
         self.write(&ServerFrame::Error(ServerError {
             code: ErrorCode::RateLimited,
             detail: "Too many frames; send this one again later.".to_owned(),
             answers: Some(answers.to_owned()),
-            client_id: client_id.map(str::to_owned),
+            client_id,
             retry_after_ms: Some(retry_after_ms),
         }))
         .await
     }
 
     /// Tells the other side. Lost is lost: the next one comes soon.
-    async fn typing(&mut self, frame: &TypingFrame) -> Result<(), Close> {
+    async fn type_to(
+        &mut self,
+        frame: &TypingFrame,
+        client_id: Option<String>,
+    ) -> Result<(), Close> {
         let TypingFrame { channel, active } = *frame;
         if !self.channels.contains_key(&channel) {
             let refusal = match self.left.contains_key(&channel) {
@@ -123,24 +133,20 @@ impl Connection {
                     refusal.into(),
                     refusal.to_string(),
                     Some("typing".to_owned()),
-                    None,
+                    client_id,
                 )
                 .await;
         }
-        let event = Event::new(TypingEvent {
-            channel,
-            user: self.peer.user,
-            active,
-        });
-        let bus = &self.gateway.bus;
-        if let Err(error) = bus.publish(subject::chat_typing(channel), &event).await {
-            tracing::debug!(%error, "typing was not told");
+        self.typing.retain(|one| *one != channel);
+        if active {
+            self.typing.push(channel);
         }
+        tell_typing(&self.gateway, self.peer.user, channel, active).await;
         Ok(())
     }
 
     /// Goes on with another token of the same user.
-    async fn renew(&mut self, frame: &AuthFrame) -> Result<(), Close> {
+    async fn renew(&mut self, frame: &AuthFrame, client_id: Option<String>) -> Result<(), Close> {
         let detail = match self.gateway.verifier.access(&frame.access) {
             _ if !self.timer.expires() => "This connection does not end with a token.",
             Ok(claims) if claims.user_id == self.peer.user => {
@@ -156,7 +162,7 @@ impl Connection {
             Err(_) => "The token is not valid.",
         };
         let answers = Some("auth".to_owned());
-        self.refuse_frame(ErrorCode::InvalidFrame, detail, answers, None)
+        self.refuse_frame(ErrorCode::InvalidFrame, detail, answers, client_id)
             .await
     }
 
@@ -188,10 +194,11 @@ impl Connection {
     fn mark(
         &mut self,
         answers: &'static str,
-        channel: FriendshipId,
-        message: MessageId,
+        frame: &MarkFrame,
+        client_id: Option<String>,
         seen: bool,
     ) {
+        let MarkFrame { channel, message } = *frame;
         let known = self.marks.entry(channel).or_default();
         known.received_seq = known.received_seq.max(message.seq());
         if seen {
@@ -204,7 +211,7 @@ impl Connection {
         let question = Question {
             channel,
             answers,
-            client_id: None,
+            client_id,
             media: Vec::new(),
         };
         let mark = Mark {
@@ -226,7 +233,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn answer(&mut self, answered: Answered) -> Result<(), Close> {
+    pub(super) async fn answer(&mut self, answered: Answered) -> Result<(), Close> {
         match answered {
             Answered::Send(question, reply) => {
                 if !question.media.is_empty() {
@@ -270,6 +277,24 @@ impl Connection {
             question.client_id,
         )
         .await
+    }
+}
+
+/// Tells the other side that somebody writes, or stopped.
+pub(super) async fn tell_typing(
+    gateway: &Gateway,
+    user: UserId,
+    channel: FriendshipId,
+    active: bool,
+) {
+    let event = Event::new(TypingEvent {
+        channel,
+        user,
+        active,
+    });
+    let sent = gateway.bus.publish(subject::chat_typing(channel), &event);
+    if let Err(error) = sent.await {
+        tracing::debug!(%error, "typing was not told");
     }
 }
 

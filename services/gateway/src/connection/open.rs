@@ -12,7 +12,7 @@ use natter_service::RateLimits;
 use tokio::time::{Instant, timeout};
 
 use super::{Connection, Delivered, Pace, Sends, Timer, WRITE_TIMEOUT, written};
-use crate::{Gateway, close::Close, handshake::Admission, hub::encode, peer::Peer};
+use crate::{Gateway, close::Close, epoch, handshake::Admission, hub::encode, peer::Peer};
 
 /// The longest that a connection waits for its turn to be opened. Past it the client is told to
 /// try again later.
@@ -45,16 +45,18 @@ impl Connection {
         let missed = gateway.bus.missed();
         let opened = Timestamp::now();
         // Notices come already: a channel that opens after the list was made is noticed.
-        let open = match gateway.bus.open_channels(peer.user).await {
-            Ok(open) => open,
+        let listed = match gateway.bus.list_channels(peer.user, true).await {
+            Ok(listed) => listed,
             Err(error) => {
                 tracing::warn!(%error, "a user's channels are not known");
                 return Err(Some((socket, Close::Overloaded)));
             }
         };
-        let shown = open.iter().map(|one| (one.channel, one.revision)).collect();
-        let friends = open.iter().map(|one| (one.channel, one.friend)).collect();
-        let open: Vec<FriendshipId> = open.iter().map(|one| one.channel).collect();
+        let shown = listed.iter().map(|one| (one.channel, one.revision));
+        let shown = shown.collect();
+        let open = listed.iter().filter(|one| !one.is_closed);
+        let friends = open.clone().map(|one| (one.channel, one.friend)).collect();
+        let open: Vec<FriendshipId> = open.map(|one| one.channel).collect();
         let full = admission.full;
         let channels = match gateway.hub.join(&peer, &open, !full).await {
             Ok(channels) => channels,
@@ -64,6 +66,9 @@ impl Connection {
                 return Err(Some((socket, Close::Overloaded)));
             }
         };
+        if gateway.epoch.current().is_none() {
+            epoch::ask(gateway).await;
+        }
         drop(turn);
         let mut connection = Box::new(Self {
             gateway: gateway.clone(),
@@ -82,6 +87,7 @@ impl Connection {
             garbage: 0,
             garbage_since: Instant::now(),
             sends: Sends::default(),
+            typing: Vec::new(),
             delivered: Delivered::default(),
             missed,
             unflushed: false,

@@ -18,7 +18,11 @@ const MAX_NAMED: usize = 10_000;
 const MAX_LOOKED_UP: usize = 20;
 
 impl Connection {
-    pub(super) async fn resume(&mut self, frame: ResumeFrame) -> Result<(), Close> {
+    pub(super) async fn resume(
+        &mut self,
+        frame: ResumeFrame,
+        client_id: Option<String>,
+    ) -> Result<(), Close> {
         let ResumeFrame {
             channels: named,
             epoch,
@@ -33,7 +37,7 @@ impl Connection {
                     ErrorCode::InvalidFrame,
                     detail,
                     Some(ANSWERS.to_owned()),
-                    None,
+                    client_id,
                 )
                 .await;
         }
@@ -44,14 +48,15 @@ impl Connection {
                     ErrorCode::InvalidFrame,
                     detail,
                     Some(ANSWERS.to_owned()),
-                    None,
+                    client_id,
                 )
                 .await;
         }
         let mut unknown = 0;
         let mut since = self.channels.clone();
         // Under another epoch the same seq may have been another entry.
-        let is_other_epoch = epoch.is_some() && epoch != self.gateway.epoch.current();
+        let current = self.gateway.epoch.current();
+        let is_other_epoch = epoch.is_some() && current.is_some() && epoch != current;
         let mut too_far = HashSet::new();
         for (name, seq) in named {
             match name.parse().ok().filter(|id| since.contains_key(id)) {
@@ -63,7 +68,9 @@ impl Connection {
                 }
                 None => {
                     unknown += 1;
-                    self.refuse_channel(&name, unknown <= MAX_LOOKED_UP).await?;
+                    let look_up = unknown <= MAX_LOOKED_UP;
+                    self.refuse_channel(&name, client_id.clone(), look_up)
+                        .await?;
                 }
             }
         }
@@ -97,7 +104,7 @@ impl Connection {
             let channels = too_far.iter().map(|id| (*id, self.channels[id])).collect();
             self.write(&ServerFrame::Resync { channels }).await?;
         }
-        let marks = self.read_marks().await?;
+        let marks = self.read_marks().await;
         self.live = true;
         let channels = self.channels.clone();
         self.write(&ServerFrame::Resumed { channels, marks })
@@ -135,30 +142,34 @@ impl Connection {
         Ok(too_far)
     }
 
-    /// How far both sides of every open channel are. What moves later is queued for this connection
-    /// already; what it was queued before is not told again.
-    async fn read_marks(&mut self) -> Result<HashMap<FriendshipId, ChannelMarks>, Close> {
-        let mut marks: HashMap<_, _> = self
-            .channels
-            .keys()
-            .map(|id| (*id, ChannelMarks::default()))
-            .collect();
-        // Without an epoch every replica of the messages service is older than this question.
+    /// How far both sides of the open channels are; without those of which it cannot be known now.
+    /// What moves later is queued for this connection already; what it was queued before is not told
+    /// again.
+    async fn read_marks(&mut self) -> HashMap<FriendshipId, ChannelMarks> {
+        let mut marks = HashMap::with_capacity(self.channels.len());
+        // Where no epoch is known nobody answers this question either.
         if self.gateway.epoch.current().is_none() {
-            return Ok(marks);
+            return marks;
         }
-        let open: Vec<FriendshipId> = marks.keys().copied().collect();
+        let open: Vec<FriendshipId> = self.channels.keys().copied().collect();
         for channels in open.chunks(MAX_HEADS) {
             let call = ListMarks {
                 user: self.peer.user,
                 channels: channels.to_vec(),
             };
-            let known = self.gateway.bus.call(&call).await;
-            let known = known.map_err(|_| Close::Overloaded)?;
-            self.marks.extend(known.iter());
-            marks.extend(known);
+            match self.gateway.bus.call(&call).await {
+                Ok(known) => {
+                    self.marks.extend(known.iter());
+                    marks.extend(channels.iter().map(|id| (*id, ChannelMarks::default())));
+                    marks.extend(known);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "resumed without marks");
+                    break;
+                }
+            }
         }
-        Ok(marks)
+        marks
     }
 
     /// Writes a channel's events after one seq up to another from the log, and notes how far it
@@ -203,7 +214,12 @@ impl Connection {
     }
 
     /// Answers for a named channel that is none of the user's open ones.
-    async fn refuse_channel(&mut self, name: &str, look_up: bool) -> Result<(), Close> {
+    async fn refuse_channel(
+        &mut self,
+        name: &str,
+        client_id: Option<String>,
+        look_up: bool,
+    ) -> Result<(), Close> {
         let code = match name.parse() {
             Ok(friendship) if look_up => {
                 let found = self.gateway.bus.call(&GetFriendship { friendship }).await;
@@ -220,7 +236,7 @@ impl Connection {
         };
         let shown: String = name.chars().take(64).collect();
         let detail = format!("The channel {shown} cannot be resumed.");
-        self.refuse_frame(code, detail, Some(ANSWERS.to_owned()), None)
+        self.refuse_frame(code, detail, Some(ANSWERS.to_owned()), client_id)
             .await
     }
 }

@@ -1,7 +1,7 @@
 //! A share of the channels, owned by one task.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -41,8 +41,13 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// How often heads are compared although nothing says that anything was lost.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
 
-/// What a shard's own tasks report.
-pub(super) enum Event {
+/// What a shard's own task found, and of which generation of channels.
+pub(super) struct Report {
+    generation: u64,
+    event: Event,
+}
+
+enum Event {
     /// Subscriptions stand, each with the head of its log read after that.
     Opened(Vec<(FriendshipId, Subscriber, u64)>),
     /// They could not be made.
@@ -57,7 +62,7 @@ pub(super) enum Event {
 }
 
 /// How far a channel's log was delivered when its head was asked for, and that head.
-pub(super) struct Compared {
+struct Compared {
     channel: FriendshipId,
     delivered: u64,
     head: u64,
@@ -108,9 +113,10 @@ struct Shard {
     /// newer than the answer.
     comparing: bool,
     compare_again: bool,
-    /// Channels that were opened lately, and when their heads are compared once more.
-    opened: Vec<FriendshipId>,
-    settle_at: Instant,
+    /// Grows when all channels are let go of.
+    generation: u64,
+    /// Channels that were opened lately, in that order, and when their heads are compared once more.
+    opened: VecDeque<(Instant, FriendshipId)>,
     messages: SelectAll<Abortable<Subscriber>>,
 }
 
@@ -125,8 +131,8 @@ pub(super) fn start(bus: &Bus, process: &Process, queue: usize) -> mpsc::Sender<
         channels: HashMap::new(),
         comparing: false,
         compare_again: false,
-        opened: Vec::new(),
-        settle_at: Instant::now(),
+        generation: 0,
+        opened: VecDeque::new(),
         messages: SelectAll::new(),
     };
     process.tasks.spawn(shard.run(received));
@@ -150,10 +156,7 @@ impl Shard {
                 }
                 Ok(()) = missed.changed() => self.compare_all(),
                 _ = audit.tick() => self.compare_all(),
-                () = sleep_until(self.settle_at), if !self.opened.is_empty() => {
-                    let opened = std::mem::take(&mut self.opened);
-                    self.compare(opened, Event::Heads);
-                }
+                () = settled(self.opened.front()) => self.compare_settled(),
                 () = stop.cancelled(), if self.channels.is_empty() => return,
             }
         }
@@ -189,9 +192,17 @@ impl Shard {
                         channel.interest.abort();
                     }
                 }
+                // What is on its way is about channels that are gone.
+                self.generation += 1;
+                self.opened.clear();
+                (self.comparing, self.compare_again) = (false, false);
                 let _ = done.send(());
             }
-            Command::Event(event) => self.on_event(event),
+            Command::Event(Report { generation, event }) => {
+                if generation == self.generation {
+                    self.on_event(event);
+                }
+            }
         }
     }
 
@@ -311,10 +322,7 @@ impl Shard {
             channel.admit(waiter);
         }
         self.channels.insert(id, Slot::Open(channel));
-        if self.opened.is_empty() {
-            self.settle_at = Instant::now() + SETTLE;
-        }
-        self.opened.push(id);
+        self.opened.push_back((Instant::now() + SETTLE, id));
     }
 
     fn receive(&mut self, message: &Message) {
@@ -404,6 +412,16 @@ impl Shard {
         self.compare(all, Event::AllHeads);
     }
 
+    /// Compares those that were opened a while ago.
+    fn compare_settled(&mut self) {
+        let now = Instant::now();
+        let mut channels = Vec::new();
+        while let Some((_, id)) = self.opened.pop_front_if(|(at, _)| *at <= now) {
+            channels.push(id);
+        }
+        self.compare(channels, Event::Heads);
+    }
+
     fn compare(&self, channels: Vec<FriendshipId>, event: fn(Vec<Compared>) -> Event) {
         let delivered: Vec<(FriendshipId, u64)> = channels
             .into_iter()
@@ -464,11 +482,12 @@ impl Shard {
 
     /// Runs a task and gives its result to this shard.
     fn report(&self, task: impl Future<Output = Event> + Send + 'static) {
-        let own = self.own.clone();
+        let (own, generation) = (self.own.clone(), self.generation);
         self.tasks.spawn(async move {
             let event = task.await;
             if let Some(own) = own.upgrade() {
-                let _ = own.send(Command::Event(event)).await;
+                let report = Report { generation, event };
+                let _ = own.send(Command::Event(report)).await;
             }
         });
     }
@@ -565,6 +584,14 @@ impl Channel {
         });
         let delivery = Delivery::Typing(Arc::new(TypingDelivery { channel, frame }));
         self.deliver(&delivery, |peer| peer.user != user);
+    }
+}
+
+/// Until the first of the channels that were opened has settled.
+async fn settled(first: Option<&(Instant, FriendshipId)>) {
+    match first {
+        Some((at, _)) => sleep_until(*at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -69,7 +69,7 @@ pub async fn conversations(
 /// The projection may be a moment behind the friendship service: where the two differ about what
 /// is open, that one is asked.
 async fn catch_up(messages: &Messages, user: UserId) -> Result<(), Error> {
-    let open = messages.bus.open_channels(user).await?;
+    let open = messages.bus.list_channels(user, false).await?;
     let open: HashSet<FriendshipId> = open.iter().map(|one| one.channel).collect();
     let known = messages.store.open_channels(user).await?;
     let differ = open.symmetric_difference(&known);

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use http_range_header::parse_range_header;
+use http_range_header::{EndPosition, StartPosition, parse_range_header};
 use natter_auth::Caller;
 use natter_media::{MESSAGES, Place};
 use natter_protocol::{MediaId, message::Media};
@@ -42,10 +42,11 @@ pub async fn upload(
     base: BaseUrl,
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<Media>), Error> {
-    let Some(Value::File(file)) = fields.take("file") else {
-        return Err(Error::FileRequired);
+    let file = match fields.take("file") {
+        Some(Value::File(file)) if !file.is_none() => file,
+        _ => return Err(Error::FileRequired),
     };
-    let (id, new) = files::store(&messages.media, file.filename, file.bytes).await?;
+    let (id, new) = files::store(&messages.media, file).await?;
     let known = KnownMedia::new(caller.user, id, new);
     messages.store.add_upload(&known).await?;
     let mut media = known.media;
@@ -119,7 +120,6 @@ pub async fn download(
     set(&mut response, header::CONTENT_LENGTH, &length.to_string());
     set(&mut response, header::CONTENT_TYPE, &media.content_type);
     set(&mut response, header::ACCEPT_RANGES, "bytes");
-    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(
         &mut response,
         header::CACHE_CONTROL,
@@ -141,8 +141,11 @@ fn range(headers: &HeaderMap, size: u64) -> Result<Option<(u64, u64)>, ()> {
     else {
         return Ok(None);
     };
-    // The last bytes, more than there are: all of them.
+    // The last bytes: none of them cannot be had, and of more than there are all are meant.
     let suffix = value.strip_prefix("bytes=-").map(str::parse::<u64>);
+    if suffix == Some(Ok(0)) {
+        return Err(());
+    }
     if matches!(suffix, Some(Ok(bytes)) if bytes > size && size > 0) {
         return Ok(Some((0, size - 1)));
     }
@@ -150,6 +153,15 @@ fn range(headers: &HeaderMap, size: u64) -> Result<Option<(u64, u64)>, ()> {
     let Ok(parsed) = parse_range_header(value) else {
         return Ok(None);
     };
+    let [one] = parsed.ranges.as_slice() else {
+        return Ok(None);
+    };
+    // One that ends before it begins is no range either.
+    if let (StartPosition::Index(first), EndPosition::Index(last)) = (one.start, one.end)
+        && last < first
+    {
+        return Ok(None);
+    }
     if size == 0 {
         return Err(());
     }
@@ -193,7 +205,18 @@ fn disposition(media: &Media) -> String {
             },
         )
         .collect();
-    format!("{how}; filename*=UTF-8''{encoded}")
+    // For clients that do not read the other form.
+    let plain: String = media
+        .filename
+        .chars()
+        .map(
+            |c| match c.is_ascii_graphic() && !"\"\\%".contains(c) || c == ' ' {
+                true => c,
+                false => '_',
+            },
+        )
+        .collect();
+    format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
 }
 
 fn set(response: &mut Response, name: header::HeaderName, value: &str) {

@@ -86,7 +86,7 @@ pub async fn send(
     let reply_to = reply_to(&fields)?;
     let mut media = natter_media::add_all(&messages.media, named).await?;
     for upload in uploads {
-        let (id, new) = files::store(&messages.media, upload.filename, upload.bytes).await?;
+        let (id, new) = files::store(&messages.media, upload).await?;
         media.push(SendMedia { id, new: Some(new) });
     }
     let send = Send {
@@ -137,7 +137,7 @@ fn named_media(fields: &Fields) -> Result<Vec<MediaItem>, Error> {
     match fields.get("media") {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Json(items)) => {
-            let items: Vec<MediaItem> = serde_json::from_value(items.clone()).map_err(|error| {
+            let items: Vec<MediaItem> = serde_json::from_str(items.get()).map_err(|error| {
                 Error::InvalidMessage(format!("media is not as documented: {error}."))
             })?;
             for item in &items {

@@ -75,6 +75,20 @@ impl Store {
         .await?;
         let (all, from) = before.unwrap_or_default();
         let total = of_friend(channel.messages, channel.from_messages);
-        Ok(total.saturating_sub(of_friend(all.unsigned_abs(), from.unsigned_abs())))
+        let sent = total.saturating_sub(of_friend(all.unsigned_abs(), from.unsigned_abs()));
+        if sent == 0 {
+            return Ok(0);
+        }
+        // As many rows are read as were deleted unseen, and no others.
+        let deleted: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM log
+             WHERE friendship_id = $1 AND seq > $2 AND deleted AND kind = 0 AND sender <> $3",
+        )
+        .bind(channel.id.0)
+        .bind(as_i64(seq))
+        .bind(user.0)
+        .fetch_one(&self.0)
+        .await?;
+        Ok(sent.saturating_sub(deleted.unsigned_abs()))
     }
 }

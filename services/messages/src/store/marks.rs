@@ -103,7 +103,7 @@ impl Store {
     }
 }
 
-/// Moves marks forward; those that moved.
+/// Moves marks forward, and not beyond the log: it may have been set back since it was delivered.
 pub async fn move_marks(
     db: &mut PgConnection,
     marks: &BTreeMap<(FriendshipId, UserId), NewMark>,
@@ -118,7 +118,11 @@ pub async fn move_marks(
     let seen: Vec<i64> = marks.values().map(|mark| as_i64(mark.seen_seq)).collect();
     sqlx::query_as(
         "INSERT INTO marks (friendship_id, user_id, received_seq, seen_seq)
-         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[])
+         SELECT friendship_id, user_id, least(received, last_seq), least(seen, last_seq)
+         FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[])
+              WITH ORDINALITY AS new (friendship_id, user_id, received, seen, number)
+         JOIN channels USING (friendship_id)
+         ORDER BY number
          ON CONFLICT (friendship_id, user_id) DO UPDATE SET
              received_seq = greatest(marks.received_seq, excluded.received_seq),
              seen_seq = greatest(marks.seen_seq, excluded.seen_seq),

@@ -64,11 +64,5 @@ fn part(file: &str, config: &Arc<Config<'static>>) -> Response {
 }
 
 fn headers() -> HeaderMap {
-    HeaderMap::from_iter([
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-    ])
+    HeaderMap::from_iter([(header::CONTENT_SECURITY_POLICY, POLICY)])
 }

@@ -3,7 +3,7 @@
 use axum::{
     body::Body,
     extract::State,
-    http::header,
+    http::{Method, header},
     response::{IntoResponse, Response},
 };
 use natter_auth::Caller;
@@ -21,12 +21,13 @@ use crate::{Users, error::Error};
     security(("bearer" = [])),
     responses((status = 200, description = "The archive", content_type = "application/zip"))
 )]
-pub async fn export(State(users): State<Users>, caller: Caller) -> Result<Response, Error> {
+pub async fn export(
+    State(users): State<Users>,
+    caller: Caller,
+    method: Method,
+) -> Result<Response, Error> {
     let account = users.store.account(caller.user).await?;
     let account = account.ok_or(Error::AccountGone)?;
-    let sessions = users.store.past_sessions(caller.user).await?;
-    let archive = users.exports.start(account, sessions)?;
-    tracing::info!(user = %caller.user, "export begun");
     let headers = [
         (header::CONTENT_TYPE, "application/zip"),
         (
@@ -35,5 +36,12 @@ pub async fn export(State(users): State<Users>, caller: Caller) -> Result<Respon
         ),
         (header::CACHE_CONTROL, "no-store"),
     ];
+    // Whoever asks for the head alone gets no archive made.
+    if method == Method::HEAD {
+        return Ok(headers.into_response());
+    }
+    let sessions = users.store.past_sessions(caller.user).await?;
+    let archive = users.exports.start(account, sessions)?;
+    tracing::info!(user = %caller.user, "export begun");
     Ok((headers, Body::from_stream(archive)).into_response())
 }

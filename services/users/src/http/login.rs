@@ -1,12 +1,12 @@
 //! `POST /api/users/login/`
 
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{extract::State, http::HeaderMap};
 use natter_protocol::call::TokenPair;
 use natter_service::{ClientAddress, Fields};
 use utoipa::ToSchema;
 
-use super::user_agent;
-use crate::{Users, account::Username, error::Error};
+use super::{Tokens, user_agent};
+use crate::{Users, account::username_key, error::Error};
 
 /// Who logs in.
 #[derive(ToSchema)]
@@ -33,15 +33,14 @@ pub async fn login(
     address: ClientAddress,
     headers: HeaderMap,
     fields: Fields,
-) -> Result<Json<TokenPair>, Error> {
+) -> Result<Tokens, Error> {
     let (Some(username), Some(password)) = (fields.text("username"), fields.text("password"))
     else {
         tracing::warn!("login without a username or a password");
         return Err(Error::CredentialsRequired);
     };
-    // What is no username has no account; all of them are counted as one.
-    let key = Username::new(username).map(|name| name.key());
-    let key = key.unwrap_or_default();
+    // Also of what is no username: it may be a spelling of one, and each is counted on its own.
+    let key = username_key(username);
     users.throttle.check(&key, address)?;
     let credentials = users.store.credentials(&key).await?;
     let hash = credentials
@@ -50,7 +49,7 @@ pub async fn login(
     let matches = users.passwords.verify(password, hash).await?;
     let Some(known) = credentials.filter(|_| matches) else {
         tracing::warn!(username, "login refused");
-        users.throttle.failed(key, address);
+        users.throttle.failed(&key, address);
         return Err(Error::InvalidCredentials);
     };
     users.throttle.succeeded(&key);
@@ -58,9 +57,8 @@ pub async fn login(
     // Deleted, or with another password since.
     let session = session.ok_or(Error::InvalidCredentials)?;
     tracing::info!(username, "logged in");
-    Ok(Json(users.signer.pair(
-        session.subject,
-        session.jti,
-        session.issued_at,
-    )?))
+    let pair = users
+        .signer
+        .pair(session.subject, session.jti, session.issued_at)?;
+    Ok(Tokens(pair))
 }

@@ -10,6 +10,7 @@ use crate::{
     Users,
     account::{check_password, username_key},
     error::Error,
+    password::Password,
     store::{Account, Credentials, end_session, other_sessions, set_password},
 };
 
@@ -45,7 +46,8 @@ pub async fn change(
         return Err(Error::PasswordsRequired);
     };
     let (account, checked) = confirm(&users, caller, address, current).await?;
-    check_password(new, &account.username, &account.email)?;
+    let new = Password::new(new);
+    check_password(new.as_str(), &account.username, &account.email)?;
     let hash = users.passwords.hash(new).await?;
     let mut tx = users.store.begin().await?;
     if !set_password(&mut tx, &checked, &hash).await? {
@@ -80,7 +82,7 @@ pub async fn confirm(
     let hash = known.as_ref().map(|known| known.password_hash.as_str());
     let matches = users.passwords.verify(password, hash).await?;
     let Some(known) = known.filter(|_| matches) else {
-        users.throttle.failed(key, address);
+        users.throttle.failed(&key, address);
         return Err(Error::InvalidCredentials);
     };
     users.throttle.succeeded(&key);

@@ -1,7 +1,6 @@
 //! `POST /api/users/refresh-token/`, and the exchange that `rpc.users.refresh` shares.
 
 use axum::{
-    Json,
     extract::{FromRequestParts, State},
     http::request::Parts,
 };
@@ -10,7 +9,7 @@ use natter_protocol::{SessionId, Timestamp, call::TokenPair};
 use natter_service::Fields;
 use uuid::Uuid;
 
-use super::logout::Refresh;
+use super::{Tokens, logout::Refresh};
 use crate::{
     Users,
     error::Error,
@@ -23,7 +22,8 @@ use crate::{
 ///
 /// A new access token for the session, and a new refresh token in place of the presented one. The
 /// access token in `Authorization` must be of the same session; it may have expired. A refresh
-/// token that was exchanged before, more than some seconds ago, is theft: the session ends.
+/// token that was exchanged before, more than some seconds ago, is theft: the session ends. Within
+/// these seconds it gets the refresh token that counts now.
 #[utoipa::path(
     post,
     path = "/api/users/refresh-token/",
@@ -35,13 +35,13 @@ pub async fn refresh(
     State(users): State<Users>,
     access: SessionAccess,
     fields: Fields,
-) -> Result<Json<TokenPair>, Error> {
+) -> Result<Tokens, Error> {
     let refresh = fields.text("refresh").ok_or(Error::RefreshRequired)?;
     let presented = Presented {
         refresh,
         sid: access.0,
     };
-    exchange(&users, presented).await.map(Json)
+    exchange(&users, presented).await.map(Tokens)
 }
 
 /// The session of the access token in `Authorization`, which may have expired.
@@ -80,7 +80,8 @@ pub async fn exchange(users: &Users, presented: Presented<'_>) -> Result<TokenPa
         .await?
         .ok_or(Error::InvalidRefresh)?;
     let now = Timestamp::now().utc();
-    let pair = match session.family().present(claims.jti, users.policy, now) {
+    let family = session.family();
+    let pair = match family.present(claims.jti, users.policy, now) {
         Exchange::Keep => {
             touch(&mut tx, subject.sid, now).await?;
             TokenPair {
@@ -92,11 +93,12 @@ pub async fn exchange(users: &Users, presented: Presented<'_>) -> Result<TokenPa
             touch(&mut tx, subject.sid, now).await?;
             users
                 .signer
-                .pair(subject, session.family().current, session.refresh_issued_at)?
+                .pair(subject, family.current, session.refresh_issued_at)?
         }
         Exchange::Rotate => {
             let jti = Uuid::new_v4();
-            rotate(&mut tx, subject.sid, claims.jti, jti, now).await?;
+            let exchanged = family.exchange(claims.jti, users.policy, now);
+            rotate(&mut tx, subject.sid, exchanged, jti, now).await?;
             users.signer.pair(subject, jti, now)?
         }
         Exchange::Theft => {

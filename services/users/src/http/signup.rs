@@ -1,16 +1,17 @@
 //! `POST /api/users/signup/`
 
-use axum::{Json, extract::State, http::HeaderMap, http::StatusCode};
+use axum::{extract::State, http::HeaderMap, http::StatusCode};
 use bytes::Bytes;
 use natter_protocol::call::TokenPair;
 use natter_service::{ClientAddress, Fields, Value};
 use utoipa::ToSchema;
 
-use super::user_agent;
+use super::{Tokens, user_agent};
 use crate::{
     Users,
-    account::{Broken, Username, check_email, check_name, check_password},
+    account::{Broken, Username, check_email, check_name, check_password, username_key},
     error::Error,
+    password::Password,
     store::NewAccount,
 };
 
@@ -66,7 +67,7 @@ pub async fn signup(
     address: ClientAddress,
     headers: HeaderMap,
     fields: Fields,
-) -> Result<(StatusCode, Json<TokenPair>), Error> {
+) -> Result<(StatusCode, Tokens), Error> {
     let (Some(username), Some(password), Some(email)) = (
         fields.text("username"),
         fields.text("password"),
@@ -74,9 +75,18 @@ pub async fn signup(
     ) else {
         return Err(Error::AccountRequired);
     };
-    let username = Username::new(username)?;
+    let key = username_key(username);
+    let username = match Username::new(username) {
+        Ok(name) => name,
+        // A spelling that folds to somebody's name is taken, whatever characters it is written with.
+        Err(_) if users.store.credentials(&key).await?.is_some() => {
+            return Err(Error::UsernameTaken);
+        }
+        Err(broken) => return Err(broken.into()),
+    };
     check_email(email)?;
-    check_password(password, username.as_str(), email)?;
+    let password = Password::new(password);
+    check_password(password.as_str(), username.as_str(), email)?;
     let first_name = name(&fields, "first_name")?.unwrap_or_default();
     let last_name = name(&fields, "last_name")?.unwrap_or_default();
     let image = image(&fields)?.flatten();
@@ -104,7 +114,7 @@ pub async fn signup(
     let pair = users
         .signer
         .pair(session.subject, session.jti, session.issued_at)?;
-    Ok((StatusCode::CREATED, Json(pair)))
+    Ok((StatusCode::CREATED, Tokens(pair)))
 }
 
 /// A first or last name that was sent; null counts as empty.

@@ -1,8 +1,11 @@
 //! What clients send.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor},
+};
 use serde_json::error::Category;
 use utoipa::ToSchema;
 
@@ -11,6 +14,7 @@ use crate::{
     frame::ErrorCode,
     message::{
         MAX_CLIENT_ID_CHARS, MAX_MEDIA, TextError, check_client_id, check_filename, check_payload,
+        clean_filename,
     },
 };
 
@@ -30,12 +34,23 @@ pub enum ClientFrame {
     Ping,
 }
 
+/// A frame, and what an answer to it names beside its type.
+#[derive(Debug)]
+pub struct Parsed {
+    pub frame: ClientFrame,
+    /// Any frame may have one.
+    pub client_id: Option<String>,
+}
+
 /// `friendship`
 #[derive(Debug, PartialEq, Deserialize, ToSchema)]
 pub struct SendFrame {
     pub channel: FriendshipId,
+    /// May be empty, null or missing beside media.
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[schema(value_type = Option<String>)]
     pub payload: String,
-    #[serde(default, deserialize_with = "null_as_none")]
+    #[serde(default, deserialize_with = "null_as_default")]
     #[schema(value_type = Option<Vec<HashMap<String, String>>>)]
     pub media: Vec<MediaItem>,
     #[serde(default)]
@@ -58,27 +73,46 @@ impl MediaItem {
     pub fn check(&self) -> Result<(), TextError> {
         match self {
             Self::Uploaded(_) => Ok(()),
-            Self::File { filename, .. } => check_filename(filename),
+            Self::File { filename, .. } => check_filename(&clean_filename(filename)),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for MediaItem {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let item = HashMap::<String, String>::deserialize(deserializer)?;
-        let mut entries = item.into_iter();
-        match (entries.next(), entries.next()) {
+        deserializer.deserialize_map(OneEntry)
+    }
+}
+
+/// Reads an object of one entry: a map would keep the last of two files with one name.
+struct OneEntry;
+
+impl<'de> Visitor<'de> for OneEntry {
+    type Value = MediaItem;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with one key")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MediaItem, A::Error> {
+        let first: Option<(String, String)> = map.next_entry()?;
+        let second: Option<(de::IgnoredAny, de::IgnoredAny)> = map.next_entry()?;
+        match (first, second) {
             (Some((key, id)), None) if key == "id" => match id.parse() {
-                Ok(id) => Ok(Self::Uploaded(id)),
+                Ok(id) => Ok(MediaItem::Uploaded(id)),
                 Err(_) => Err(de::Error::custom("id is not the id of a file")),
             },
-            (Some((filename, base64)), None) => Ok(Self::File { filename, base64 }),
+            (Some((filename, base64)), None) => Ok(MediaItem::File { filename, base64 }),
             _ => Err(de::Error::custom("an item of media has exactly one key")),
         }
     }
 }
 
-fn null_as_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MediaItem>, D::Error> {
+fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -87,6 +121,9 @@ fn null_as_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MediaI
 pub struct EditFrame {
     pub channel: FriendshipId,
     pub message: MessageId,
+    /// May be empty, null or missing while the message has media.
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[schema(value_type = Option<String>)]
     pub payload: String,
     #[serde(default)]
     pub client_id: Option<String>,
@@ -153,7 +190,7 @@ struct Head {
 
 impl ClientFrame {
     /// Reads one text frame.
-    pub fn parse(text: &str) -> Result<Self, FrameError> {
+    pub fn parse(text: &str) -> Result<Parsed, FrameError> {
         let head: Head = serde_json::from_str(text).map_err(|error| match error.classify() {
             Category::Data => FrameError::bare(
                 ErrorCode::InvalidFrame,
@@ -173,27 +210,31 @@ impl ClientFrame {
                 )
             });
         };
-        Self::parse_typed(tag, text).map_err(|(code, detail)| FrameError {
-            code,
-            detail,
-            // An echo is bounded, whatever was sent.
-            answers: Some(tag.chars().take(MAX_CLIENT_ID_CHARS).collect()),
-            client_id: client_id.filter(|id| id.chars().count() <= MAX_CLIENT_ID_CHARS),
-        })
+        // An echo is bounded, whatever was sent.
+        let client_id = client_id.filter(|id| id.chars().count() <= MAX_CLIENT_ID_CHARS);
+        match Self::parse_typed(tag, text) {
+            Ok(frame) => Ok(Parsed { frame, client_id }),
+            Err((code, detail)) => Err(FrameError {
+                code,
+                detail,
+                answers: Some(tag.chars().take(MAX_CLIENT_ID_CHARS).collect()),
+                client_id,
+            }),
+        }
     }
 
-    /// The frame's type and its `client_id`: what an answer to it names.
-    pub fn answered_by(&self) -> (&'static str, Option<&str>) {
+    /// The frame's type.
+    pub fn tag(&self) -> &'static str {
         match self {
-            Self::Friendship(frame) => ("friendship", frame.client_id.as_deref()),
-            Self::Edit(frame) => ("friendship_edit", frame.client_id.as_deref()),
-            Self::Delete(frame) => ("friendship_delete", frame.client_id.as_deref()),
-            Self::Seen(_) => ("friendship_notification_seen", None),
-            Self::Received(_) => ("friendship_notification_received", None),
-            Self::Typing(_) => ("typing", None),
-            Self::Auth(_) => ("auth", None),
-            Self::Resume(_) => ("resume", None),
-            Self::Ping => ("ping", None),
+            Self::Friendship(_) => "friendship",
+            Self::Edit(_) => "friendship_edit",
+            Self::Delete(_) => "friendship_delete",
+            Self::Seen(_) => "friendship_notification_seen",
+            Self::Received(_) => "friendship_notification_received",
+            Self::Typing(_) => "typing",
+            Self::Auth(_) => "auth",
+            Self::Resume(_) => "resume",
+            Self::Ping => "ping",
         }
     }
 
@@ -236,7 +277,8 @@ impl SendFrame {
 impl EditFrame {
     fn checked(self) -> Result<Self, (ErrorCode, String)> {
         check_client_id(self.client_id.as_deref())?;
-        check_payload(&self.payload, false)?;
+        // Whether there is a file beside it is known where the message is stored.
+        check_payload(&self.payload, true)?;
         Ok(self)
     }
 }
@@ -322,6 +364,21 @@ mod tests {
             (&send("\0").to_string(), Err(ErrorCode::InvalidFrame)),
             (&with("channel", json!("x")), Err(ErrorCode::InvalidFrame)),
             (&with("payload", json!(1)), Err(ErrorCode::InvalidFrame)),
+            (&with("payload", json!(null)), Err(ErrorCode::InvalidFrame)),
+            (
+                &json!({"type": "friendship", "channel": ID, "media": [{"id": ID}]}).to_string(),
+                Ok(()),
+            ),
+            (
+                &format!(
+                    r#"{{"type": "friendship", "channel": "{ID}", "payload": null, "media": [{{"a": "eA==", "a": "eQ=="}}]}}"#
+                ),
+                Err(ErrorCode::InvalidFrame),
+            ),
+            (
+                &json!({"type": "friendship_edit", "channel": ID, "message": ID}).to_string(),
+                Ok(()),
+            ),
             (&with("client_id", json!(1)), Err(ErrorCode::InvalidFrame)),
             (&with("client_id", json!("")), Err(ErrorCode::InvalidFrame)),
             (

@@ -19,17 +19,21 @@ pub enum ServerFrame {
     Ready {
         user: UserId,
         heartbeat_seconds: u64,
-        /// Changes when the logs were set back (a restore, a failover that lost commits). Missing
-        /// only while every replica of the messages service is older than the field.
+        /// Changes when the logs were set back (a restore, a failover that lost commits): under
+        /// another epoch the same `seq` may be another entry. Keep it with what you have, send it in
+        /// `resume`, and take a new one over only once you have fetched again what you had under
+        /// the old one. Missing only while no replica of the messages service knows it.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         epoch: Option<String>,
         channels: HashMap<FriendshipId, u64>,
     },
     Resumed {
         channels: HashMap<FriendshipId, u64>,
-        /// How far both sides are, of every open channel.
+        /// How far both sides are, of every open channel. Missing where that cannot be known now.
         marks: HashMap<FriendshipId, ChannelMarks>,
     },
+    /// Too far behind to replay here, or of another epoch: fetch the named channels over HTTP. Under
+    /// another epoch than yours that is all of each, since what you have may be gone.
     Resync {
         channels: HashMap<FriendshipId, u64>,
     },
@@ -172,7 +176,7 @@ impl From<Refusal> for ErrorCode {
             Refusal::NotAMember => Self::NotAMember,
             Refusal::ChannelClosed => Self::ChannelClosed,
             Refusal::MessageNotFound => Self::MessageNotFound,
-            Refusal::MediaNotFound => Self::InvalidFrame,
+            Refusal::MediaNotFound | Refusal::EmptyMessage => Self::InvalidFrame,
             Refusal::NotYours => Self::NotYours,
             Refusal::ClientIdReused => Self::ClientIdReused,
             Refusal::Unavailable => Self::Unavailable,

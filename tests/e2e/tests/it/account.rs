@@ -105,10 +105,15 @@ async fn check(archive: Archive, friends: &Friends, file: &Value) {
         .map(|event| &event["message"]["content"])
         .collect();
     assert_eq!(contents, ["look", "nice"]);
-    assert_eq!(archive.json("files.json").await[0]["id"], file["id"]);
+    let listed = archive.json("files.json").await[0].clone();
     let id = file["id"].as_str().expect("an id");
     assert_eq!(
-        archive.bytes(&format!("files/{id}-.._up.txt")).await,
+        (&listed["id"], &listed["filename"]),
+        (&json!(id), &json!("up.txt"))
+    );
+    assert_eq!(listed["entry"], format!("files/{id}-up.txt"));
+    assert_eq!(
+        archive.bytes(&format!("files/{id}-up.txt")).await,
         b"content"
     );
 }
@@ -123,6 +128,20 @@ async fn an_export_has_everything() {
         .await
         .expect("all of it");
     check(Archive::of(archive.into()).await, &friends, &file).await;
+    // Whoever asks for its head has no archive made, and holds up nobody's.
+    for _ in 0..20 {
+        let url = format!("{}/api/users/export/", world.users());
+        let request = friends
+            .alice
+            .http
+            .head(url)
+            .bearer_auth(&friends.alice.access);
+        let head = request.send().await.expect("an answer");
+        assert_eq!(head.status(), StatusCode::OK);
+        assert_eq!(head.headers()["content-type"], "application/zip");
+    }
+    let log = world.log(["standalone"]);
+    assert_eq!(log.matches("export begun").count(), 1);
 }
 
 #[tokio::test]

@@ -202,7 +202,7 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         &[
             "a_browser_is_warned_and_renews_its_token",
             "who_may_not_connect_is_told_so",
-            "origins",
+            "pages_of_the_same_host_or_of_an_allowed_origin_are_let_in",
         ],
     ),
     (

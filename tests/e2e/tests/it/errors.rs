@@ -316,6 +316,12 @@ async fn rules_for_all(documents: &Documents, id: &str, alice: &Person) {
             let request = as_alice().header("content-type", content_type).body(body);
             documents.own(id, request, status, code, text).await;
         }
+        let packed = as_alice().header("content-type", "application/json");
+        let packed = packed.header("content-encoding", "gzip").body("{}");
+        let text = "This content encoding is not supported: send the body as it is.";
+        documents
+            .own(id, packed, 415, "unsupported_encoding", text)
+            .await;
     }
     if operation
         .documented

@@ -180,3 +180,180 @@ async fn a_client_that_is_too_fast_is_told_when_to_go_on() {
     );
     socket.send_message(Message::Ping(Default::default())).await;
 }
+
+#[tokio::test]
+async fn what_was_sent_before_a_close_is_carried_out() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut bobs = bob.connect(&world.gateway_2()).await;
+    for round in 1..=20 {
+        let mut socket = alice.connect(&world.gateway()).await;
+        let client_id = format!("last-{round}");
+        socket
+            .send(json!({
+                "type": "friendship", "channel": channel, "payload": client_id,
+                "client_id": client_id,
+            }))
+            .await;
+        // With a close frame, and without a word.
+        match round % 2 {
+            0 => socket.send_message(Message::Close(None)).await,
+            _ => drop(socket),
+        }
+        let came = bobs.frame("friendship_message").await;
+        assert_eq!(came["message"]["content"], client_id);
+    }
+    // An edit, a deletion and a mark alike.
+    let history = alice.history(&world.messages(), &channel).await;
+    let id = |at: usize| history[at]["id"].clone();
+    let mut socket = alice.connect(&world.gateway()).await;
+    for frame in [
+        json!({"type": "friendship_edit", "message": id(0), "payload": "changed", "client_id": "e"}),
+        json!({"type": "friendship_delete", "message": id(1), "client_id": "d"}),
+    ] {
+        let mut frame = frame;
+        frame["channel"] = json!(channel);
+        socket.send(frame).await;
+    }
+    socket.send_message(Message::Close(None)).await;
+    let edited = bobs.frame("friendship_message_edited").await;
+    assert_eq!(edited["message"]["content"], "changed");
+    bobs.frame("friendship_message_deleted").await;
+    let mut alices = alice.connect(&world.gateway()).await;
+    let seen = json!({
+        "type": "friendship_notification_seen", "channel": channel, "message": id(5),
+    });
+    bobs.send(seen).await;
+    bobs.send_message(Message::Close(None)).await;
+    alices
+        .find(|frame| frame["seen_seq"] == history[5]["message"]["seq"])
+        .await;
+}
+
+#[tokio::test]
+async fn every_error_names_the_frame_that_it_answers() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    let nothing = "00000000-0000-7000-8000-000000000000";
+    let mut socket = alice.connect(&world.gateway()).await;
+    for (number, frame) in [
+        json!({"type": "friendship_notification_seen", "channel": channel, "message": nothing}),
+        json!({"type": "friendship_notification_received", "channel": nothing, "message": nothing}),
+        json!({"type": "friendship_notification_seen", "channel": channel}),
+        json!({"type": "typing", "channel": nothing, "active": true}),
+        json!({"type": "auth", "access": "x"}),
+        json!({"type": "resume", "channels": {}}),
+        json!({"type": "friendship_edit", "channel": channel, "message": nothing, "payload": "x"}),
+        json!({"type": "friendship", "channel": nothing, "payload": "x"}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut frame = frame;
+        let client_id = format!("c-{number}");
+        frame["client_id"] = json!(client_id);
+        socket.send(frame.clone()).await;
+        let error = socket.frame("error").await;
+        assert_eq!(error["client_id"], client_id, "{frame}");
+        assert_eq!(error["answers"], frame["type"]);
+    }
+}
+
+#[tokio::test]
+async fn who_closes_has_stopped_typing() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut bobs = bob.connect(&world.gateway_2()).await;
+    let mut alices = alice.connect(&world.gateway()).await;
+    alices
+        .send(json!({"type": "typing", "channel": channel, "active": true}))
+        .await;
+    assert_eq!(bobs.frame("typing").await["active"], true);
+    drop(alices);
+    assert_eq!(bobs.frame("typing").await["active"], false);
+}
+
+#[tokio::test]
+async fn a_caption_goes_while_its_file_stays() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut bobs = bob.connect(&world.gateway()).await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    // A payload beside a file may be empty, null or missing.
+    let media = json!([{"note.txt": "aGVsbG8="}]);
+    for (client_id, payload) in [
+        ("a", Some(json!(null))),
+        ("b", None),
+        ("c", Some(json!("look"))),
+    ] {
+        let mut frame = json!({
+            "type": "friendship", "channel": channel, "media": media, "client_id": client_id,
+        });
+        if let Some(payload) = payload {
+            frame["payload"] = payload;
+        }
+        socket.send(frame).await;
+        assert_eq!(socket.answer(client_id).await["type"], "ack");
+        let came = bobs.frame("friendship_message").await;
+        let message = &came["message"];
+        assert_eq!(
+            (&message["edited_at"], &message["deleted"]),
+            (&json!(null), &json!(false))
+        );
+    }
+    let history = bob.history(&world.messages(), &channel).await;
+    let with_file = history[2]["id"].clone();
+    let plain = socket.say(&channel, "d", "text").await["message"].clone();
+    for (number, payload) in [Some(json!("")), Some(json!(null)), None]
+        .into_iter()
+        .enumerate()
+    {
+        for (message, code) in [(&with_file, None), (&plain, Some("invalid_frame"))] {
+            let client_id = format!("e-{number}-{}", code.is_some());
+            let mut frame = json!({
+                "type": "friendship_edit", "channel": channel, "message": message,
+                "client_id": client_id,
+            });
+            if let Some(payload) = &payload {
+                frame["payload"] = payload.clone();
+            }
+            socket.send(frame).await;
+            let answer = socket.answer(&client_id).await;
+            assert_eq!(answer["code"].as_str(), code, "{answer}");
+        }
+        let edited = bobs.frame("friendship_message_edited").await;
+        assert_eq!(edited["message"]["content"], "");
+        assert_eq!(edited["message"]["media"].as_array().map(Vec::len), Some(1));
+        assert!(edited["message"]["edited_at"].is_string());
+    }
+    // Two files of one name in one object are refused, in a frame and over HTTP.
+    let twice = r#"[{"a.txt": "eA==", "a.txt": "eQ=="}]"#;
+    let frame = format!(
+        r#"{{"type": "friendship", "channel": "{channel}", "payload": "x", "client_id": "f", "media": {twice}}}"#
+    );
+    socket.send_text(&frame).await;
+    assert_eq!(socket.answer("f").await["code"], "invalid_frame");
+    let url = format!(
+        "{}/api/messages/status/friendship/{channel}/messages/",
+        world.messages()
+    );
+    let request = alice.http.post(url).bearer_auth(&alice.access);
+    let request = request.header("content-type", "application/json");
+    let answer = request
+        .body(format!(r#"{{"payload": "x", "media": {twice}}}"#))
+        .send()
+        .await;
+    assert_eq!(answer.expect("an answer").status(), 400);
+}

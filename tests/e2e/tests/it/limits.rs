@@ -146,3 +146,38 @@ async fn a_rolling_restart_under_traffic_loses_nothing_and_tells_everyone() {
     let history = alice.history(&world.messages(), &channel).await;
     Log::check(&[&alice_talks.log, &bob_talks.log], &history);
 }
+
+#[tokio::test]
+async fn asking_for_friendship_is_limited_for_an_account() {
+    let settings = [
+        ("NATTER_RATE_LIMITS", "on"),
+        ("NATTER_FRIENDSHIP_REQUESTS_PER_MINUTE", "3"),
+        ("NATTER_FRIENDSHIP_REQUESTS_PER_DAY", "1000"),
+    ];
+    let world = World::start_with(Topology::Standalone, &settings).await;
+    let url = format!("{}/api/users/friendship/", world.friendships());
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        others.push(Person::sign_up(&world.users(), "other").await);
+    }
+    let body = |other: &Person| json!({"to_user": other.id, "status": "accepted"});
+    for other in &others[..3] {
+        assert_eq!(alice.post(&url, body(other)).await.0.as_u16(), 201);
+    }
+    let request = alice.http.post(&url).bearer_auth(&alice.access);
+    let refused = request
+        .json(&body(&others[3]))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(refused.status(), 429);
+    let seconds = refused.headers()["retry-after"].to_str().expect("text");
+    let seconds: u32 = seconds.parse().expect("seconds");
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    let told: serde_json::Value = refused.json().await.expect("JSON");
+    assert_eq!(told["code"], "rate_limited");
+    assert!(told["detail"].is_string());
+    // Whoever is asked may ask too, and answering counts as nothing.
+    assert_eq!(others[0].post(&url, body(&others[3])).await.0.as_u16(), 201);
+}

@@ -61,7 +61,7 @@ async fn a_file_in_a_frame_reaches_the_other_side() {
     let file = download(&bob, &url, None).await;
     assert_eq!(
         file.headers()["content-disposition"],
-        "attachment; filename*=UTF-8''note.txt"
+        "attachment; filename=\"note.txt\"; filename*=UTF-8''note.txt"
     );
     assert_eq!(file.headers()["x-content-type-options"], "nosniff");
     assert_eq!(file.text().await.expect("a body"), "hello");
@@ -157,7 +157,10 @@ async fn an_upload_is_its_owners_until_it_is_sent() {
         .to_str()
         .expect("text")
         .to_owned();
-    assert_eq!(disposition, "inline; filename*=UTF-8''p%C3%A4per.png");
+    assert_eq!(
+        disposition,
+        "inline; filename=\"p_per.png\"; filename*=UTF-8''p%C3%A4per.png"
+    );
     for (range, status, content_range, body) in [
         ("bytes=2-4", 206, "bytes 2-4/10", "234"),
         ("bytes=-3", 206, "bytes 7-9/10", "789"),
@@ -260,4 +263,185 @@ async fn what_nothing_needs_is_swept() {
     .await;
     let (status, again) = alice.post(&send, with_file).await;
     assert_eq!((status, &again["id"]), (StatusCode::OK, &sent["id"]));
+}
+
+#[tokio::test]
+async fn a_file_is_what_it_is_and_has_a_harmless_name() {
+    let world = World::start(Topology::Standalone).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let url = format!("{}/api/messages/media/", world.messages());
+    let png = include_bytes!("pixel.png").to_vec();
+    let html = b"<!DOCTYPE html><script>alert(1)</script>".to_vec();
+    // The part's header as it is sent, its content type, its bytes; the name and type, and how shown.
+    for (described, claimed, bytes, name, kind, how) in [
+        (
+            &br#"filename="blob""#[..],
+            Some("image/png"),
+            &png,
+            "blob",
+            "image/png",
+            "inline",
+        ),
+        (
+            br#"filename="blob""#,
+            Some("audio/ogg; codecs=opus"),
+            &b"OggS\0\x02\0\0".to_vec(),
+            "blob",
+            "audio/ogg",
+            "inline",
+        ),
+        (
+            br#"filename="a.png""#,
+            Some("image/png"),
+            &html,
+            "a.png",
+            "text/html",
+            "attachment",
+        ),
+        (
+            br#"filename="app.ts""#,
+            None,
+            &b"export {}".to_vec(),
+            "app.ts",
+            "text/plain",
+            "attachment",
+        ),
+        (
+            br#"filename="x"; filename*=UTF-8''na%C3%AFve.txt"#,
+            None,
+            &b"x".to_vec(),
+            "naïve.txt",
+            "text/plain",
+            "attachment",
+        ),
+        (
+            b"filename=\"na\xefve.txt\"",
+            None,
+            &b"x".to_vec(),
+            "naïve.txt",
+            "text/plain",
+            "attachment",
+        ),
+        (
+            br#"filename="=?UTF-8?B?bmHDr3ZlLnR4dA==?=""#,
+            None,
+            &b"x".to_vec(),
+            "naïve.txt",
+            "text/plain",
+            "attachment",
+        ),
+        (
+            br#"filename="C:\dir\a.txt""#,
+            None,
+            &b"x".to_vec(),
+            "a.txt",
+            "text/plain",
+            "attachment",
+        ),
+        (
+            br#"filename="../../etc/a.txt""#,
+            None,
+            &b"x".to_vec(),
+            "a.txt",
+            "text/plain",
+            "attachment",
+        ),
+        (
+            br#"filename="say %22hi%22.txt""#,
+            None,
+            &b"x".to_vec(),
+            "say \"hi\".txt",
+            "text/plain",
+            "attachment",
+        ),
+        (
+            "filename=\"a\u{202e}txt.exe\"".as_bytes(),
+            None,
+            &b"x".to_vec(),
+            "atxt.exe",
+            "application/octet-stream",
+            "attachment",
+        ),
+    ] {
+        let mut body = b"--b\r\nContent-Disposition: form-data; name=\"file\"; ".to_vec();
+        body.extend_from_slice(described);
+        body.extend_from_slice(b"\r\n");
+        if let Some(claimed) = claimed {
+            body.extend_from_slice(format!("Content-Type: {claimed}\r\n").as_bytes());
+        }
+        body.extend_from_slice(b"\r\n");
+        body.extend_from_slice(bytes);
+        body.extend_from_slice(b"\r\n--b--\r\n");
+        let request = alice.http.post(&url).bearer_auth(&alice.access);
+        let request = request.header("content-type", "multipart/form-data; boundary=b");
+        let answer = request.body(body).send().await.expect("an answer");
+        let shown = String::from_utf8_lossy(described).into_owned();
+        assert_eq!(answer.status(), 201, "{shown}");
+        let file: Value = answer.json().await.expect("JSON");
+        assert_eq!(
+            (&file["filename"], &file["content_type"]),
+            (&json!(name), &json!(kind)),
+            "{shown}"
+        );
+        let got = download(&alice, file["file"].as_str().expect("a URL"), None).await;
+        assert_eq!(got.headers()["content-type"], kind);
+        let disposition = got.headers()["content-disposition"]
+            .to_str()
+            .expect("ASCII");
+        assert!(
+            disposition.starts_with(&format!("{how}; filename=\"")),
+            "{disposition}"
+        );
+        assert!(disposition.contains("; filename*=UTF-8''"), "{disposition}");
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_is_none_is_the_whole_file() {
+    let world = World::start(Topology::Standalone).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let media = format!("{}/api/messages/media/", world.messages());
+    let (_, file) = upload(&alice, &media, "file", "a.txt", b"0123456789").await;
+    let url = file["file"].as_str().expect("a URL");
+    for (range, status, body) in [
+        ("bytes=5-2", 200, "0123456789"),
+        ("bytes=0-4,2-6", 200, "0123456789"),
+        ("bytes=0-1,8-9", 200, "0123456789"),
+        ("bytes=a-b", 200, "0123456789"),
+        ("lines=1-2", 200, "0123456789"),
+        ("bytes=2-5", 206, "2345"),
+        ("bytes=8-100", 206, "89"),
+        ("bytes=-3", 206, "789"),
+        ("bytes=5-", 206, "56789"),
+    ] {
+        let answer = download(&alice, url, Some(range)).await;
+        assert_eq!(answer.status().as_u16(), status, "{range}");
+        assert_eq!(answer.text().await.expect("a body"), body, "{range}");
+    }
+    for range in ["bytes=10-", "bytes=-0"] {
+        assert_eq!(
+            download(&alice, url, Some(range)).await.status(),
+            416,
+            "{range}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_form_whose_file_was_not_chosen_sends_its_text() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    let url = format!(
+        "{}/api/messages/status/friendship/{channel}/messages/",
+        world.messages()
+    );
+    let (status, item) = upload(&alice, &url, "file", "", b"").await;
+    assert_eq!(status, 201, "{item}");
+    assert_eq!(
+        (&item["message"]["content"], &item["message"]["media"]),
+        (&json!("with a file"), &json!([]))
+    );
+    let media = format!("{}/api/messages/media/", world.messages());
+    let (status, missing) = upload(&alice, &media, "file", "", b"").await;
+    assert_eq!((status, &missing["code"]), (400, &json!("file_required")));
 }

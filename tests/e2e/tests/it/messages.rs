@@ -230,3 +230,48 @@ async fn messages_are_found_by_their_words() {
     assert_eq!(bob.get(&format!("{url}?q=")).await.0.as_u16(), 400);
     assert_eq!(bob.get(&url).await.0.as_u16(), 400);
 }
+
+#[tokio::test]
+async fn deleted_messages_are_not_unread() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    let url = format!("{}/api/messages/conversations/", world.messages());
+    let unread = async || bob.get(&url).await.1["results"][0]["unread"].clone();
+    let mut ids = Vec::new();
+    for number in 1..=5 {
+        let ack = socket.say(&channel, &format!("a-{number}"), "text").await;
+        ids.push(ack["message"].clone());
+    }
+    assert_eq!(unread().await, 5);
+    let delete = async |socket: &mut natter_test_support::Socket, at: usize| {
+        let client_id = format!("d-{at}");
+        socket
+            .send(json!({
+                "type": "friendship_delete", "channel": channel, "message": ids[at],
+                "client_id": client_id,
+            }))
+            .await;
+        assert_eq!(socket.answer(&client_id).await["type"], "ack");
+    };
+    for (at, left) in [(0, 4), (3, 3), (4, 2)] {
+        delete(&mut socket, at).await;
+        assert_eq!(unread().await, left);
+    }
+    // Seen up to the second; of what follows one is left, and a deletion of what was seen is none.
+    let mut bobs = bob.connect(&world.gateway()).await;
+    bobs.send(
+        json!({"type": "friendship_notification_seen", "channel": channel, "message": ids[1]}),
+    )
+    .await;
+    socket.find(|frame| frame["seen_seq"] == 2).await;
+    assert_eq!(unread().await, 1);
+    delete(&mut socket, 1).await;
+    assert_eq!(unread().await, 1);
+    delete(&mut socket, 2).await;
+    assert_eq!(unread().await, 0);
+}

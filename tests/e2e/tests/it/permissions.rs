@@ -45,6 +45,10 @@ const PUBLISH: &[(&str, &[&str])] = &[
     ("rpc.messages.after", &["users", "gateway"]),
     ("rpc.messages.files", &["users"]),
     ("rpc.messages.marks", &["users"]),
+    ("rpc.messages.marks_of", &["gateway"]),
+    ("rpc.messages.epoch", &["gateway"]),
+    ("again.rpc.messages.marks_of", &["gateway"]),
+    ("again.rpc.messages.epoch", &["gateway"]),
     ("$SRV.PING", &["admin"]),
     ("$SRV.STATS.users", &["admin"]),
     // Answers, to whom nothing was asked; its owner asks whether the server has heard it.
@@ -63,21 +67,28 @@ const PUBLISH: &[(&str, &[&str])] = &[
         &["friendships", "subscriber"],
     ),
     ("$JS.API.STREAM.MSG.GET.DLQ", &["admin"]),
-    ("$JS.API.STREAM.MSG.GET.KV_revoked_sessions", &["users"]),
+    (
+        "$JS.API.STREAM.MSG.GET.KV_revoked_sessions",
+        &["users", "subscriber"],
+    ),
+    (
+        "$JS.API.DIRECT.GET.KV_revoked_sessions.$KV.revoked_sessions.1",
+        &["subscriber"],
+    ),
     ("$JS.API.CONSUMER.CREATE.CHAT.mine", &["subscriber"]),
     ("$JS.API.CONSUMER.CREATE.DLQ.mine", &[]),
     // What watches the ended sessions is made anew after a broken connection.
     (
         "$JS.API.CONSUMER.CREATE.KV_revoked_sessions",
-        &["users", "friendships", "messages", "gateway"],
+        &["users", "friendships", "messages", "gateway", "subscriber"],
     ),
     (
         "$JS.API.CONSUMER.CREATE.KV_revoked_sessions.1.x",
-        &["users", "friendships", "messages", "gateway"],
+        &["users", "friendships", "messages", "gateway", "subscriber"],
     ),
     (
         "$JS.API.CONSUMER.DELETE.KV_revoked_sessions.1",
-        &["users", "friendships", "messages", "gateway"],
+        &["users", "friendships", "messages", "gateway", "subscriber"],
     ),
     (
         "$JS.API.CONSUMER.CREATE.USERS.friendships.x",
@@ -113,7 +124,7 @@ const SUBSCRIBE: &[(&str, &str, &[&str])] = &[
     ("again.rpc.users.*", "", &["users"]),
     ("again.rpc.messages.*", "", &["messages"]),
     ("chat.friendship.*.*", "", &["gateway", "subscriber"]),
-    ("presence.user.*", "", &["gateway"]),
+    ("presence.user.*", "", &["gateway", "subscriber"]),
     ("notify.user.*", "", &["gateway"]),
     ("events.>", "", &["subscriber"]),
     ("dlq.*", "", &[]),

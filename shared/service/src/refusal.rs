@@ -1,0 +1,129 @@
+//! The server's own refusals, with a body.
+//!
+//! What is no HTTP request never reaches a route: hyper answers it alone, without a body. Here the
+//! answer is given the contract's.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Status line, code and text of each.
+const REFUSALS: [(&[u8], &str, &str); 3] = [
+    (
+        b"HTTP/1.1 400 Bad Request\r\n",
+        "bad_request",
+        "The request is not HTTP/1.1.",
+    ),
+    (
+        b"HTTP/1.1 414 URI Too Long\r\n",
+        "uri_too_long",
+        "The request's address is too long.",
+    ),
+    (
+        b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
+        "headers_too_large",
+        "The request's headers are too large.",
+    ),
+];
+/// Every answer of a route that refuses has a body: this is in hyper's own alone.
+const EMPTY: &[u8] = b"content-length: 0\r\n";
+
+/// A connection whose server's refusals get a body on their way out.
+pub struct Explained<S> {
+    inner: S,
+    /// The rest of a refusal that is being written.
+    rest: Vec<u8>,
+}
+
+impl<S> Explained<S> {
+    pub fn new(inner: S) -> Self {
+        Self {
+            inner,
+            rest: Vec::new(),
+        }
+    }
+}
+
+/// The refusal with its body, if that is what is written.
+fn explained(written: &[u8]) -> Option<Vec<u8>> {
+    let (line, code, text) = REFUSALS
+        .iter()
+        .find(|(line, ..)| written.starts_with(line))?;
+    let head = written.strip_suffix(b"\r\n")?;
+    if !head
+        .windows(EMPTY.len())
+        .any(|part| part.eq_ignore_ascii_case(EMPTY))
+    {
+        return None;
+    }
+    // Which service it was for is not known: the text stands under both keys.
+    let body = json!({"error": text, "detail": text, "code": code}).to_string();
+    let length = body.len();
+    let mut answer = line.to_vec();
+    answer.extend_from_slice(
+        format!(
+            "content-type: application/json\r\ncontent-length: {length}\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n{body}"
+        )
+        .as_bytes(),
+    );
+    Some(answer)
+}
+
+impl<S: AsyncWrite + Unpin> Explained<S> {
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.rest.is_empty() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.rest.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_rest(cx))?;
+        match explained(buffer) {
+            Some(answer) => {
+                self.rest = answer;
+                // Taken whole: what cannot be written now is written by the flush that follows.
+                if let Poll::Ready(Err(error)) = self.poll_rest(cx) {
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Ready(Ok(buffer.len()))
+            }
+            None => Pin::new(&mut self.inner).poll_write(cx, buffer),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_rest(cx))?;
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_rest(cx))?;
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
