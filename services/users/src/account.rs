@@ -3,7 +3,7 @@
 use email_address::{EmailAddress, Options};
 use unicode_normalization::UnicodeNormalization;
 
-const MAX_USERNAME_CHARS: usize = 150;
+pub const MAX_USERNAME_CHARS: usize = 150;
 const MAX_NAME_CHARS: usize = 150;
 const MAX_EMAIL_CHARS: usize = 254;
 const MIN_PASSWORD_CHARS: usize = 8;

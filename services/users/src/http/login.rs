@@ -6,7 +6,11 @@ use natter_service::{ClientAddress, Fields};
 use utoipa::ToSchema;
 
 use super::{Tokens, user_agent};
-use crate::{Users, account::username_key, error::Error};
+use crate::{
+    Users,
+    account::{MAX_USERNAME_CHARS, username_key},
+    error::Error,
+};
 
 /// Who logs in.
 #[derive(ToSchema)]
@@ -48,7 +52,9 @@ pub async fn login(
         .map(|known| known.password_hash.as_str());
     let matches = users.passwords.verify(password, hash).await?;
     let Some(known) = credentials.filter(|_| matches) else {
-        tracing::warn!(username, "login refused");
+        // As much of it as any name has: a log line is no place for a whole body.
+        let shown: String = username.chars().take(MAX_USERNAME_CHARS).collect();
+        tracing::warn!(username = shown, "login refused");
         users.throttle.failed(&key, address);
         return Err(Error::InvalidCredentials);
     };
