@@ -11,7 +11,9 @@ mod open;
 mod pace;
 mod resume;
 mod sends;
+mod shown;
 mod timer;
+mod used;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,7 +26,6 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
 use natter_protocol::{
     FriendshipId, Timestamp, UserId,
-    call::ChannelMarks,
     frame::{ErrorCode, FrameError, ServerError, ServerFrame},
     message::Kind,
 };
@@ -41,11 +42,12 @@ use crate::{
     peer::{Delivery, LogDelivery, Notice, Peer},
 };
 use channels::{Listing, listed};
-use delivered::Delivered;
 use frames::tell_typing;
 use pace::Pace;
 use sends::Sends;
+use shown::Shown;
 use timer::{Due, Timer};
+use used::{Used, next_answer};
 
 /// The longest one write may take before the client counts as too slow.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,29 +79,21 @@ struct Connection {
     live: bool,
     /// Every open channel, and the newest seq written of it.
     channels: HashMap<FriendshipId, u64>,
-    /// The revision of each friendship that the client knows of: nothing older is shown.
-    shown: HashMap<FriendshipId, i32>,
-    /// How far both sides of a channel are as the client knows: by its own marks, and by `resumed`.
-    marks: HashMap<FriendshipId, ChannelMarks>,
+    shown: Shown,
+    /// None while nothing was sent or delivered.
+    used: Option<Box<Used>>,
     timer: Timer,
     /// How fast frames may come; none where limits are off.
     pace: Option<Pace>,
     /// Frames that were none, lately.
     garbage: u32,
     garbage_since: Instant,
-    sends: Sends,
-    /// Where the client is writing: told to have stopped when the connection ends.
-    typing: Vec<FriendshipId>,
-    /// What was written lately: a mark on it needs no look-up.
-    delivered: Delivered,
     /// Notices may have been lost, since before its channels were listed.
     missed: watch::Receiver<u64>,
     /// Something waits in the socket's buffer.
     unflushed: bool,
     /// Pings since anything came from the client.
     unanswered: u32,
-    /// Channels that were left, with the newest seq written of them: nothing is written twice.
-    left: HashMap<FriendshipId, u64>,
     listing: Option<Listing>,
     listing_since: Timestamp,
     /// From when on every change of the channels is known.
@@ -185,7 +179,10 @@ impl Connection {
         let shutdown = self.gateway.process.shutdown.clone();
         let mut reads_first = false;
         loop {
-            let (at, due) = self.timer.next(self.live, self.sends.is_empty());
+            let sends = self.used.as_ref().map(|used| &used.sends);
+            let is_answered = sends.is_none_or(Sends::is_empty);
+            let has_room = sends.is_none_or(Sends::has_room);
+            let (at, due) = self.timer.next(self.live, is_answered);
             reads_first = !reads_first;
             let done = tokio::select! {
                 // In this order: what is rare first, what the client sends and what it is told in
@@ -204,9 +201,9 @@ impl Connection {
                         false => Box::pin(self.hold(notice)).await,
                     }
                 }
-                Some(answered) = self.sends.next(&self.gateway.bus) => Box::pin(self.on_answer(answered)).await,
+                Some(answered) = next_answer(&mut self.used, &self.gateway.bus) => Box::pin(self.on_answer(answered)).await,
                 delivery = self.peer.deliveries.next(), if self.live && !reads_first => Box::pin(self.write_from(delivery)).await,
-                frame = self.socket.recv(), if self.sends.has_room() && !self.timer.is_closing() => {
+                frame = self.socket.recv(), if has_room && !self.timer.is_closing() => {
                     Box::pin(self.on_frame(frame)).await
                 }
                 delivery = self.peer.deliveries.next(), if self.live && reads_first => Box::pin(self.write_from(delivery)).await,
@@ -282,7 +279,7 @@ impl Connection {
     async fn finish(&mut self) {
         let bus = self.gateway.bus.clone();
         let finishing = async {
-            while let Some(answered) = self.sends.next(&bus).await {
+            while let Some(answered) = next_answer(&mut self.used, &bus).await {
                 // It may be gone; what waits behind is carried out all the same.
                 let _ = self.answer(answered).await;
             }
@@ -398,7 +395,7 @@ impl Connection {
                     return None;
                 }
                 *newest = log.seq;
-                self.delivered.note(log);
+                self.used.get_or_insert_default().delivered.note(log);
                 Some(log.frame.text(&self.base_url))
             }
             // Several frames; they are no channel's.
@@ -409,7 +406,9 @@ impl Connection {
             }
             Delivery::Mark(mark) => {
                 self.channels.get(&mark.channel)?;
-                let known = self.marks.get(&mark.channel).copied().unwrap_or_default();
+                let used = self.used.as_ref();
+                let known = used.and_then(|used| used.marks.get(&mark.channel).copied());
+                let known = known.unwrap_or_default();
                 let (received, seen) = match mark.user == self.peer.user {
                     true => (known.received_seq, known.seen_seq),
                     false => (known.friend_received_seq, known.friend_seen_seq),
@@ -423,7 +422,8 @@ impl Connection {
     /// To a client that confirms nothing, what was written counts as received.
     fn confirm(&mut self, log: &LogDelivery) {
         if !self.full && log.kind == Kind::Message && log.sender != self.peer.user {
-            let known = self.marks.entry(log.channel).or_default();
+            let used = self.used.get_or_insert_default();
+            let known = used.marks.entry(log.channel).or_default();
             known.received_seq = known.received_seq.max(log.seq);
             let marks = &self.gateway.marks;
             marks.add(log.channel, self.peer.user, log.message, false);
@@ -436,12 +436,12 @@ impl Connection {
             gateway,
             peer,
             channels,
-            left,
+            used,
             socket,
-            typing,
             ..
         } = *self;
         peer.closer.close(reason);
+        let Used { typing, left, .. } = used.map_or_else(Used::default, |used| *used);
         for channel in typing {
             tell_typing(&gateway, peer.user, channel, false).await;
         }

@@ -73,15 +73,14 @@ impl Connection {
     /// Whether a notice tells what the client does not know yet: of a friendship that is newer than
     /// this connection, or newer than what it knows of it.
     fn is_news(&self, told: &Friendship<UserCard>) -> bool {
-        let known = self.shown.get(&told.id).copied().unwrap_or_default();
+        let known = self.shown.revision(told.id).unwrap_or_default();
         // 0: from a replica that knows of no revisions.
         told.revision == 0 || told.revision > known
     }
 
     /// Writes a `friendship_update`, and remembers how new it is.
     async fn show(&mut self, friendship: Friendship<UserCard>) -> Result<(), Close> {
-        let shown = self.shown.entry(friendship.id).or_default();
-        *shown = (*shown).max(friendship.revision);
+        self.shown.note(friendship.id, friendship.revision);
         self.write(&ServerFrame::FriendshipUpdate { friendship })
             .await
     }
@@ -166,13 +165,13 @@ impl Connection {
         self.known_since = self.listing_since;
         for one in listed {
             let is_missing = !one.is_closed && !self.channels.contains_key(&one.channel);
-            match self.shown.get_mut(&one.channel) {
-                Some(shown) if !is_missing && *shown == 0 => {
+            match self.shown.revision(one.channel) {
+                Some(0) if !is_missing => {
                     // Listed by a replica that knew of no revisions.
-                    *shown = one.revision;
+                    self.shown.note(one.channel, one.revision);
                     continue;
                 }
-                Some(shown) if !is_missing && one.revision <= *shown => continue,
+                Some(shown) if !is_missing && one.revision <= shown => continue,
                 _ => {}
             }
             match self.tell_friendship(one.channel).await? {
@@ -197,11 +196,8 @@ impl Connection {
             revision,
         } = state;
         let is_open = friendship.is_open;
-        if self
-            .shown
-            .get(&friendship.id)
-            .is_some_and(|shown| revision <= *shown)
-        {
+        let shown = self.shown.revision(friendship.id);
+        if shown.is_some_and(|shown| revision <= shown) {
             return Ok(Some(is_open));
         }
         let users = vec![friendship.from_user, friendship.to_user];
@@ -228,7 +224,8 @@ impl Connection {
         if self.channels.contains_key(&id) {
             return Ok(());
         }
-        let had = self.left.get(&id).copied();
+        let left = self.used.as_ref().map(|used| &used.left);
+        let had = left.and_then(|left| left.get(&id).copied());
         // From here on it is left with the others, however the connection ends.
         self.channels.insert(id, had.unwrap_or_default());
         match self.try_gain(id, had, opened).await {
@@ -236,8 +233,9 @@ impl Connection {
                 self.lose(id).await;
                 // What was not written before is not taken for written: the next try finds out
                 // anew where the channel began for this connection.
-                if had.is_none() && self.left.get(&id) == Some(&0) {
-                    self.left.remove(&id);
+                let left = &mut self.used.get_or_insert_default().left;
+                if had.is_none() && left.get(&id) == Some(&0) {
+                    left.remove(&id);
                 }
                 self.list_soon();
                 Ok(())
@@ -303,12 +301,18 @@ impl Connection {
         Ok(floor)
     }
 
+    pub(super) fn has_left(&self, id: FriendshipId) -> bool {
+        let used = self.used.as_ref();
+        used.is_some_and(|used| used.left.contains_key(&id))
+    }
+
     async fn lose(&mut self, id: FriendshipId) {
         if let Some(newest) = self.channels.remove(&id) {
-            self.left.insert(id, newest);
-            self.marks.remove(&id);
-            self.typing.retain(|one| *one != id);
-            self.delivered.forget(id);
+            let used = self.used.get_or_insert_default();
+            used.left.insert(id, newest);
+            used.marks.remove(&id);
+            used.typing.retain(|one| *one != id);
+            used.delivered.forget(id);
             self.friends.retain(|(known, _)| *known != id);
             self.gateway.presence.lose(&self.peer, id).await;
             self.gateway.hub.leave(&self.peer, [id]).await;

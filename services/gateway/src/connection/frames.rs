@@ -124,7 +124,7 @@ impl Connection {
     ) -> Result<(), Close> {
         let TypingFrame { channel, active } = *frame;
         if !self.channels.contains_key(&channel) {
-            let refusal = match self.left.contains_key(&channel) {
+            let refusal = match self.has_left(channel) {
                 true => Refusal::ChannelClosed,
                 false => Refusal::NotAMember,
             };
@@ -137,9 +137,10 @@ impl Connection {
                 )
                 .await;
         }
-        self.typing.retain(|one| *one != channel);
+        let typing = &mut self.used.get_or_insert_default().typing;
+        typing.retain(|one| *one != channel);
         if active {
-            self.typing.push(channel);
+            typing.push(channel);
         }
         tell_typing(&self.gateway, self.peer.user, channel, active).await;
         Ok(())
@@ -188,7 +189,8 @@ impl Connection {
             doubted: !self.channels.contains_key(&channel),
             what,
         };
-        self.sends.send(&self.gateway.bus, question, send);
+        let used = self.used.get_or_insert_default();
+        used.sends.send(&self.gateway.bus, question, send);
     }
 
     fn mark(
@@ -199,13 +201,14 @@ impl Connection {
         seen: bool,
     ) {
         let MarkFrame { channel, message } = *frame;
-        let known = self.marks.entry(channel).or_default();
+        let used = self.used.get_or_insert_default();
+        let known = used.marks.entry(channel).or_default();
         known.received_seq = known.received_seq.max(message.seq());
         if seen {
             known.seen_seq = known.seen_seq.max(message.seq());
         }
         let user = self.peer.user;
-        if self.delivered.has(channel, message) {
+        if used.delivered.has(channel, message) {
             return self.gateway.marks.add(channel, user, message, seen);
         }
         let question = Question {
@@ -220,7 +223,7 @@ impl Connection {
             seen,
             delivered: false,
         };
-        self.sends.mark(&self.gateway.bus, question, mark);
+        used.sends.mark(&self.gateway.bus, question, mark);
     }
 
     /// Answers a frame, and those whose answers have come with it.
@@ -228,7 +231,7 @@ impl Connection {
         let mut next = Some(first);
         while let Some(answered) = next {
             self.answer(answered).await?;
-            next = self.sends.next_ready();
+            next = self.used.as_mut().and_then(|used| used.sends.next_ready());
         }
         Ok(())
     }
@@ -261,7 +264,8 @@ impl Connection {
             Answered::Mark(_, MarkReply::Done) => Ok(()),
             Answered::Mark(question, MarkReply::Refused(refusal)) => {
                 // Its own marks may be on what is not there. The friend's are as they were told.
-                if let Some(known) = self.marks.get_mut(&question.channel) {
+                let used = self.used.get_or_insert_default();
+                if let Some(known) = used.marks.get_mut(&question.channel) {
                     (known.received_seq, known.seen_seq) = (0, 0);
                 }
                 self.refuse_question(question, refusal).await

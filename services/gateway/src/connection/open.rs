@@ -1,17 +1,13 @@
 //! From the upgrade to `ready`.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use axum::extract::ws::{Message, WebSocket};
 use natter_protocol::{FriendshipId, Timestamp, frame::ServerFrame};
 use natter_service::RateLimits;
 use tokio::time::{Instant, timeout};
 
-use super::{Connection, Delivered, Pace, Sends, Timer, WRITE_TIMEOUT, written};
+use super::{Connection, Pace, Timer, WRITE_TIMEOUT, written};
 use crate::{Gateway, close::Close, epoch, handshake::Admission, hub::encode, peer::Peer};
 
 /// The longest that a connection waits for its turn to be opened. Past it the client is told to
@@ -81,18 +77,14 @@ impl Connection {
             live: !full,
             channels,
             shown,
-            marks: HashMap::new(),
+            used: None,
             timer: Timer::start(gateway.settings.heartbeat()),
             pace: (gateway.process.settings.rate_limits == RateLimits::On).then(Pace::new),
             garbage: 0,
             garbage_since: Instant::now(),
-            sends: Sends::default(),
-            typing: Vec::new(),
-            delivered: Delivered::default(),
             missed,
             unflushed: false,
             unanswered: 0,
-            left: HashMap::new(),
             listing: None,
             listing_since: opened,
             known_since: opened,

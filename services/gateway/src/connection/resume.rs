@@ -159,7 +159,10 @@ impl Connection {
             };
             match self.gateway.bus.call(&call).await {
                 Ok(known) => {
-                    self.marks.extend(known.iter());
+                    if !known.is_empty() {
+                        let used = self.used.get_or_insert_default();
+                        used.marks.extend(known.iter());
+                    }
                     marks.extend(channels.iter().map(|id| (*id, ChannelMarks::default())));
                     marks.extend(known);
                 }
@@ -205,7 +208,8 @@ impl Connection {
                 let frame = delivery.frame.text(&self.base_url);
                 self.feed(frame).await?;
                 self.channels.insert(channel, after_seq);
-                self.delivered.note(&delivery);
+                let used = self.used.get_or_insert_default();
+                used.delivered.note(&delivery);
                 self.confirm(&delivery);
             }
             self.flush().await?;

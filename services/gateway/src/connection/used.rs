@@ -1,0 +1,30 @@
+//! What a connection keeps once something is sent or delivered on it. Most connections wait, and
+//! have none of it.
+
+use std::collections::HashMap;
+
+use natter_bus::Bus;
+use natter_protocol::{FriendshipId, call::ChannelMarks};
+
+use super::{
+    delivered::Delivered,
+    sends::{Answered, Sends},
+};
+
+#[derive(Default)]
+pub struct Used {
+    pub sends: Sends,
+    /// Where the client is writing: told to have stopped when the connection ends.
+    pub typing: Vec<FriendshipId>,
+    /// What was written lately: a mark on it needs no look-up.
+    pub delivered: Delivered,
+    /// How far both sides of a channel are as the client knows: by its own marks, and by `resumed`.
+    pub marks: HashMap<FriendshipId, ChannelMarks>,
+    /// Channels that were left, with the newest seq written of them: nothing is written twice.
+    pub left: HashMap<FriendshipId, u64>,
+}
+
+/// The next answer to what was sent; `None` only while nothing is asked.
+pub async fn next_answer(used: &mut Option<Box<Used>>, bus: &Bus) -> Option<Answered> {
+    used.as_mut()?.sends.next(bus).await
+}
