@@ -2,10 +2,10 @@
 //!
 //! A log that lost its tail (a backup was restored, a failover lost commits) gives the same `seq`
 //! to other entries. So before the first commit on a new connection (no database is set back under
-//! one that stays), and before the outbox is published again, two things are looked at: whether it is the database that it was, by its
-//! system identifier and timeline; and whether the log has the newest event of the stream, which
-//! was published after its commit. If not, the epoch changes; gateways close every connection, and
-//! clients fetch what they had under the old one again.
+//! one that stays), and before the outbox is published again, two things are looked at: whether it
+//! is the database that it was, by its system identifier and timeline; and whether the log has the
+//! newest event of the stream, which was published after its commit. If not, the epoch changes;
+//! gateways close every connection, and clients fetch what they had under the old one again.
 //!
 //! A switchover that lost nothing begins a timeline too: it costs a fetch. What cannot be told, on
 //! a timeline that goes on: that database and broker were set back to the same moment; that the
@@ -19,7 +19,7 @@ use sqlx::PgConnection;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::store::{self, LogEpoch, Store};
+use crate::store::{self, LogEpoch};
 
 /// For the newest event to be had.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,20 +27,12 @@ const BROKER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Compares the database with what is known of it.
 #[derive(Clone)]
 pub struct Epochs {
-    store: Store,
     bus: Bus,
 }
 
 impl Epochs {
-    pub fn new(store: &Store, bus: &Bus) -> Self {
-        Self {
-            store: store.clone(),
-            bus: bus.clone(),
-        }
-    }
-
-    pub async fn current(&self) -> sqlx::Result<Uuid> {
-        self.store.epoch().await
+    pub fn new(bus: &Bus) -> Self {
+        Self { bus: bus.clone() }
     }
 
     /// Begins another epoch if the database was set back.

@@ -158,11 +158,11 @@ async fn answer_calls(messages: &Messages, process: &Process) -> anyhow::Result<
             }
         })
         .await?;
-    let epochs = messages.epochs.clone();
+    let store = messages.store.clone();
     calls
         .answer(move |_: GetEpoch| {
-            let epochs = epochs.clone();
-            async move { epochs.current().await.map(|epoch| epoch.to_string()) }
+            let store = store.clone();
+            async move { store.epoch().await.map(|epoch| epoch.to_string()) }
         })
         .await?;
     let store = messages.store.clone();

@@ -9,6 +9,7 @@ use async_nats::{
     jetstream::{
         self,
         context::GetStreamErrorKind,
+        message::StreamMessage,
         stream::{Config, DiscardPolicy, Info, LastRawMessageErrorKind, StorageType},
     },
 };
@@ -288,11 +289,8 @@ impl Feed {
         if state.messages == 0 {
             return Ok(None);
         }
-        match timeout(ASK_TIMEOUT, self.there.get_raw_message(state.last_sequence)).await? {
-            Ok(message) => Ok(Some(message.payload)),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(error).context("the stream does not tell"),
-        }
+        let newest = self.message(state.last_sequence).await?;
+        Ok(newest.map(|message| message.payload))
     }
 
     /// Whether the stream is without what it acknowledged as its `seq` with this `Nats-Msg-Id`:
@@ -302,12 +300,17 @@ impl Feed {
         if seq < state.first_sequence && seq <= state.last_sequence {
             return Ok(false);
         }
+        let message = self.message(seq).await?;
+        let kept =
+            message.and_then(|message| message.headers.get(header::NATS_MESSAGE_ID).cloned());
+        Ok(kept.is_none_or(|kept| kept.as_str() != id))
+    }
+
+    /// The message with this number; `None` where it is not there.
+    async fn message(&self, seq: u64) -> anyhow::Result<Option<StreamMessage>> {
         match timeout(ASK_TIMEOUT, self.there.get_raw_message(seq)).await? {
-            Ok(message) => {
-                let kept = message.headers.get(header::NATS_MESSAGE_ID);
-                Ok(kept.is_none_or(|kept| kept.as_str() != id))
-            }
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(true),
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(error).context("the stream does not tell"),
         }
     }

@@ -1,7 +1,7 @@
 //! Pages of other origins: which answers their browsers let them read.
 
-use axum::body::Body;
 use axum::{
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
     middleware::Next,

@@ -1,7 +1,7 @@
 //! The epoch of the logs, and the database that it was last compared with.
 
 use natter_protocol::{FriendshipId, MessageId};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use super::{Store, as_i64};
@@ -14,6 +14,13 @@ pub struct LogEpoch {
     pub forgotten_event: Option<Uuid>,
 }
 
+/// The database as it is: a promoted standby and a recovery to a point in time are on timelines of
+/// their own, which the name of the segment that is written begins with.
+const HERE: &str = "
+    (SELECT system_identifier,
+            ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer AS timeline
+     FROM pg_control_system()) AS here";
+
 impl Store {
     pub async fn epoch(&self) -> sqlx::Result<Uuid> {
         sqlx::query_scalar("SELECT epoch FROM log_epoch")
@@ -23,13 +30,12 @@ impl Store {
 }
 
 pub async fn log_epoch(db: &mut PgConnection) -> sqlx::Result<LogEpoch> {
-    sqlx::query_as(
+    sqlx::query_as(AssertSqlSafe(format!(
         "SELECT epoch, forgotten_event,
-                (known.system_identifier, known.timeline) = (here.system_identifier,
-                    ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer)
+                (known.system_identifier, known.timeline) = (here.system_identifier, here.timeline)
                 AS is_same_database
-         FROM log_epoch AS known, pg_control_system() AS here",
-    )
+         FROM log_epoch AS known, {HERE}"
+    )))
     .fetch_one(db)
     .await
 }
@@ -40,15 +46,15 @@ pub async fn begin_epoch(
     before: Uuid,
     forgotten_event: Option<Uuid>,
 ) -> sqlx::Result<bool> {
-    let done = sqlx::query(
+    let done = sqlx::query(AssertSqlSafe(format!(
         "UPDATE log_epoch SET
              epoch = gen_random_uuid(),
              system_identifier = here.system_identifier,
-             timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer,
+             timeline = here.timeline,
              forgotten_event = coalesce($2, forgotten_event)
-         FROM pg_control_system() AS here
-         WHERE epoch = $1",
-    )
+         FROM {HERE}
+         WHERE epoch = $1"
+    )))
     .bind(before)
     .bind(forgotten_event)
     .execute(db)

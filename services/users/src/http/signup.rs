@@ -90,9 +90,9 @@ pub async fn signup(
     let first_name = name(&fields, "first_name")?.unwrap_or_default();
     let last_name = name(&fields, "last_name")?.unwrap_or_default();
     let image = image(&fields)?.flatten();
-    users.throttle.sign_up(&username.key(), address)?;
+    users.throttle.sign_up(&key, address)?;
     // Before the costly part; two at the same moment are told apart by the database.
-    if users.store.credentials(&username.key()).await?.is_some() {
+    if users.store.credentials(&key).await?.is_some() {
         return Err(Error::UsernameTaken);
     }
     let password_hash = users.passwords.hash(password).await?;

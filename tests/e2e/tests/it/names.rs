@@ -5,11 +5,7 @@ use natter_test_support::Person;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-async fn post(url: &str, body: Value) -> (u16, Value) {
-    let answer = Client::new().post(url).json(&body).send().await;
-    let answer = answer.expect("an answer");
-    (answer.status().as_u16(), answer.json().await.expect("JSON"))
-}
+use crate::users::post;
 
 #[tokio::test]
 async fn any_spelling_that_folds_to_a_name_is_that_name() {

@@ -4,13 +4,23 @@ use natter_e2e::{Topology, World};
 use natter_test_support::{Friends, Person, Signal, Socket, until};
 use serde_json::{Value, json};
 
-/// Connects with the full protocol; the connection and its `ready`.
+/// Connects with the full protocol; the connection and its `ready`. As clients do, it tries again
+/// while the services find their database back.
 async fn connect(person: &Person, gateway: &str) -> (Socket, Value) {
-    let (socket, _) = person.connect_full(gateway).await;
-    let ready = socket.seen().last().cloned().expect("it came");
-    assert_eq!(ready["type"], "ready");
-    assert!(ready["epoch"].is_string(), "{ready}");
-    (socket, ready)
+    let mut headers = person.headers();
+    headers.push(("sec-websocket-protocol", "natter.v1".to_owned()));
+    until("a connection", || async {
+        let mut socket = Socket::connect(gateway, &headers).await.ok()?;
+        let ready = match socket.next().await {
+            Ok(ready) => ready,
+            Err(Some(1013)) => return None,
+            Err(code) => panic!("closed with {code:?}"),
+        };
+        assert_eq!(ready["type"], "ready");
+        assert!(ready["epoch"].is_string(), "{ready}");
+        Some((socket, ready))
+    })
+    .await
 }
 
 async fn send(person: &Person, messages: &str, channel: &str, payload: &str) -> u64 {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// A 1×1 PNG.
 const PNG: &[u8] = include_bytes!("pixel.png");
 
-async fn post(url: &str, body: Value) -> (u16, Value) {
+pub async fn post(url: &str, body: Value) -> (u16, Value) {
     let answer = Client::new()
         .post(url)
         .json(&body)
