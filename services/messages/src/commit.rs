@@ -32,6 +32,7 @@ use crate::{
     epoch::{Epochs, greeting},
     feed::{Feed, event_of},
     plan::{Entry, Outcome, Plan},
+    search::Index,
     store::{self, Store},
 };
 use plain::{event, plain};
@@ -62,6 +63,7 @@ impl Committer {
         epochs: &Epochs,
         bus: &Bus,
         feed: &Feed,
+        index: &Index,
         process: &Process,
     ) -> Self {
         let writers = (0..WRITERS).map(|_| {
@@ -70,6 +72,7 @@ impl Committer {
                 db: Writer::new(store.pool(), &[]).greeted_by(greeting(epochs)),
                 channels: channels.clone(),
                 feed: feed.clone(),
+                index: index.clone(),
                 bus: bus.clone(),
                 again: queue.downgrade(),
                 tasks: process.tasks.clone(),
@@ -117,6 +120,7 @@ struct Worker {
     db: Writer,
     channels: Channels,
     feed: Feed,
+    index: Index,
     bus: Bus,
     /// Weak: the queue ends when nobody can send any more.
     again: mpsc::WeakSender<Request>,
@@ -324,7 +328,7 @@ impl Worker {
         }
         // In the order of each log: so listeners need not wait for what is missing.
         events.sort_unstable_by_key(|event: &LogEvent| event.seq);
-        self.feed.publish(outbox_id, events).await;
+        self.publish(outbox_id, events).await;
         Ok(())
     }
 
@@ -366,9 +370,16 @@ impl Worker {
         if let Some((outbox_id, entries)) = committed {
             metrics::histogram!("commit_batch_size").record(entries.len() as f64);
             let events = entries.into_iter().map(event_of).collect();
-            self.feed.publish(outbox_id, events).await;
+            self.publish(outbox_id, events).await;
         }
         Ok(())
+    }
+
+    /// Tells of what was committed.
+    async fn publish(&self, outbox_id: i64, events: Vec<LogEvent>) {
+        self.index
+            .appended(events.iter().map(|event| event.channel));
+        self.feed.publish(outbox_id, events).await;
     }
 
     /// Asks the friendship service about the channel, and puts the request back into the queue.

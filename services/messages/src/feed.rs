@@ -35,9 +35,6 @@ const AWAITED: usize = 1_000;
 /// is lost the batch is published again, so it need not be on disk before others go on.
 const NOTE_EVERY: Duration = Duration::from_millis(500);
 const NOTE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long new words wait for their place in the index; a search finds them before too.
-const MERGE_EVERY: Duration = Duration::from_secs(2);
-const MERGE_TIMEOUT: Duration = Duration::from_secs(30);
 const NOTE_SETTINGS: [(&str, &str); 1] = [("synchronous_commit", "off")];
 /// How often rows that were not confirmed are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -95,12 +92,10 @@ impl Feed {
             process.shutdown.clone(),
         ));
         let sweep = sweep(store.clone(), epochs.clone(), bus.clone());
-        let merge = merge_words(Writer::new(store.pool(), &NOTE_SETTINGS));
         let stop = process.shutdown.clone();
         process.tasks.spawn(async move {
             tokio::select! {
                 () = sweep => {}
-                () = merge => {}
                 () = stop.cancelled() => {}
             }
         });
@@ -191,19 +186,6 @@ async fn note(db: &mut Writer, confirmed: Vec<(i64, Published)>) {
         .await;
     if let Err(error) = noted {
         tracing::debug!(%error, "published batches will be published again");
-    }
-}
-
-/// Brings the words of what was stored into their index, again and again.
-async fn merge_words(mut db: Writer) {
-    loop {
-        sleep(MERGE_EVERY).await;
-        let merged = db.run(MERGE_TIMEOUT, async |db: &mut PgConnection| {
-            store::merge_words(db).await
-        });
-        if let Err(error) = merged.await {
-            tracing::debug!(%error, "new words are merged later");
-        }
     }
 }
 

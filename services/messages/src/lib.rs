@@ -4,7 +4,8 @@
 //! transaction, gives each entry its `seq` there, and only then answers; [`feed`] publishes what
 //! was committed to `chat.friendship.<id>.log`, and again until the broker has confirmed it.
 //! Who is in a channel and whether it is open is a projection of the friendship service's events;
-//! a channel that is not known is asked for. Owner of the schema `messages`, the stream `CHAT`
+//! a channel that is not known is asked for. [`search`] follows the log to find messages by their
+//! words. Owner of the schema `messages`, the stream `CHAT`
 //! and the calls `rpc.messages.*`.
 
 mod channel;
@@ -19,7 +20,10 @@ mod history;
 mod http;
 mod marks;
 mod plan;
+mod search;
 mod store;
+
+pub use search::{SLICE, grams_of, slice};
 
 use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
@@ -31,7 +35,8 @@ use natter_service::Process;
 pub use config::Settings;
 
 use crate::{
-    channel::Channels, commit::Committer, epoch::Epochs, feed::Feed, marks::Marker, store::Store,
+    channel::Channels, commit::Committer, epoch::Epochs, feed::Feed, marks::Marker, search::Index,
+    store::Store,
 };
 
 /// What this service answers: these paths and all below them.
@@ -44,7 +49,6 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 struct Messages {
     store: Store,
     channels: Channels,
-    epochs: Epochs,
     committer: Committer,
     marker: Marker,
     verifier: Verifier,
@@ -88,15 +92,15 @@ pub async fn start(
     follow_revocations(&verifier, &bus, process);
     let store = Store::new(pool.clone());
     let channels = Channels::new(store.clone(), bus.clone());
-    let epochs = Epochs::new(&store, &bus);
+    let epochs = Epochs::new(&bus);
     epochs.check(&mut *pool.acquire().await?).await?;
     let feed = Feed::start(&store, &epochs, &bus, process);
+    let index = Index::start(&store, process);
     let messages = Messages {
-        committer: Committer::start(&store, &channels, &epochs, &bus, &feed, process),
+        committer: Committer::start(&store, &channels, &epochs, &bus, &feed, &index, process),
         marker: Marker::start(&store, &channels, &bus, process),
         store,
         channels,
-        epochs,
         verifier,
         bus: bus.clone(),
         media,

@@ -21,7 +21,9 @@ pub use epoch::{LogEpoch, begin_epoch, has_entry, log_epoch};
 pub use log::LogRow;
 pub use marks::{Marks, MovedMark, NewMark, move_marks};
 pub use outbox::{OutboxRow, Published, published};
-pub use search::merge_words;
+pub use search::{
+    Candidate, Searched, SearchedChannel, Unsearched, behind, lock_search, merge_words, unsearched,
+};
 
 use crate::channel::Channel;
 

@@ -7,6 +7,7 @@ use clap::Args;
 use natter_e2e::{Topology, World};
 use natter_test_support::{Friends, Person};
 use sqlx::{AssertSqlSafe, PgConnection};
+use uuid::Uuid;
 
 use crate::{
     explain::{explained, pages, prepare, reads},
@@ -14,8 +15,14 @@ use crate::{
 };
 
 const REPEATS: usize = 50;
-/// Entries that are inserted in one statement.
-const CHUNK: u64 = 250_000;
+/// Different messages, and words of each beside the one that all have.
+const PHRASES: i64 = 5_000;
+const WORDS: usize = 6;
+const SYLLABLES: [&str; 40] = [
+    "ba", "ce", "dil", "fon", "gur", "han", "jo", "kel", "lim", "mor", "nus", "pa", "quil", "ret",
+    "sim", "tor", "vul", "wen", "yar", "zep", "bri", "clo", "dra", "fle", "gni", "pra", "ske",
+    "tro", "sta", "shi", "cha", "the", "ing", "er", "ound", "ment", "ful", "less", "ness", "ed",
+];
 
 #[derive(Args)]
 pub struct Options {
@@ -121,9 +128,18 @@ async fn measure(world: &World, alice: &Person, channel: &str, size: &Size) -> a
             format!("{users}ser{}99", size.users / 1_000),
         ),
         ("messages, a rare word", format!("{search}needle")),
+        ("messages, a part of a rare word", format!("{search}eedl")),
+        (
+            "messages, parts that are common each and rare together",
+            format!("{search}torling%20mentpra"),
+        ),
         (
             "messages, a word in each of the conversation",
             format!("{search}everywhere"),
+        ),
+        (
+            "messages, a part of a word in each",
+            format!("{search}verywher"),
         ),
     ] {
         let mut times = Vec::with_capacity(REPEATS);
@@ -178,7 +194,8 @@ async fn ask(alice: &Person, url: &str) -> anyhow::Result<Duration> {
 async fn load(world: &World, channel: &str, have: &Size, want: &Size) -> anyhow::Result<()> {
     let mut admin = world.postgres.admin("natter").await;
     // An index is made faster than it is kept.
-    run_sql(&mut admin, "SET maintenance_work_mem = '1GB'; SET synchronous_commit = off; DROP INDEX messages.log_words").await?;
+    run_sql(&mut admin, "SET maintenance_work_mem = '1GB'; SET synchronous_commit = off; DROP INDEX messages.search_grams").await?;
+    phrases(&mut admin).await?;
     run_sql(&mut admin, &format!(
         "INSERT INTO users.accounts (id, username, username_key, email, password_hash, first_name, last_name)
          SELECT gen_random_uuid(), 'user' || n, 'USER' || n, 'user' || n || '@mail.example', '-', '', ''
@@ -193,14 +210,40 @@ async fn load(world: &World, channel: &str, have: &Size, want: &Size) -> anyhow:
              VALUES ('{other}', gen_random_uuid(), gen_random_uuid(), true, 1, now())")).await?;
         entries(&mut admin, &other, 0, 1_000).await?;
     }
-    let index = "CREATE INDEX log_words ON messages.log
-         USING gin (friendship_id, to_tsvector('simple', content))
-         WITH (gin_pending_list_limit = 262144) WHERE kind < 2;
-         ALTER INDEX messages.log_words OWNER TO natter_messages_owner";
+    let index = "CREATE INDEX search_grams ON messages.search USING gin (grams)
+         WITH (gin_pending_list_limit = 262144);
+         ALTER INDEX messages.search_grams OWNER TO natter_messages_owner";
     run_sql(&mut admin, index).await?;
     run_sql(&mut admin, "VACUUM ANALYZE messages.log").await?;
+    run_sql(&mut admin, "VACUUM ANALYZE messages.search").await?;
     run_sql(&mut admin, "VACUUM ANALYZE users.accounts").await?;
     run_sql(&mut admin, "CHECKPOINT").await
+}
+
+/// What messages are made of, with what the search index has of it.
+async fn phrases(admin: &mut PgConnection) -> anyhow::Result<()> {
+    run_sql(admin, "CREATE TEMPORARY TABLE IF NOT EXISTS phrases (number bigint PRIMARY KEY, content text, grams integer[])").await?;
+    let mut random = 7_u64;
+    for number in 0..PHRASES {
+        let mut phrase = "everywhere".to_owned();
+        for _ in 0..WORDS {
+            phrase.push(' ');
+            for _ in 0..2 {
+                // Knuth's MMIX generator: the same words in each run.
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                phrase.push_str(SYLLABLES[(random >> 33) as usize % SYLLABLES.len()]);
+            }
+        }
+        sqlx::query("INSERT INTO phrases VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(number)
+            .bind(&phrase)
+            .bind(natter_messages::grams_of(&phrase))
+            .execute(&mut *admin)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Messages of a channel, a minute apart, up to this one; three of all have a rare word.
@@ -210,23 +253,45 @@ async fn entries(
     have: u64,
     want: u64,
 ) -> anyhow::Result<()> {
+    let id: Uuid = channel.parse()?;
+    let needle: Vec<_> = natter_messages::grams_of("needle")
+        .iter()
+        .map(i32::to_string)
+        .collect();
+    let needle = needle.join(",");
     let mut from = have + 1;
     while from <= want {
-        let to = want.min(from + CHUNK - 1);
+        // Within one slice of the index.
+        let slice = from / natter_messages::SLICE;
+        let to = want.min((slice + 1) * natter_messages::SLICE - 1);
+        let place = natter_messages::slice(id, slice);
         run_sql(admin, &format!(
-            "INSERT INTO messages.log (friendship_id, seq, id, kind, position, from_position, at, sender, digest, content)
-             SELECT friendship_id, s,
-                    (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || '8000' || '8000' || '00'
-                     || lpad(to_hex(s), 10, '0'))::uuid,
-                    0, s, (s + 1) / 2, moment, CASE WHEN s % 2 = 1 THEN from_user ELSE to_user END, 0,
-                    'everywhere ' || CASE WHEN s IN (7, 77, 777) THEN 'needle ' ELSE '' END
-                    || 'w' || (random() * 5000)::int || ' w' || (random() * 5000)::int || ' w' || (random() * 5000)::int
-                    || ' w' || (random() * 5000)::int || ' w' || (random() * 5000)::int
-             FROM messages.channels, generate_series({from}, {to}) s,
-                  LATERAL (SELECT timestamptz '2026-11-01' - interval '1 minute' * (1000000 - s) AS moment) times
-             WHERE friendship_id = '{channel}'")).await?;
+            "WITH entries AS (
+                 INSERT INTO messages.log (friendship_id, seq, id, kind, position, from_position, at, sender, digest, content)
+                 SELECT friendship_id, s,
+                        (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || '8000' || '8000' || '00'
+                         || lpad(to_hex(s), 10, '0'))::uuid,
+                        0, s, (s + 1) / 2, moment, CASE WHEN s % 2 = 1 THEN from_user ELSE to_user END, 0,
+                        phrases.content || CASE WHEN s IN (7, 77, 777) THEN ' needle' ELSE '' END
+                 FROM messages.channels, generate_series({from}, {to}) s,
+                      LATERAL (SELECT timestamptz '2026-11-01' - interval '1 minute' * (1000000 - s) AS moment) times,
+                      phrases
+                 WHERE friendship_id = '{channel}' AND phrases.number = s * 7919 % {PHRASES}
+             )
+             INSERT INTO messages.search
+             SELECT '{channel}', s, phrases.grams || {place} || CASE WHEN s IN (7, 77, 777) THEN '{{{needle}}}'::integer[] ELSE '{{}}' END
+             FROM generate_series({from}, {to}) s, phrases
+             WHERE phrases.number = s * 7919 % {PHRASES}")).await?;
         from = to + 1;
     }
+    run_sql(
+        admin,
+        &format!(
+            "INSERT INTO messages.searchable VALUES ('{channel}', {want})
+         ON CONFLICT (friendship_id) DO UPDATE SET seq = excluded.seq"
+        ),
+    )
+    .await?;
     run_sql(admin, &format!(
         "UPDATE messages.channels SET last_seq = {want}, messages = {want}, from_messages = ({want} + 1) / 2,
                 last_at = (SELECT at FROM messages.log WHERE friendship_id = '{channel}' AND seq = {want})

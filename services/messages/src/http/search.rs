@@ -8,7 +8,11 @@ use natter_service::{BaseUrl, Page, PageParams, Paged, Params};
 use utoipa::IntoParams;
 
 use super::item::{Item, items_with, marks_of};
-use crate::{Messages, error::Error};
+use crate::{
+    Messages,
+    error::Error,
+    search::{self, Query},
+};
 
 /// The longest search text, in characters.
 const MAX_QUERY_CHARS: usize = 200;
@@ -17,14 +21,17 @@ const MAX_QUERY_CHARS: usize = 200;
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "documents what Params reads")]
 pub struct Search {
-    /// Words that must all be there; `"…"` for a phrase, `or` and `-` as in web searches.
+    /// Words and parts of words, of three letters at least, that are all to be there; `"…"` around
+    /// whole words that stand so, `-` before what may not be there, `or` between alternatives. Case,
+    /// width, accents and punctuation do not count.
     #[param(min_length = 1, max_length = 200)]
     q: String,
 }
 
 /// Search one's own conversations
 ///
-/// Best first; of more than 10,000 matches the newest 10,000.
+/// Whole words before parts, newer before older; of more than 10,000 matches the newest 10,000. What was
+/// acknowledged counts.
 #[utoipa::path(
     get,
     path = "/api/messages/search/",
@@ -40,15 +47,13 @@ pub async fn search(
     params: Params,
     page: Page,
 ) -> Result<Json<Paged<Item>>, Error> {
-    // Postgres takes no such text, and it is in no word.
-    let query = params.get("q").unwrap_or_default().replace('\0', " ");
+    let query = params.get("q").unwrap_or_default();
     if query.is_empty() || query.chars().count() > MAX_QUERY_CHARS {
         return Err(Error::InvalidQuery);
     }
-    let (count, found) = messages
-        .store
-        .search(caller.user, &query, page.limit(), page.offset())
-        .await?;
+    let query = Query::parse(query);
+    let (store, user) = (&messages.store, caller.user);
+    let (count, found) = search::search(store, user, &query, page.limit(), page.offset()).await?;
     page.check(count)?;
     let ids: Vec<_> = found.iter().map(|(channel, _)| channel.0).collect();
     let channels: HashMap<_, _> = messages.store.channels(&ids).await?;

@@ -208,7 +208,7 @@ pub(super) fn kind_code(kind: Kind) -> i16 {
 }
 
 /// A kind of a later version is none of these: a replica of that version is to be asked.
-fn kind_of(code: i16) -> sqlx::Result<Kind> {
+pub(super) fn kind_of(code: i16) -> sqlx::Result<Kind> {
     match code {
         0 => Ok(Kind::Message),
         1 => Ok(Kind::Edited),

@@ -1,62 +1,270 @@
-//! Finding messages by their words.
+//! The table that is searched, and what is read of the log for it.
 
-use natter_protocol::{FriendshipId, UserId};
-use sqlx::PgConnection;
+use chrono::{DateTime, Utc};
+use futures_util::stream::BoxStream;
+use natter_protocol::{FriendshipId, UserId, message::Kind};
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
-use super::{Store, as_i64};
+use super::{Store, as_i64, log::kind_of};
 
-/// Of more matches than these only the newest are ranked and counted: a word that stands in every
-/// message of a long conversation costs no more than this.
-pub const MAX_MATCHES: i64 = 10_000;
+/// Of one replica at a time: whoever takes the logs over.
+const LOCK: i64 = 0x6e61_7474_6572_0007;
 
-impl Store {
-    /// How many messages match, and where those of a page are, best first.
-    pub async fn search(
-        &self,
-        user: UserId,
-        query: &str,
-        limit: u64,
-        offset: u64,
-    ) -> sqlx::Result<(u64, Vec<(FriendshipId, u64)>)> {
-        // A message is found in its present wording: its own, or that of its newest edit.
-        let rows: Vec<(Uuid, i64, i64)> = sqlx::query_as(
-            "WITH matches AS (
-                 SELECT friendship_id, seq, target_seq, at, content FROM log
-                 WHERE friendship_id = ANY(ARRAY(SELECT friendship_id FROM channels
-                                                 WHERE from_user = $1 OR to_user = $1))
-                   AND kind < 2
-                   AND to_tsvector('simple', content) @@ websearch_to_tsquery('simple', $2)
-                 ORDER BY at DESC LIMIT $5
-             )
-             SELECT message.friendship_id, message.seq, count(*) OVER ()
-             FROM matches
-             JOIN log message ON message.friendship_id = matches.friendship_id
-                             AND message.seq = coalesce(matches.target_seq, matches.seq)
-                             AND coalesce(message.edit_seq, message.seq) = matches.seq
-                             AND NOT message.deleted
-             ORDER BY ts_rank(to_tsvector('simple', matches.content),
-                              websearch_to_tsquery('simple', $2)) DESC,
-                      matches.at DESC, message.friendship_id, message.seq DESC
-             LIMIT $3 OFFSET $4",
-        )
-        .bind(user.0)
-        .bind(query)
-        .bind(as_i64(limit))
-        .bind(as_i64(offset))
-        .bind(MAX_MATCHES)
-        .fetch_all(&self.0)
-        .await?;
-        let count = rows.first().map_or(0, |(_, _, count)| count.unsigned_abs());
-        let found = rows
-            .into_iter()
-            .map(|(channel, seq, _)| (FriendshipId(channel), seq.unsigned_abs()))
-            .collect();
-        Ok((count, found))
+/// A text that may match, in a message's present wording.
+#[derive(sqlx::FromRow)]
+pub struct Candidate {
+    friendship_id: Uuid,
+    seq: i64,
+    pub at: DateTime<Utc>,
+    pub content: String,
+}
+
+impl Candidate {
+    pub fn channel(&self) -> FriendshipId {
+        FriendshipId(self.friendship_id)
+    }
+
+    /// The message's.
+    pub fn seq(&self) -> u64 {
+        self.seq.unsigned_abs()
     }
 }
 
-/// Merges the words of new messages into the index; a search finds them before too.
+/// A channel that may be searched.
+#[derive(sqlx::FromRow)]
+pub struct SearchedChannel {
+    friendship_id: Uuid,
+    last_seq: i64,
+    /// How far its log was taken over.
+    searchable_seq: i64,
+}
+
+impl SearchedChannel {
+    pub fn id(&self) -> FriendshipId {
+        FriendshipId(self.friendship_id)
+    }
+
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq.unsigned_abs()
+    }
+
+    pub fn is_behind(&self) -> bool {
+        self.searchable_seq < self.last_seq
+    }
+}
+
+impl Store {
+    /// A user's channels, newest activity first.
+    pub async fn searched_channels(&self, user: UserId) -> sqlx::Result<Vec<SearchedChannel>> {
+        sqlx::query_as(
+            "SELECT friendship_id, last_seq, coalesce(searchable.seq, 0) AS searchable_seq
+             FROM channels LEFT JOIN searchable USING (friendship_id)
+             WHERE (from_user = $1 OR to_user = $1) AND last_seq > 0
+             ORDER BY last_at DESC, friendship_id",
+        )
+        .bind(user.0)
+        .fetch_all(&self.0)
+        .await
+    }
+
+    /// What the index has of all these grams in any of these slices.
+    pub fn candidates<'a>(
+        &'a self,
+        grams: &'a [i32],
+        slices: &'a [i32],
+    ) -> BoxStream<'a, sqlx::Result<Candidate>> {
+        let found = "(SELECT friendship_id, seq FROM search
+                      WHERE grams @> $1 AND grams && $2) AS found";
+        sqlx::query_as(AssertSqlSafe(candidates(found)))
+            .bind(grams)
+            .bind(slices)
+            .fetch(&self.0)
+    }
+
+    /// What was not taken over yet: of each channel at most so many of the newest entries.
+    pub fn tails(
+        &self,
+        channels: &[&SearchedChannel],
+        limit: usize,
+    ) -> BoxStream<'_, sqlx::Result<Candidate>> {
+        let found = "(SELECT channel.friendship_id, newest.seq
+                      FROM unnest($1::uuid[], $2::bigint[]) AS channel (friendship_id, after_seq),
+                           LATERAL (SELECT seq FROM log
+                                    WHERE log.friendship_id = channel.friendship_id
+                                      AND log.seq > channel.after_seq
+                                    ORDER BY seq DESC LIMIT $3) AS newest) AS found";
+        let ids: Vec<Uuid> = channels
+            .iter()
+            .map(|channel| channel.friendship_id)
+            .collect();
+        let seqs: Vec<i64> = channels
+            .iter()
+            .map(|channel| channel.searchable_seq)
+            .collect();
+        sqlx::query_as(AssertSqlSafe(candidates(found)))
+            .bind(ids)
+            .bind(seqs)
+            .bind(as_i64(limit as u64))
+            .fetch(&self.0)
+    }
+}
+
+/// A message is found in its present wording: its own, or that of its newest edit.
+fn candidates(found: &str) -> String {
+    format!(
+        "SELECT message.friendship_id, message.seq, entry.at, entry.content
+         FROM {found}
+         JOIN log entry USING (friendship_id, seq)
+         JOIN log message ON message.friendship_id = entry.friendship_id
+                         AND message.seq = coalesce(entry.target_seq, entry.seq)
+                         AND coalesce(message.edit_seq, message.seq) = entry.seq
+                         AND NOT message.deleted"
+    )
+}
+
+/// An entry that was not taken over yet.
+#[derive(sqlx::FromRow)]
+pub struct Unsearched {
+    pub friendship_id: Uuid,
+    pub seq: i64,
+    pub content: String,
+    kind: i16,
+    target_seq: Option<i64>,
+}
+
+impl Unsearched {
+    pub fn kind(&self) -> Option<Kind> {
+        kind_of(self.kind).ok()
+    }
+}
+
+/// Whether this transaction alone takes the logs over.
+pub async fn lock_search(db: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
+        .bind(LOCK)
+        .fetch_one(db)
+        .await
+}
+
+/// Channels after this one whose logs were not wholly taken over, in the order of their ids.
+pub async fn behind(db: &mut PgConnection, after: Uuid, limit: usize) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar(
+        "SELECT friendship_id FROM channels LEFT JOIN searchable USING (friendship_id)
+         WHERE friendship_id > $1 AND channels.last_seq > coalesce(searchable.seq, 0)
+         ORDER BY friendship_id LIMIT $2",
+    )
+    .bind(after)
+    .bind(as_i64(limit as u64))
+    .fetch_all(db)
+    .await
+}
+
+/// So many first entries of each of these channels that were not taken over, by channel and seq.
+pub async fn unsearched(
+    db: &mut PgConnection,
+    channels: &[Uuid],
+    limit: usize,
+) -> sqlx::Result<Vec<Unsearched>> {
+    sqlx::query_as(
+        "SELECT entry.friendship_id, entry.seq, entry.kind, entry.content, entry.target_seq
+         FROM unnest($1::uuid[]) AS channel (friendship_id)
+         LEFT JOIN searchable USING (friendship_id),
+         LATERAL (SELECT * FROM log
+                  WHERE log.friendship_id = channel.friendship_id
+                    AND log.seq > coalesce(searchable.seq, 0)
+                  ORDER BY log.seq LIMIT $2) AS entry
+         ORDER BY entry.friendship_id, entry.seq",
+    )
+    .bind(channels)
+    .bind(as_i64(limit as u64))
+    .fetch_all(db)
+    .await
+}
+
+/// What is to be stored of entries that were read, as columns.
+#[derive(Default)]
+pub struct Searched {
+    channels: Vec<Uuid>,
+    seqs: Vec<i64>,
+    /// Of all entries, one after the other, with the place of each one's last.
+    grams: Vec<i32>,
+    ends: Vec<i32>,
+    removed: Vec<(Uuid, Option<i64>)>,
+    ups: Vec<(Uuid, i64)>,
+}
+
+impl Searched {
+    pub fn add(&mut self, entry: &Unsearched, grams: &[i32]) {
+        self.channels.push(entry.friendship_id);
+        self.seqs.push(entry.seq);
+        self.grams.extend(grams);
+        self.ends
+            .push(i32::try_from(self.grams.len()).unwrap_or(i32::MAX));
+    }
+
+    /// Takes the message that this entry deletes, and its edits, away.
+    pub fn remove(&mut self, deletion: &Unsearched) {
+        self.removed
+            .push((deletion.friendship_id, deletion.target_seq));
+    }
+
+    /// The channel's log was taken over up to this seq.
+    pub fn up_to(&mut self, channel: Uuid, seq: i64) {
+        self.ups.push((channel, seq));
+    }
+
+    /// How many rows there are now that were not there.
+    pub async fn store(self, db: &mut PgConnection) -> sqlx::Result<usize> {
+        if !self.seqs.is_empty() {
+            sqlx::query(
+                "INSERT INTO search (friendship_id, seq, grams)
+                 SELECT friendship_id, seq, ($4::integer[])[first:last]
+                 FROM (SELECT *, coalesce(lag(last) OVER (ORDER BY number), 0) + 1 AS first
+                       FROM unnest($1::uuid[], $2::bigint[], $3::integer[]) WITH ORDINALITY
+                            AS entry (friendship_id, seq, last, number)) AS entries
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(&self.channels)
+            .bind(&self.seqs)
+            .bind(&self.ends)
+            .bind(&self.grams)
+            .execute(&mut *db)
+            .await?;
+        }
+        for (channel, target) in &self.removed {
+            sqlx::query(
+                "WITH RECURSIVE versions AS (
+                     SELECT seq, edit_seq FROM log WHERE friendship_id = $1 AND seq = $2
+                     UNION ALL
+                     SELECT log.seq, log.edit_seq FROM versions
+                     JOIN log ON log.friendship_id = $1 AND log.seq = versions.edit_seq
+                 )
+                 DELETE FROM search USING versions
+                 WHERE search.friendship_id = $1 AND search.seq = versions.seq",
+            )
+            .bind(channel)
+            .bind(target)
+            .execute(&mut *db)
+            .await?;
+        }
+        let (channels, seqs): (Vec<_>, Vec<_>) = self.ups.into_iter().unzip();
+        if !channels.is_empty() {
+            sqlx::query(
+                "INSERT INTO searchable (friendship_id, seq)
+                 SELECT * FROM unnest($1::uuid[], $2::bigint[])
+                 ON CONFLICT (friendship_id) DO UPDATE SET seq = excluded.seq",
+            )
+            .bind(channels)
+            .bind(seqs)
+            .execute(db)
+            .await?;
+        }
+        Ok(self.seqs.len())
+    }
+}
+
+/// Brings new rows to their places in the index; a search finds them before too.
 pub async fn merge_words(db: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query("SELECT merge_words()").execute(db).await?;
     Ok(())

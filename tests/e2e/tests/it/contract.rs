@@ -178,7 +178,14 @@ const HTTP: &[(&str, &[&str])] = &[
         "GET conversations/",
         &["conversations_are_listed_by_activity_with_what_is_unread"],
     ),
-    ("GET search/", &["messages_are_found_by_their_words"]),
+    (
+        "GET search/",
+        &[
+            "messages_are_found_by_their_words",
+            "what_people_type_is_found_at_once_and_by_the_index",
+            "a_message_is_found_as_it_reads_now",
+        ],
+    ),
     (
         "documentation",
         &[

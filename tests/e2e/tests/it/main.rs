@@ -24,6 +24,7 @@ mod permissions;
 mod presence;
 mod promises;
 mod s3;
+mod search;
 mod sessions;
 mod setback;
 mod story;
