@@ -1,5 +1,6 @@
 //! What travels on Natter's wires: ids, WebSocket frames, broker events, calls and subjects.
 //!
+//! The contracts that these types carry are `WEBSOCKET.md` and `EVENTS.md` beside this crate.
 //! Owner of every public name and shape; the services and the test clients use these types on
 //! both ends. Deliberately absent: sockets, NATS, SQL and HTTP. A change here is a change of the
 //! public contract, which is why `tests/wire.rs` freezes each shape in both directions.

@@ -10,7 +10,7 @@ mod story;
 mod subscriber;
 mod world;
 
-pub use broker::jetstream;
+pub use broker::{jetstream, tell_marks};
 pub use chat::{Log, Talker};
 pub use python::python;
 pub use raw::said_to;

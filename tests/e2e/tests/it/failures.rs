@@ -1,5 +1,6 @@
 //! What is stopped, frozen or killed loses nothing that was acknowledged.
 
+use futures_util::future::join_all;
 use natter_e2e::{Log, Subscriber, Talker, Topology, World};
 use natter_test_support::{Friends, PATIENCE, Person, Signal, Silent, Socket, until};
 use serde_json::json;
@@ -270,4 +271,30 @@ async fn fall_silent(world: &World, link: &Silent, alice: &Person, url: &str) {
     }
     let ended = sqlx::raw_sql("ROLLBACK").execute(&mut admin).await;
     ended.expect("it ends");
+}
+
+#[tokio::test]
+async fn a_process_that_is_ready_answers_a_crowd_at_once() {
+    let mut world = World::start(Topology::Standalone).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    for round in 1..=3 {
+        // It is ready again when this returns.
+        world.restart("standalone", Signal::Term).await;
+        let url = format!(
+            "{}/api/messages/status/friendship/{channel}/messages/",
+            world.messages()
+        );
+        let sends = (1..=60).map(|number| {
+            let text = format!("{round}-{number}");
+            let (alice, url) = (&alice, &url);
+            async move {
+                let send = json!({"payload": text, "client_id": text});
+                let (status, body) = alice.post(url, send).await;
+                assert_eq!(status.as_u16(), 201, "{body}");
+                let (status, page) = alice.get(url).await;
+                assert_eq!(status.as_u16(), 200, "{page}");
+            }
+        });
+        join_all(sends).await;
+    }
 }

@@ -7,7 +7,7 @@ use natter_test_support::free_port;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::Command,
+    process::{Child, Command},
 };
 
 /// Runs `deploy/up`, which is expected to refuse; its sentence.
@@ -109,23 +109,53 @@ async fn a_missing_dependency() {
     );
 }
 
-/// One start of a fresh folder, with what it says in `natter.env`, to its end.
-#[tokio::test]
-async fn it_runs_until_it_is_told_to_end() {
-    let (data, port) = (folder(), free_port());
+/// A start by a parent that ignores SIGINT, as scripts that run things in the background do.
+fn start(data: &Path, port: u16) -> Child {
     let up = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/up");
-    let mut running = Command::new(up)
+    Command::new("sh")
+        .args(["-c", "trap '' INT; exec \"$@\"", "sh"])
+        .arg(up)
         .args(["--port", &port.to_string(), "--data"])
-        .arg(data.path())
+        .arg(data)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("it starts");
+        .expect("it starts")
+}
+
+async fn signal(name: &str, process: &str) {
+    let told = Command::new("sh")
+        .args(["-c", &format!("kill -{name} {process}")])
+        .status()
+        .await;
+    assert!(told.is_ok_and(|status| status.success()));
+}
+
+/// The first line that it prints: the URL.
+async fn url_of(running: &mut Child) -> String {
     let mut lines = BufReader::new(running.stdout.take().expect("it is piped")).lines();
     // It may have something to build; the kernel's word that it ended comes at once.
     let said = lines.next_line().await.expect("it can be read");
-    let said = said.unwrap_or_else(|| panic!("it ended"));
+    said.unwrap_or_else(|| panic!("it ended"))
+}
+
+async fn ends_at_ctrl_c(mut running: Child, data: &Path) {
+    signal("INT", &running.id().expect("it runs").to_string()).await;
+    let ended = running.wait().await.expect("it was started");
+    assert!(ended.success(), "{ended}");
+    assert!(
+        !is_running(&data.to_string_lossy()),
+        "it left something running"
+    );
+}
+
+/// One start of a fresh folder, with what it says in `natter.env`, to its end.
+#[tokio::test]
+async fn it_runs_until_it_is_told_to_end() {
+    let (data, port) = (folder(), free_port());
+    let mut running = start(data.path(), port);
+    let said = url_of(&mut running).await;
     assert_eq!(said, format!("http://127.0.0.1:{port}/"));
     let page = reqwest::get(&said).await.expect("it answers");
     assert_eq!(page.status(), 200);
@@ -151,16 +181,42 @@ async fn it_runs_until_it_is_told_to_end() {
         assert!(found.is_ok(), "{stream}: {found:?}");
     }
 
-    let id = running.id().expect("it runs").to_string();
-    let told = Command::new("sh")
-        .args(["-c", &format!("kill -TERM {id}")])
-        .status()
-        .await;
-    assert!(told.is_ok_and(|status| status.success()));
-    let ended = running.wait().await.expect("it was started");
-    assert!(ended.success(), "{ended}");
-    assert!(
-        !is_running(&data.path().to_string_lossy()),
-        "it left something running"
+    ends_at_ctrl_c(running, data.path()).await;
+}
+
+#[tokio::test]
+async fn it_waits_for_the_servers_of_an_earlier_start_to_end() {
+    let (data, port) = (folder(), free_port());
+    let mut earlier = start(data.path(), port);
+    url_of(&mut earlier).await;
+    let launcher = earlier.id().expect("it runs");
+    let children = format!("/proc/{launcher}/task/{launcher}/children");
+    let children = std::fs::read_to_string(children).expect("it runs");
+    let is_postgres = |id: &&str| {
+        let name = std::fs::read_to_string(format!("/proc/{id}/comm"));
+        name.is_ok_and(|name| name.trim() == "postgres")
+    };
+    let postgres = children.split_whitespace().find(is_postgres);
+    let postgres = postgres.expect("Postgres is its child");
+    // Postgres is told to end with its launcher, and does not get to it.
+    signal("STOP", postgres).await;
+    earlier.kill().await.expect("it ran");
+
+    let mut later = start(data.path(), port);
+    let mut said = BufReader::new(later.stderr.take().expect("it is piped")).lines();
+    loop {
+        let line = said.next_line().await.expect("it can be read");
+        let line = line.unwrap_or_else(|| panic!("it ended"));
+        if line.contains(&format!("waiting for process {postgres}")) {
+            break;
+        }
+    }
+    signal("CONT", postgres).await;
+    // Whatever else it says shall find a reader.
+    tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
+    assert_eq!(
+        url_of(&mut later).await,
+        format!("http://127.0.0.1:{port}/")
     );
+    ends_at_ctrl_c(later, data.path()).await;
 }

@@ -1,7 +1,7 @@
 //! Once, in one order, without a seam, and to members only: through two gateways, two messages
 //! replicas, and a broker that loses.
 
-use natter_e2e::{Log, Talker, Topology, World, jetstream};
+use natter_e2e::{Log, Talker, Topology, World, tell_marks};
 use natter_test_support::{Friends, Person, Signal, Socket};
 use serde_json::{Value, json};
 
@@ -534,17 +534,8 @@ async fn resumed_says_how_far_both_sides_are_and_nothing_older_follows() {
         let resumed = socket.frame("resumed").await;
         assert_eq!(resumed["marks"], json!({&channel: marks}));
         // What a slower replica tells late is known already.
-        let broker = jetstream(&world.nats, "messages").await.client();
-        for (received, seen) in [(3, 1), (5, 3)] {
-            let event = json!({
-                "id": "0199f6b8-0000-7000-8000-000000000002", "time": "2026-11-27T12:00:00.000000Z",
-                "version": 1, "type": "mark", "channel": channel, "user": bob.id,
-                "received_seq": received, "seen_seq": seen, "message": ids[received - 1],
-            });
-            let subject = format!("chat.friendship.{channel}.mark");
-            let sent = broker.publish(subject, event.to_string().into()).await;
-            sent.expect("it is let");
-        }
+        let marks = [(3, 1, &ids[2]), (5, 3, &ids[4])];
+        tell_marks(&world.nats, &channel, &bob.id, &marks).await;
         let told = socket.frame("chat_friendship_notification").await;
         assert_eq!(
             (&told["received_seq"], &told["seen_seq"]),
