@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use axum::extract::ws::{CloseFrame, Utf8Bytes};
+use natter_protocol::UserId;
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 
@@ -60,6 +61,35 @@ impl Close {
             code,
             reason: Utf8Bytes::from_static(reason),
         }
+    }
+
+    /// The name of the reason in logs and metrics: one code may have several.
+    fn cause(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Gone => "gone",
+            Self::ProtocolError => "protocol_error",
+            Self::NotUtf8 => "not_utf8",
+            Self::ResumeExpected => "resume_expected",
+            Self::Flood => "flood",
+            Self::FrameTooBig => "frame_too_big",
+            Self::Restart => "restart",
+            Self::Overloaded => "overloaded",
+            Self::SessionEnded => "session_ended",
+            Self::TooSlow => "too_slow",
+            Self::SetBack => "log_set_back",
+            Self::TooManyConnections => "too_many_connections",
+        }
+    }
+
+    /// The one line and count of each connection that was closed. Of one that was refused the user
+    /// may not be known.
+    pub fn record(self, user: Option<UserId>) {
+        let (code, cause) = (self.frame().code, self.cause());
+        let user = user.map(tracing::field::display);
+        tracing::info!(code, cause, user, "connection closed");
+        let labels = [("code", code.to_string()), ("cause", cause.to_owned())];
+        metrics::counter!("websocket_closes_total", &labels).increment(1);
     }
 }
 

@@ -140,15 +140,16 @@ async fn open(
             connection.timer.expire(expires);
             return Some(connection);
         }
-        Err(Some((socket, reason))) => refuse(socket, reason).await,
-        Err(None) => {}
+        Err(Some((socket, reason))) => refuse(socket, reason, Some(peer.user)).await,
+        Err(None) => Close::Done.record(Some(peer.user)),
     }
     gateway.registry.remove(&peer);
     None
 }
 
 /// Closes a socket that is not to be served. One that is slow gets more time to be told.
-pub async fn refuse(mut socket: WebSocket, reason: Close) {
+pub async fn refuse(mut socket: WebSocket, reason: Close, user: Option<UserId>) {
+    reason.record(user);
     let patience = match reason {
         Close::TooSlow => SLOW_CLOSE_TIMEOUT,
         _ => CLOSE_TIMEOUT,
@@ -396,7 +397,7 @@ impl Connection {
                 }
                 *newest = log.seq;
                 self.used.get_or_insert_default().delivered.note(log);
-                Some(log.frame.text(&self.base_url))
+                log.text(&self.base_url)
             }
             // Several frames; they are no channel's.
             Delivery::Presence(_) => None,
@@ -449,7 +450,7 @@ impl Connection {
         // Also what it was just leaving when it was closed.
         let channels = channels.into_keys().chain(left.into_keys());
         gateway.hub.leave(&peer, channels).await;
-        refuse(socket, reason).await;
+        refuse(socket, reason, Some(peer.user)).await;
     }
 }
 

@@ -99,7 +99,7 @@ async fn connect(
             tasks.spawn(connection::run(gateway, socket, admission, base.0));
         }),
         Err(Refusal::Close(reason)) => upgrade.on_upgrade(async move |socket| {
-            tasks.spawn(connection::refuse(socket, reason));
+            tasks.spawn(connection::refuse(socket, reason, None));
         }),
         Err(Refusal::Http(problem)) => problem.into_response(),
     }

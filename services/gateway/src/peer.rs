@@ -55,7 +55,8 @@ pub struct LogDelivery {
     pub kind: Kind,
     pub message: MessageId,
     pub sender: UserId,
-    pub frame: Frame,
+    /// `None` of an entry of an unknown kind.
+    pub frame: Option<Frame>,
 }
 
 /// A log entry's frame.
@@ -66,11 +67,15 @@ pub enum Frame {
     WithFiles(Box<LogEvent>),
 }
 
-impl Frame {
-    pub fn text(&self, base_url: &str) -> Utf8Bytes {
-        match self {
-            Self::Shared(text) => text.clone(),
-            Self::WithFiles(event) => encode(&ServerFrame::of((**event).clone(), base_url)),
+impl LogDelivery {
+    /// The entry's frame, if there is something to show.
+    pub fn text(&self, base_url: &str) -> Option<Utf8Bytes> {
+        match self.frame.as_ref()? {
+            Frame::Shared(text) => Some(text.clone()),
+            Frame::WithFiles(event) => {
+                let frame = ServerFrame::of((**event).clone(), base_url)?;
+                Some(encode(&frame))
+            }
         }
     }
 }
@@ -132,7 +137,6 @@ impl Peer {
         if self.closer.is_closed() {
             return;
         }
-        metrics::counter!("slow_closes_total").increment(1);
         self.closer.close(Close::TooSlow);
     }
 }

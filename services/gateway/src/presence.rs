@@ -14,10 +14,10 @@ use std::{
 
 use axum::extract::ws::Utf8Bytes;
 use futures_util::StreamExt;
-use natter_bus::{Bus, Subscriber};
+use natter_bus::{Bus, Subscriber, unread};
 use natter_protocol::{
     FriendshipId, Timestamp, UserId,
-    event::{Event, PresenceEvent},
+    event::{Event, PresenceEvent, read},
     frame::ServerFrame,
     subject,
 };
@@ -157,9 +157,9 @@ impl Present {
                     None => return,
                 },
                 Some(message) = events.next() => {
-                    match serde_json::from_slice::<Event<PresenceEvent>>(&message.payload) {
+                    match read::<Event<PresenceEvent>>(&message.payload) {
                         Ok(event) => self.hear(event.body).await,
-                        Err(error) => tracing::warn!(%error, "not a presence event"),
+                        Err(reason) => unread("presence", &reason),
                     }
                 }
                 Ok(()) = missed.changed() => self.doubt_all(),

@@ -10,8 +10,8 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use natter_bus::{Message, Subscriber};
-use natter_protocol::{SessionId, UserId, subject};
+use natter_bus::{Message, Subscriber, unread};
+use natter_protocol::{SessionId, UserId, event::read, subject};
 use tokio::{
     sync::broadcast::error::RecvError,
     time::{interval, sleep},
@@ -69,14 +69,14 @@ impl Registry {
         let Some(peers) = users.get(&user) else {
             return;
         };
-        match serde_json::from_slice(&notice.payload) {
+        match read(&notice.payload) {
             Ok(notice) => {
                 let notice = Arc::new(notice);
                 for peer in peers {
                     peer.notify(Arc::clone(&notice));
                 }
             }
-            Err(error) => tracing::warn!(%error, "not a notice"),
+            Err(reason) => unread("notice", &reason),
         }
     }
 

@@ -14,6 +14,7 @@ use natter_pg::Writer;
 use natter_protocol::{
     FriendshipId, MessageId, Timestamp,
     event::{LogEvent, LogTag, VERSION},
+    message::Kind,
     subject,
 };
 use natter_service::Process;
@@ -271,6 +272,11 @@ async fn publish_again(store: &Store, bus: &Bus, row: &OutboxRow) -> anyhow::Res
             let events = store.after(&channel, after, SWEEP_ENTRIES).await?;
             anyhow::ensure!(!events.is_empty(), "the log of {} has a hole", channel.id);
             let due = events.iter().take_while(|event| event.seq <= last).count();
+            // A replica of the version that stored it can tell what it is.
+            let is_known = events[..due]
+                .iter()
+                .all(|event| event.kind != Kind::Unknown);
+            anyhow::ensure!(is_known, "the log of {} has an unknown kind", channel.id);
             if let Some(part) = send(bus, &events[..due]).await?.confirmed().await? {
                 published = joined(published, part);
             }

@@ -5,12 +5,13 @@ use std::{future::Future, time::Duration};
 use anyhow::Context;
 use async_nats::jetstream::{self, AckKind, consumer::pull};
 use futures_util::StreamExt;
+use natter_protocol::event::{Typed, Unread, read};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::{Bus, Stream, span_of};
+use crate::{Bus, Stream, pass_over, span_of};
 
 /// After this many tries a message goes to the dead letters.
 const MAX_TRIES: i64 = 10;
@@ -38,10 +39,10 @@ pub enum Failure {
 }
 
 /// Hands each message to `handle` until `stop`: again when it fails, to the dead letters after
-/// [`MAX_TRIES`] when it is to blame. Replicas with the same durable name share the messages.
+/// [`MAX_TRIES`] when it is to blame. What only a later version knows is passed over. Replicas with the same durable name share the messages.
 pub async fn consume<T, F, Fut>(bus: Bus, consumer: Consumer, stop: CancellationToken, handle: F)
 where
-    T: DeserializeOwned,
+    T: DeserializeOwned + Typed,
     F: Fn(T) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
@@ -63,7 +64,7 @@ where
 
 async fn run<T, F, Fut>(bus: &Bus, consumer: Consumer, handle: &F) -> anyhow::Result<()>
 where
-    T: DeserializeOwned,
+    T: DeserializeOwned + Typed,
     F: Fn(T) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
@@ -93,15 +94,19 @@ where
 
 async fn one<T, F, Fut>(bus: &Bus, consumer: Consumer, handle: &F, message: jetstream::Message)
 where
-    T: DeserializeOwned,
+    T: DeserializeOwned + Typed,
     F: Fn(T) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
-    let result = match serde_json::from_slice(&message.payload) {
+    let result = match read(&message.payload) {
         Ok(event) => timeout(HANDLE_TIMEOUT, handle(event))
             .await
             .unwrap_or_else(|_| Err(Failure::Passing("it took too long".to_owned()))),
-        Err(error) => Err(Failure::Final(format!(
+        Err(unknown @ Unread::Unknown { .. }) => {
+            pass_over(&unknown);
+            Ok(())
+        }
+        Err(Unread::Malformed(error)) => Err(Failure::Final(format!(
             "the payload cannot be read: {error}"
         ))),
     };

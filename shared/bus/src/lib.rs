@@ -13,6 +13,7 @@ mod request;
 mod revocation;
 mod streams;
 mod trace;
+mod unknown;
 mod waiting;
 
 pub use async_nats::{HeaderMap, Message, Subscriber};
@@ -24,4 +25,5 @@ pub use request::{Ask, RequestError};
 pub use revocation::{Revocation, put_subject, watch_revoked};
 pub use streams::{Feed, Stream, StreamSettings};
 pub use trace::span_of;
+pub use unknown::{pass_over, unread};
 pub use waiting::Waiting;

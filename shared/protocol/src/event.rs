@@ -1,7 +1,7 @@
 //! Events on the broker. Each carries `id`, `type`, `time` and `version`; `type` is the last token
 //! of its subject.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -11,8 +11,48 @@ use crate::{
     message::{Kind, Message},
 };
 
-/// The version of every payload here.
+/// The version of every payload here. It grows when a listener of the version before would
+/// misunderstand a payload; a new field or a new type is no reason.
 pub const VERSION: u8 = 1;
+
+/// A payload that tells what it is by its `type`.
+pub trait Typed {
+    /// The values of `type` that this version knows.
+    const TYPES: &[&str];
+}
+
+/// Why a payload cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// Of a later version: to be passed over.
+    #[error("the type {name:?} of version {version} is not known to this version")]
+    Unknown { name: String, version: u64 },
+    /// Of this version, and broken.
+    #[error(transparent)]
+    Malformed(serde_json::Error),
+}
+
+/// Reads a payload. One of a later version is read as long as it has what this version needs.
+pub fn read<T: DeserializeOwned + Typed>(payload: &[u8]) -> Result<T, Unread> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        #[serde(rename = "type")]
+        name: String,
+        version: u64,
+    }
+    let malformed = match serde_json::from_slice(payload) {
+        Ok(event) => return Ok(event),
+        Err(error) => error,
+    };
+    match serde_json::from_slice(payload) {
+        Ok(Envelope { name, version })
+            if version > VERSION.into() || !T::TYPES.contains(&name.as_str()) =>
+        {
+            Err(Unread::Unknown { name, version })
+        }
+        _ => Err(Unread::Malformed(malformed)),
+    }
+}
 
 /// An event and what every event carries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +76,10 @@ impl<T> Event<T> {
     }
 }
 
+impl<T: Typed> Typed for Event<T> {
+    const TYPES: &[&str] = T::TYPES;
+}
+
 /// `events.users.<user>.<type>`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -54,6 +98,15 @@ pub enum UserEvent {
     Deleted {
         user: UserId,
     },
+}
+
+impl Typed for UserEvent {
+    const TYPES: &[&str] = &[
+        "registered",
+        "profile_changed",
+        "session_revoked",
+        "deleted",
+    ];
 }
 
 impl UserEvent {
@@ -90,6 +143,10 @@ pub enum FriendshipEvent {
     Closed(FriendshipState),
     /// A side changed its status and the channel stayed as it was.
     Changed(FriendshipState),
+}
+
+impl Typed for FriendshipEvent {
+    const TYPES: &[&str] = &["requested", "opened", "closed", "changed"];
 }
 
 impl FriendshipEvent {
@@ -144,6 +201,10 @@ pub enum LogTag {
     Log,
 }
 
+impl Typed for LogEvent {
+    const TYPES: &[&str] = &["log"];
+}
+
 /// `chat.friendship.<id>.mark`: how far a user has received and seen. Marks only move forward.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename = "mark")]
@@ -157,6 +218,10 @@ pub struct MarkEvent {
     pub message: MessageId,
 }
 
+impl Typed for MarkEvent {
+    const TYPES: &[&str] = &["mark"];
+}
+
 /// `chat.friendship.<id>.typing`: somebody writes, or stopped. Never stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename = "typing")]
@@ -164,6 +229,10 @@ pub struct TypingEvent {
     pub channel: FriendshipId,
     pub user: UserId,
     pub active: bool,
+}
+
+impl Typed for TypingEvent {
+    const TYPES: &[&str] = &["typing"];
 }
 
 /// `presence.user.<user>`: a gateway has connections of a user, or has none any more.
@@ -180,6 +249,10 @@ pub struct PresenceEvent {
     pub asks: Vec<UserId>,
 }
 
+impl Typed for PresenceEvent {
+    const TYPES: &[&str] = &["presence"];
+}
+
 /// `notify.user.<user>`: what acts on that user's live connections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -192,9 +265,69 @@ pub enum UserNotice {
     },
 }
 
+impl Typed for UserNotice {
+    const TYPES: &[&str] = &["friendship_update", "session_ended"];
+}
+
 /// A value of the bucket `revoked_sessions`, under the session's id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RevokedSession {
     pub user: UserId,
     pub revoked_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const USER: &str = "0199f6b8-0000-7000-8000-000000000001";
+
+    fn deleted() -> Value {
+        json!({
+            "id": USER, "time": "2026-11-27T12:00:00.000000Z", "version": 1, "type": "deleted",
+            "user": USER,
+        })
+    }
+
+    fn read_with(change: impl FnOnce(&mut Value)) -> Result<Event<UserEvent>, Unread> {
+        let mut event = deleted();
+        change(&mut event);
+        read(event.to_string().as_bytes())
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_read_or_passed_over() {
+        assert!(read_with(|_| {}).is_ok());
+        assert!(read_with(|event| event["reason"] = json!("asked")).is_ok());
+        assert!(read_with(|event| event["version"] = json!(2)).is_ok());
+        let unknown = [
+            read_with(|event| event["type"] = json!("renamed")),
+            read_with(|event| {
+                event["version"] = json!(300);
+                event["user"] = json!({"id": USER});
+            }),
+        ];
+        for unknown in unknown {
+            assert!(
+                matches!(unknown, Err(Unread::Unknown { .. })),
+                "{unknown:?}"
+            );
+        }
+        let broken = [
+            read_with(|event| event["user"] = json!({"id": USER})),
+            read_with(|event| event["type"] = json!(1)),
+            read(b"{"),
+        ];
+        for broken in broken {
+            assert!(matches!(broken, Err(Unread::Malformed(_))), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_later_kind_keeps_its_place() {
+        let kind: Kind = serde_json::from_value(json!("pinned")).expect("it is read");
+        assert_eq!(kind, Kind::Unknown);
+    }
 }

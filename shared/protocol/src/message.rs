@@ -1,7 +1,12 @@
 //! A message as everyone who may read it gets it.
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 use crate::{FriendshipId, MediaId, MessageId, Timestamp, UserId};
 
@@ -136,12 +141,36 @@ pub struct Media {
 }
 
 /// What an entry of the channel's log did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Message,
     Edited,
     Deleted,
+    /// A kind of a later version. The entry has its place in the order, and nothing is shown of it.
+    Unknown,
+}
+
+impl PartialSchema for Kind {
+    fn schema() -> RefOr<Schema> {
+        let kind = ObjectBuilder::new().schema_type(Type::String);
+        let kind = kind.description(Some("What an entry of the channel's log did."));
+        kind.enum_values(Some(["message", "edited", "deleted"]))
+            .into()
+    }
+}
+
+impl ToSchema for Kind {}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Cow::<str>::deserialize(deserializer)?.as_ref() {
+            "message" => Self::Message,
+            "edited" => Self::Edited,
+            "deleted" => Self::Deleted,
+            _ => Self::Unknown,
+        })
+    }
 }
 
 #[cfg(test)]

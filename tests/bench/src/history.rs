@@ -276,12 +276,12 @@ async fn entries(
                  FROM messages.channels, generate_series({from}, {to}) s,
                       LATERAL (SELECT timestamptz '2026-11-01' - interval '1 minute' * (1000000 - s) AS moment) times,
                       phrases
-                 WHERE friendship_id = '{channel}' AND phrases.number = s * 7919 % {PHRASES}
+                 WHERE friendship_id = '{channel}' AND phrases.number = s::bigint * 7919 % {PHRASES}
              )
              INSERT INTO messages.search
              SELECT '{channel}', s, phrases.grams || {place} || CASE WHEN s IN (7, 77, 777) THEN '{{{needle}}}'::integer[] ELSE '{{}}' END
              FROM generate_series({from}, {to}) s, phrases
-             WHERE phrases.number = s * 7919 % {PHRASES}")).await?;
+             WHERE phrases.number = s::bigint * 7919 % {PHRASES}")).await?;
         from = to + 1;
     }
     run_sql(

@@ -205,8 +205,9 @@ impl Connection {
                 }
                 after_seq = event.seq;
                 let delivery = log_delivery(event);
-                let frame = delivery.frame.text(&self.base_url);
-                self.feed(frame).await?;
+                if let Some(frame) = delivery.text(&self.base_url) {
+                    self.feed(frame).await?;
+                }
                 self.channels.insert(channel, after_seq);
                 let used = self.used.get_or_insert_default();
                 used.delivered.note(&delivery);

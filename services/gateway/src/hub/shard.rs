@@ -11,12 +11,13 @@ use futures_util::{
     StreamExt,
     stream::{AbortHandle, Abortable, SelectAll, abortable},
 };
-use natter_bus::{Bus, Message, Subscriber};
+use natter_bus::{Bus, Message, Subscriber, pass_over, unread};
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
     call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS},
-    event::{Event as BusEvent, LogEvent, MarkEvent, TypingEvent},
+    event::{Event as BusEvent, LogEvent, MarkEvent, TypingEvent, Unread, read},
     frame::{self, ServerFrame},
+    message::Kind,
     subject::{self, Chat},
 };
 use natter_service::Process;
@@ -333,23 +334,22 @@ impl Shard {
             return;
         };
         match what {
-            Chat::Log => match serde_json::from_slice::<LogEvent>(&message.payload) {
+            Chat::Log => match read::<LogEvent>(&message.payload) {
                 Ok(event) if event.channel == id => {
                     channel.accept(event);
                     self.mend(id, GAP_PATIENCE);
                 }
-                _ => tracing::warn!(channel = %id, "not a log event"),
+                Ok(_) => tracing::warn!(channel = %id, "an event of another channel"),
+                Err(reason) => unread("log", &reason),
             },
-            Chat::Mark => match serde_json::from_slice::<BusEvent<MarkEvent>>(&message.payload) {
+            Chat::Mark => match read::<BusEvent<MarkEvent>>(&message.payload) {
                 Ok(event) => channel.tell_mark(&event.body),
-                Err(error) => tracing::warn!(channel = %id, %error, "not a mark"),
+                Err(reason) => unread("mark", &reason),
             },
-            Chat::Typing => {
-                match serde_json::from_slice::<BusEvent<TypingEvent>>(&message.payload) {
-                    Ok(event) => channel.tell_typing(&event.body),
-                    Err(error) => tracing::warn!(channel = %id, %error, "not a typing event"),
-                }
-            }
+            Chat::Typing => match read::<BusEvent<TypingEvent>>(&message.payload) {
+                Ok(event) => channel.tell_typing(&event.body),
+                Err(reason) => unread("typing", &reason),
+            },
         }
     }
 
@@ -619,16 +619,25 @@ async fn open(
 pub fn log_delivery(event: LogEvent) -> LogDelivery {
     let (channel, seq, kind) = (event.channel, event.seq, event.kind);
     let (message, sender) = (event.message.id, event.message.sender);
+    if kind == Kind::Unknown {
+        let version = event.version.into();
+        let name = "log entry".to_owned();
+        pass_over(&Unread::Unknown { name, version });
+    }
+    let has_files = !event.message.media.is_empty();
+    let frame = if has_files {
+        Some(Frame::WithFiles(Box::new(event)))
+    } else {
+        let frame = ServerFrame::of(event, "");
+        frame.map(|frame| Frame::Shared(encode(&frame)))
+    };
     LogDelivery {
         channel,
         seq,
         kind,
         message,
         sender,
-        frame: match event.message.media.is_empty() {
-            true => Frame::Shared(encode(&event.into())),
-            false => Frame::WithFiles(Box::new(event)),
-        },
+        frame,
     }
 }
 

@@ -70,7 +70,7 @@ pub async fn events(
     Ok(Json(Events {
         results: events
             .into_iter()
-            .map(|event| ServerFrame::of(event, &base.0))
+            .filter_map(|event| ServerFrame::of(event, &base.0))
             .collect(),
         newest,
     }))

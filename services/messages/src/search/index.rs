@@ -186,15 +186,14 @@ async fn take_over(
 
 fn add(searched: &mut Searched, entry: &Unsearched) {
     match entry.kind() {
-        Some(Kind::Message | Kind::Edited) => {
+        Kind::Message | Kind::Edited => {
             let mut grams = grams_of(&entry.content);
             if !grams.is_empty() {
                 grams.push(slice(entry.friendship_id, entry.seq.unsigned_abs() / SLICE));
                 searched.add(entry, &grams);
             }
         }
-        Some(Kind::Deleted) => searched.remove(entry),
-        // Of a later version, which takes it over once it runs.
-        None => {}
+        Kind::Deleted => searched.remove(entry),
+        Kind::Unknown => {}
     }
 }

@@ -12,26 +12,34 @@ pub const SLICE: u64 = 4096;
 /// The words of a text, with one space before, between and after them. Of scripts that put no
 /// spaces between words, and of symbols, each character is a word.
 pub fn folded(text: &str) -> String {
-    // Letters and their marks apart, in any width; then both cases of a letter as one; then the
-    // letters that are written in parts put together again.
-    let plain = text.nfkd().filter(|c| !is_passed_over(*c));
-    let upper = plain.flat_map(char::to_uppercase);
-    let lower = upper.flat_map(char::to_lowercase);
     let mut words = String::with_capacity(text.len() + 2);
     words.push(' ');
-    for c in lower.nfc() {
-        if stands_alone(c) {
-            end_word(&mut words);
-            words.push(c);
-            words.push(' ');
-        } else if c.is_alphanumeric() || is_combining_mark(c) {
-            words.push(c);
-        } else {
-            end_word(&mut words);
-        }
+    if text.is_ascii() {
+        // Most texts; the same in a tenth of the time.
+        text.chars()
+            .for_each(|c| add(&mut words, c.to_ascii_lowercase()));
+    } else {
+        // Letters and their marks apart, in any width; then both cases of a letter as one; then
+        // the letters that are written in parts put together again.
+        let plain = text.nfkd().filter(|c| !is_passed_over(*c));
+        let upper = plain.flat_map(char::to_uppercase);
+        let lower = upper.flat_map(char::to_lowercase);
+        lower.nfc().for_each(|c| add(&mut words, c));
     }
     end_word(&mut words);
     words
+}
+
+fn add(words: &mut String, c: char) {
+    if stands_alone(c) {
+        end_word(words);
+        words.push(c);
+        words.push(' ');
+    } else if c.is_alphanumeric() || is_combining_mark(c) {
+        words.push(c);
+    } else {
+        end_word(words);
+    }
 }
 
 fn end_word(words: &mut String) {
@@ -58,14 +66,15 @@ fn is_passed_over(c: char) -> bool {
 
 /// Characters that are words: of scripts that put no spaces between words, and symbols.
 fn stands_alone(c: char) -> bool {
-    let is_letter = c.is_alphanumeric() || is_combining_mark(c);
+    // Of the scripts below not all characters are letters.
+    let is_letter = || c.is_alphanumeric() || is_combining_mark(c);
     match c {
         '\u{2190}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}' => true,
         // Thai, Lao, Tibetan, Burmese, Hangul, Khmer.
         '\u{e00}'..='\u{109f}' | '\u{1100}'..='\u{11ff}' | '\u{1780}'..='\u{17ff}'
         // Han with its radicals and strokes, kana, bopomofo, Hangul.
         | '\u{2e80}'..='\u{31ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7ff}'
-        | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}' => is_letter,
+        | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}' => is_letter(),
         _ => false,
     }
 }
@@ -76,8 +85,10 @@ fn stands_alone(c: char) -> bool {
 pub fn grams(folded: &str) -> Vec<i32> {
     let mut grams = Vec::new();
     let mut before = None;
+    let mut letters = Vec::new();
     for word in folded.split(' ').filter(|word| !word.is_empty()) {
-        let letters: Vec<char> = word.chars().collect();
+        letters.clear();
+        letters.extend(word.chars());
         let alone = (letters.len() == 1 && stands_alone(letters[0])).then_some(letters[0]);
         grams.extend(letters.windows(GRAM.min(letters.len())).map(hash));
         if let (Some(before), Some(alone)) = (before, alone) {

@@ -349,7 +349,7 @@ pub async fn insert(
     .bind(column_of(entries, |entry| entry.content.as_str()))
     .bind(column_of(entries, |entry| match entry.kind {
         Kind::Message => entry.message.reply_to.map(|id| id.0),
-        Kind::Edited | Kind::Deleted => None,
+        Kind::Edited | Kind::Deleted | Kind::Unknown => None,
     }))
     .bind(column_of(entries, |entry| entry.target_seq.map(as_i64)))
     .bind(column_of(entries, |entry| entry.edit_seq.map(as_i64)))
@@ -467,7 +467,7 @@ async fn attach(tx: &mut Transaction<'_, Postgres>, entry: &Entry) -> sqlx::Resu
 async fn change_target(tx: &mut Transaction<'_, Postgres>, entry: &Entry) -> sqlx::Result<()> {
     let (channel, target) = (entry.message.friendship.0, entry.target_seq.map(as_i64));
     let change = match entry.kind {
-        Kind::Message => return Ok(()),
+        Kind::Message | Kind::Unknown => return Ok(()),
         Kind::Edited => {
             sqlx::query("UPDATE log SET edit_seq = $3 WHERE friendship_id = $1 AND seq = $2")
                 .bind(channel)

@@ -134,8 +134,8 @@ pub struct Unsearched {
 }
 
 impl Unsearched {
-    pub fn kind(&self) -> Option<Kind> {
-        kind_of(self.kind).ok()
+    pub fn kind(&self) -> Kind {
+        kind_of(self.kind)
     }
 }
 

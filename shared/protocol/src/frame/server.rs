@@ -89,9 +89,16 @@ pub enum ServerFrame {
     Error(ServerError),
 }
 
-/// The frame of a log entry's kind.
-impl From<LogEvent> for ServerFrame {
-    fn from(event: LogEvent) -> Self {
+impl ServerFrame {
+    /// A log entry's frame as clients get it: files below `base_url`. An entry of an unknown kind
+    /// has none.
+    pub fn of(mut event: LogEvent, base_url: &str) -> Option<Self> {
+        event.message = event.message.at(base_url);
+        Self::of_kind(event)
+    }
+
+    /// The frame of a log entry's kind.
+    fn of_kind(event: LogEvent) -> Option<Self> {
         let LogEvent {
             channel,
             seq,
@@ -99,7 +106,7 @@ impl From<LogEvent> for ServerFrame {
             message,
             ..
         } = event;
-        match kind {
+        Some(match kind {
             Kind::Message => Self::FriendshipMessage {
                 channel,
                 seq,
@@ -115,15 +122,8 @@ impl From<LogEvent> for ServerFrame {
                 seq,
                 message,
             },
-        }
-    }
-}
-
-impl ServerFrame {
-    /// A log entry's frame as clients get it: files below `base_url`.
-    pub fn of(mut event: LogEvent, base_url: &str) -> Self {
-        event.message = event.message.at(base_url);
-        event.into()
+            Kind::Unknown => return None,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use natter_e2e::{Log, Talker, Topology, World, tell_marks};
+use natter_e2e::{Log, Talker, Topology, World, jetstream, tell_marks};
 use natter_test_support::{Friends, Signal, Socket};
 use serde_json::{Value, json};
 
@@ -190,6 +190,72 @@ async fn a_messages_service_of_the_version_before_is_asked_one_by_one() {
     for name in ["messages", "messages-2"] {
         world.process(name).end(Signal::Term).await;
     }
+    let client = jetstream(&world.nats, "messages").await.client();
+    let mut asked = client
+        .queue_subscribe("send.friendship.*", "messages".to_owned())
+        .await
+        .expect("it may");
+    client.flush().await.expect("it is connected");
+    let old = tokio::spawn(async move {
+        let mut seq = 0;
+        while let Some(request) = asked.next().await {
+            let send: Value = serde_json::from_slice(&request.payload).expect("JSON");
+            let reply = match send["sender"].is_string() {
+                true => {
+                    seq += 1;
+                    json!({"ack": {
+                        "message": uuid::Uuid::now_v7(), "seq": seq,
+                        "created_at": "2026-11-27T04:00:00.000000Z", "duplicate": false,
+                    }})
+                }
+                false => json!({"refused": "unavailable"}),
+            };
+            let to = request.reply.expect("a request");
+            let _ = client.publish(to, reply.to_string().into()).await;
+        }
+    });
+    for number in 1..=20 {
+        send(&mut socket, &channel, &format!("old-{number}")).await;
+    }
+    for number in 1..=20_u64 {
+        let answer = socket.answer(&format!("old-{number}")).await;
+        assert_eq!(
+            (&answer["type"], &answer["seq"]),
+            (&json!("ack"), &json!(number))
+        );
+    }
+    old.abort();
+}
+
+/// The newest marks that a socket was shown of each user.
+fn check_marks(socket: &Socket) {
+    let mut newest: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let frames = socket.seen().iter();
+    for frame in frames.filter(|frame| frame["type"] == "chat_friendship_notification") {
+        let seq = |name: &str| frame[name].as_u64().expect("a seq");
+        let mark = (seq("received_seq"), seq("seen_seq"));
+        let user = frame["user"].as_str().expect("a user").to_owned();
+        let known = newest.entry(user).or_default();
+        assert!(mark.0 >= known.0 && mark.1 >= known.1, "backwards: {frame}");
+        *known = mark;
+    }
+}
+
+#[tokio::test]
+async fn marks_only_move_forward_whoever_tells_them_first() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    let mut messages = Vec::new();
+    for number in 1..=3 {
+        let ack = socket.say(&channel, &format!("m-{number}"), "Hi").await;
+        messages.push(ack["message"].clone());
+    }
+    // As two replicas would that store a mark one after the other and tell it the other way round.
     let marks = [0, 1, 0, 2, 1].map(|place: usize| {
         let seen = place as u64;
         (seen + 1, seen, &messages[place])

@@ -1,0 +1,65 @@
+//! What an operator sees: a line for each request, and a line and a count for each close.
+
+use natter_e2e::{Topology, World};
+use natter_test_support::{Friends, Process};
+use reqwest::Client;
+use serde_json::Value;
+
+/// The log line with this message that `is_it`.
+async fn line(process: &mut Process, message: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    let find = |text: &str| {
+        let line: Value = serde_json::from_str(text).ok()?;
+        (line["fields"]["message"] == message && is_it(&line)).then_some(line)
+    };
+    process.line(message, find).await
+}
+
+#[tokio::test]
+async fn each_request_has_a_line_and_each_close_a_line_and_a_count() {
+    let mut world = World::start(Topology::Standalone).await;
+    let Friends { alice, .. } = world.friends().await;
+    let profile = format!("{}/api/users/profile/?secret=1", world.users());
+    for (id, token, status) in [
+        ("seen-1", alice.access.as_str(), 200),
+        ("seen-2", "no", 401),
+    ] {
+        let asked = Client::new()
+            .get(&profile)
+            .bearer_auth(token)
+            .header("X-Request-Id", id)
+            .send()
+            .await;
+        assert_eq!(asked.expect("an answer").status(), status);
+    }
+    let (gateway, logout) = (
+        world.gateway(),
+        format!("{}/api/users/logout/", world.users()),
+    );
+    let mut socket = alice.connect(&gateway).await;
+    let refresh = serde_json::json!({"refresh": alice.refresh});
+    assert_eq!(alice.post(&logout, refresh).await.0, 200);
+    assert_eq!(socket.closed().await, Some(4001));
+
+    let process = world.process("standalone");
+    let expected = [("seen-1", 200, Some(&alice.id)), ("seen-2", 401, None)];
+    for (id, status, user) in expected {
+        let line = line(process, "answered", |line| line["span"]["request_id"] == id).await;
+        assert_eq!(line["level"], "INFO");
+        let span = &line["span"];
+        assert_eq!(span["method"], "GET");
+        assert_eq!(span["route"], "/api/users/profile/");
+        assert_eq!(span["status"], status);
+        assert_eq!(span["user"].as_str(), user.map(String::as_str));
+        assert!(line["fields"]["duration_ms"].is_f64(), "{line}");
+        assert!(!line.to_string().contains("secret"), "{line}");
+    }
+    let closed = line(process, "connection closed", |line| {
+        line["fields"]["code"] == 4001
+    })
+    .await;
+    assert_eq!(closed["fields"]["cause"], "session_ended");
+    assert_eq!(closed["fields"]["user"], alice.id.as_str());
+    let metrics = world.metrics("standalone").await.expect("metrics");
+    let count = "websocket_closes_total{code=\"4001\",cause=\"session_ended\"} 1";
+    assert!(metrics.contains(count), "{metrics}");
+}
