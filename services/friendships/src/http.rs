@@ -23,7 +23,7 @@ use crate::{
     Friendships,
     error::Error,
     friendship::{Side, Statuses, change_event, side_of},
-    store::{Store, announce, insert, is_gone, lock, set_statuses},
+    store::{Store, announce, insert, is_gone, lock, seconds_until_allowed, set_statuses},
 };
 
 pub fn router(friendships: Friendships, settings: &ProcessSettings) -> Router {
@@ -166,15 +166,11 @@ async fn ask(
     if !cards.contains_key(&to) {
         return Err(Error::UserNotFound);
     }
-    for (allowed, seconds) in &friendships.request_limits.0 {
-        let left = friendships
-            .store
-            .seconds_until_allowed(caller.user, *allowed, *seconds);
-        if let Some(left) = left.await? {
-            return Err(Error::TooManyRequests(left));
-        }
-    }
     let mut tx = friendships.store.begin().await?;
+    let limits = &friendships.request_limits.0;
+    if let Some(left) = seconds_until_allowed(&mut tx, caller.user, limits).await? {
+        return Err(Error::TooManyRequests(left));
+    }
     if is_gone(&mut tx, [caller.user, to]).await? {
         return Err(Error::UserNotFound);
     }

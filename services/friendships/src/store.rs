@@ -107,29 +107,6 @@ impl Store {
             .collect()
     }
 
-    /// After how many seconds a user may ask for a friendship again, of whom so many are allowed
-    /// within a time; none where it is allowed now. Counted by the rows, so by all replicas together.
-    pub async fn seconds_until_allowed(
-        &self,
-        user: UserId,
-        allowed: u32,
-        within_seconds: u32,
-    ) -> sqlx::Result<Option<u32>> {
-        let left: Option<f64> = sqlx::query_scalar(
-            "SELECT $3 - extract(epoch FROM now() - date_created)::float8
-             FROM friendships WHERE from_user = $1
-             ORDER BY date_created DESC OFFSET $2 LIMIT 1",
-        )
-        .bind(user.0)
-        .bind(i64::from(allowed) - 1)
-        .bind(f64::from(within_seconds))
-        .fetch_optional(&self.0)
-        .await?;
-        let left = left.filter(|left| *left > 0.0);
-        // Rounded up: by then it is allowed.
-        Ok(left.map(|left| left.ceil().min(f64::from(within_seconds)) as u32))
-    }
-
     pub async fn get(&self, id: FriendshipId) -> sqlx::Result<Option<FriendshipState>> {
         let row: Option<Row> = sqlx::query_as("SELECT * FROM friendships WHERE id = $1")
             .bind(id.0)
@@ -137,6 +114,40 @@ impl Store {
             .await?;
         row.map(FriendshipState::try_from).transpose()
     }
+}
+
+/// After how many seconds a user may ask for a friendship again; none where it is allowed now. Each
+/// limit is so many within so many seconds. Counted by the rows, so by all replicas together; what
+/// the same user asks at the same time waits for its turn.
+pub async fn seconds_until_allowed(
+    tx: &mut Transaction<'_, Postgres>,
+    user: UserId,
+    limits: &[(u32, u32)],
+) -> sqlx::Result<Option<u32>> {
+    if limits.is_empty() {
+        return Ok(None);
+    }
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))")
+        .bind(user.0)
+        .execute(&mut **tx)
+        .await?;
+    for (allowed, within_seconds) in limits {
+        let left: Option<f64> = sqlx::query_scalar(
+            "SELECT $3 - extract(epoch FROM clock_timestamp() - date_created)::float8
+             FROM friendships WHERE from_user = $1
+             ORDER BY date_created DESC OFFSET $2 LIMIT 1",
+        )
+        .bind(user.0)
+        .bind(i64::from(*allowed) - 1)
+        .bind(f64::from(*within_seconds))
+        .fetch_optional(&mut **tx)
+        .await?;
+        if let Some(left) = left.filter(|left| *left > 0.0) {
+            // Rounded up: by then it is allowed.
+            return Ok(Some(left.ceil().min(f64::from(*within_seconds)) as u32));
+        }
+    }
+    Ok(None)
 }
 
 /// Adds a friendship; `None` when the pair has one, whoever asked.

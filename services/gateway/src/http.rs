@@ -35,7 +35,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
     wrap(routes, ErrorKey::Detail, &settings)
 }
 
-/// An upgrade whose `Connection` may have come in several lines, which axum does not read.
+/// An upgrade whose `Connection` and `Upgrade` may be lists in several lines, which axum does not read.
 struct Upgrade(Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
@@ -46,6 +46,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
         let lines: Vec<&[u8]> = lines.map(HeaderValue::as_bytes).collect();
         if let Ok(one) = HeaderValue::from_bytes(&lines.join(&b", "[..])) {
             parts.headers.insert(header::CONNECTION, one);
+        }
+        let offers = parts.headers.get_all(header::UPGRADE).iter();
+        let mut offers = offers
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(','));
+        if offers.any(|offer| offer.trim().eq_ignore_ascii_case("websocket")) {
+            let websocket = HeaderValue::from_static("websocket");
+            parts.headers.insert(header::UPGRADE, websocket);
         }
         Ok(Self(
             WebSocketUpgrade::from_request_parts(parts, state).await,
@@ -78,7 +86,12 @@ async fn connect(
 ) -> Response {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
-        Err(rejection) => return refused(&rejection).into_response(),
+        Err(rejection) => {
+            let mut response = refused(&rejection).into_response();
+            let websocket = HeaderValue::from_static("websocket");
+            response.headers_mut().insert(header::UPGRADE, websocket);
+            return response;
+        }
     };
     if gateway.process.shutdown.is_cancelled() {
         return Problem::unavailable().into_response();

@@ -9,7 +9,7 @@ CREATE TABLE search (
     PRIMARY KEY (friendship_id, seq)
 );
 ALTER TABLE search ALTER grams SET STATISTICS 0, ALTER grams SET STORAGE EXTERNAL;
-CREATE INDEX search_grams ON search USING gin (grams) WITH (gin_pending_list_limit = 262144);
+CREATE INDEX search_grams ON search USING gin (grams) WITH (gin_pending_list_limit = 16384);
 
 -- How far each channel's log was taken over.
 CREATE TABLE searchable (
@@ -17,9 +17,7 @@ CREATE TABLE searchable (
     seq           bigint NOT NULL
 ) WITH (fillfactor = 70);
 
--- The index of whole words, which was written to with each message. Replicas of the version before
--- find the same without it, slower, and go on calling merge_words.
-DROP INDEX log_words;
+-- Replicas of the version before call it too.
 CREATE OR REPLACE FUNCTION merge_words() RETURNS bigint LANGUAGE sql SECURITY DEFINER
 SET search_path = messages, pg_catalog AS $$
     SELECT gin_clean_pending_list('search_grams')

@@ -264,7 +264,6 @@ impl Plan {
                 let message = Message {
                     content: String::new(),
                     media: Vec::new(),
-                    edited_at: None,
                     deleted: true,
                     ..target.message.clone()
                 };

@@ -16,6 +16,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use futures_util::{TryStreamExt, stream::BoxStream};
 use natter_protocol::{FriendshipId, UserId};
+use tokio::sync::Semaphore;
 
 use crate::store::{Candidate, SearchedChannel, Store};
 pub use index::Index;
@@ -24,11 +25,19 @@ pub use query::Query;
 pub use text::{SLICE, slice};
 use text::{folded, grams};
 
-/// Of more matches than these only the newest are ranked and counted: a word that stands in every
-/// message of a long conversation costs no more than this.
+/// Of more matches than these only the newest of each conversation are ranked and counted: a word
+/// that stands in every message of a long conversation costs no more than this.
 pub const MAX_MATCHES: usize = 10_000;
-/// So many entries are looked into first; if they have too few matches, twice as many.
+/// So many texts that may match are looked at: terms that are common each and seldom together, or
+/// seldom without an unwanted one, cost no more than this.
+const MAX_CANDIDATES: usize = 100_000;
+/// So many entries are looked into first; if they have too few matches, twice as many, and in the
+/// end so many at a time.
 const FIRST_ENTRIES: u64 = 2 * SLICE;
+const MOST_ENTRIES: u64 = 16 * SLICE;
+/// Searches at a time: they shall not take every connection to the database.
+const AT_A_TIME: usize = 4;
+static TURNS: Semaphore = Semaphore::const_new(AT_A_TIME);
 /// Of entries that were not taken over yet the newest of each channel are read from the log: it is
 /// what came in the last second, or more while the table is filled anew.
 const MAX_TAIL: usize = 1_000;
@@ -47,6 +56,8 @@ pub async fn search(
     limit: u64,
     offset: u64,
 ) -> sqlx::Result<(u64, Vec<(FriendshipId, u64)>)> {
+    // Never closed.
+    let _turn = TURNS.acquire().await;
     let channels = store.searched_channels(user).await?;
     let mut found = Found::of(query, &channels);
     let behind: Vec<_> = channels
@@ -59,7 +70,7 @@ pub async fn search(
     let slices = newest_slices(&channels);
     let mut slices = slices.as_slice();
     let mut entries = FIRST_ENTRIES;
-    while !slices.is_empty() && found.places.len() < MAX_MATCHES {
+    while !slices.is_empty() && !found.is_enough() {
         let mut covered = 0;
         let enough = slices.iter().position(|(_, length)| {
             covered += length;
@@ -73,7 +84,7 @@ pub async fn search(
                 .await?;
         }
         slices = rest;
-        entries *= 2;
+        entries = (2 * entries).min(MOST_ENTRIES);
     }
     let places = found.best();
     let count = places.len() as u64;
@@ -90,6 +101,7 @@ struct Found<'a> {
     /// The index may have others under the same hash.
     own: HashSet<FriendshipId>,
     places: HashMap<(FriendshipId, u64), (Match, DateTime<Utc>)>,
+    candidates: usize,
 }
 
 impl<'a> Found<'a> {
@@ -98,6 +110,7 @@ impl<'a> Found<'a> {
             query,
             own: channels.iter().map(SearchedChannel::id).collect(),
             places: HashMap::new(),
+            candidates: 0,
         }
     }
 
@@ -105,7 +118,10 @@ impl<'a> Found<'a> {
         &mut self,
         mut candidates: BoxStream<'_, sqlx::Result<Candidate>>,
     ) -> sqlx::Result<()> {
-        while let Some(text) = candidates.try_next().await? {
+        while !self.is_enough()
+            && let Some(text) = candidates.try_next().await?
+        {
+            self.candidates += 1;
             if self.own.contains(&text.channel())
                 && let Some(matched) = self.query.matches(&folded(&text.content))
             {
@@ -114,6 +130,10 @@ impl<'a> Found<'a> {
             }
         }
         Ok(())
+    }
+
+    fn is_enough(&self) -> bool {
+        self.places.len() >= MAX_MATCHES || self.candidates >= MAX_CANDIDATES
     }
 
     fn best(self) -> Vec<(FriendshipId, u64)> {

@@ -22,7 +22,7 @@ pub use log::LogRow;
 pub use marks::{Marks, MovedMark, NewMark, move_marks};
 pub use outbox::{OutboxRow, Published, published};
 pub use search::{
-    Candidate, Searched, SearchedChannel, Unsearched, behind, lock_search, merge_words, unsearched,
+    Candidate, Searched, SearchedChannel, Unsearched, compare, lock_search, merge_words, unsearched,
 };
 
 use crate::channel::Channel;

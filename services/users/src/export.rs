@@ -353,7 +353,8 @@ fn entry_name(id: &str, filename: &str) -> String {
     let mut stem = plain(stem);
     stem.truncate(room);
     // Windows takes no dot at the end.
-    format!("{start}{stem}{}", extension.trim_end_matches('.'))
+    let name = format!("{start}{stem}{extension}");
+    name.trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -368,6 +369,7 @@ mod tests {
         assert_eq!(name("a b.txt"), format!("{start}a_b.txt"));
         assert_eq!(name("../x/é.png"), format!("{start}.._x__.png"));
         assert_eq!(name("none"), format!("{start}none"));
+        assert_eq!(name("wait..."), format!("{start}wait"));
         for filename in ["x".repeat(255) + ".jpeg", "é".repeat(255), ".".repeat(255)] {
             let name = name(&filename);
             assert!(name.len() <= MAX_ENTRY_BYTES, "{name}");

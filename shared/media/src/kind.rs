@@ -1,12 +1,20 @@
 //! What kind of content a file has.
 
 /// The content type of a file: by its first bytes where they tell, then by what its sender says of it,
-/// then by its name.
+/// then by its name. What reads as text is no picture, sound or film, whoever says so: a few letters
+/// are the first bytes of some.
 pub fn content_type(filename: &str, claimed: Option<&str>, bytes: &[u8]) -> String {
-    let claimed = claimed.and_then(essence);
-    let claimed = claimed.filter(|claimed| claimed != OCTETS);
-    let said = claimed.unwrap_or_else(|| by_name(filename));
-    match infer::get(bytes).map(|kind| kind.mime_type()) {
+    let is_text = is_text(bytes);
+    let is_fine = |kind: &str| !(is_text && is_media(kind)) && kind != OCTETS;
+    let claimed = claimed.and_then(essence).filter(|claimed| is_fine(claimed));
+    let said = claimed.unwrap_or_else(|| match by_name(filename) {
+        named if is_text && is_media(&named) => "text/plain".to_owned(),
+        named => named,
+    });
+    let seen = infer::get(bytes).map(|kind| kind.mime_type());
+    match seen.filter(|seen| !is_text || HAVE_TEXT.contains(seen)) {
+        // Opus alone has no files of its own: they are Ogg.
+        Some("audio/opus") => "audio/ogg".to_owned(),
         // A container that several kinds share: `audio/webm` is not wrong where `video/webm` is seen,
         // nor is an office document where a ZIP archive is.
         Some(seen) if is_within(&said, seen) => said,
@@ -16,6 +24,38 @@ pub fn content_type(filename: &str, claimed: Option<&str>, bytes: &[u8]) -> Stri
 }
 
 const OCTETS: &str = "application/octet-stream";
+/// Kinds whose files may be text from the first byte on.
+const HAVE_TEXT: [&str; 6] = [
+    "text/html",
+    "text/xml",
+    "text/x-shellscript",
+    "application/pdf",
+    "application/rtf",
+    "application/postscript",
+];
+/// So many first bytes are looked at.
+const SNIFFED: usize = 1_024;
+
+fn is_text(bytes: &[u8]) -> bool {
+    let first = &bytes[..bytes.len().min(SNIFFED)];
+    let text = match std::str::from_utf8(first) {
+        Ok(text) => text,
+        // A character may be cut where the looking ends.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&first[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    !text.is_empty() && !text.contains(|c: char| c.is_control() && !"\t\n\r\x0c".contains(c))
+}
+
+/// Pictures, sounds and films, but for pictures that are drawn by text.
+fn is_media(kind: &str) -> bool {
+    ["image/", "audio/", "video/"]
+        .iter()
+        .any(|one| kind.starts_with(one))
+        && kind != "image/svg+xml"
+}
 const MAX_CHARS: usize = 100;
 
 /// A content type in lower case without its parameters; `None` for what is none.
@@ -75,6 +115,7 @@ mod tests {
     fn bytes_count_before_the_sender_and_the_sender_before_the_name() {
         let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
         let ogg = b"OggS\0\x02\0\0\0\0\0\0\0\0";
+        let opus = b"OggS\0\x02\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x01\x13OpusHead\x01\x01";
         let webm = b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\x1f\x42\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\x42\xf3\x81\x08\x42\x82\x84webm";
         let html = b"<!DOCTYPE html><script>alert(1)</script>";
         let zip = b"PK\x03\x04\x14\0\0\0\x08\0";
@@ -105,6 +146,21 @@ mod tests {
             ),
             ("blob", Some("Text/CSV; charset=utf-8"), b"a,b", "text/csv"),
             ("none", None, b"x", OCTETS),
+            ("voice.ogg", Some("audio/ogg"), opus, "audio/ogg"),
+            ("voice.ogg", None, opus, "audio/ogg"),
+            ("app.ts", Some("video/mp2t"), b"export {}", "text/plain"),
+            (
+                "notes.txt",
+                Some("text/plain"),
+                b"BMW meeting",
+                "text/plain",
+            ),
+            ("notes.txt", None, b"GIFs are fun", "text/plain"),
+            ("notes.txt", None, b"ID3 tags, MAC address", "text/plain"),
+            ("mail.txt", None, b"BCC: all", "text/plain"),
+            ("a.png", Some("image/png"), b"no picture", "text/plain"),
+            ("a.svg", None, b"<svg/>", "image/svg+xml"),
+            ("a.pdf", None, b"%PDF-1.4", "application/pdf"),
         ] {
             assert_eq!(
                 content_type(filename, claimed, bytes),

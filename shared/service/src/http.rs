@@ -26,6 +26,9 @@ use crate::{
 
 /// The largest request body where a route does not say otherwise.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The longest path with its query, and the most that names and values of all headers may have.
+const MAX_ADDRESS_BYTES: usize = 32 * 1024;
+const MAX_HEADERS_BYTES: usize = 64 * 1024;
 /// The longest `X-Request-Id` that is taken over.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -42,12 +45,12 @@ pub fn wrap(routes: Router, key: ErrorKey, settings: &ProcessSettings) -> Router
             deadline::keep,
         ))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(host))
+        .layer(middleware::from_fn(head))
         .layer(middleware::map_response(move |response| async move {
             problem::render(key, response)
         }))
-        .layer(middleware::from_fn(observe))
         .layer(middleware::from_fn_with_state(origins.clone(), cors::allow))
+        .layer(middleware::from_fn(observe))
         .layer(axum::Extension(origins));
     Router::new().fallback_service(middleware::map_request(append_slash).layer(routes))
 }
@@ -73,8 +76,20 @@ async fn append_slash(mut request: Request) -> Request {
     request
 }
 
-/// Refuses a request without a usable `Host`.
-async fn host(request: Request, next: Next) -> Response<Body> {
+/// Refuses a request whose head is too long, or without a usable `Host`.
+async fn head(request: Request, next: Next) -> Response<Body> {
+    let uri = request.uri();
+    let address = uri.path().len() + uri.query().map_or(0, str::len);
+    let headers = request.headers().iter();
+    let headers: usize = headers
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if address > MAX_ADDRESS_BYTES {
+        return Problem::uri_too_long().into_response();
+    }
+    if headers > MAX_HEADERS_BYTES {
+        return Problem::headers_too_large().into_response();
+    }
     match check_host(request.version(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),

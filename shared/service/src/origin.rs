@@ -67,7 +67,11 @@ impl<S: Sync> FromRequestParts<S> for PageOrigin {
         let origin = origin.to_str().unwrap_or_default();
         let is_allowed = match parts.extensions.get::<Origins>() {
             Some(origins) if origins.has_allowed() => origins.allows(origin),
-            _ => is_same_host(origin, &parts.headers, &base),
+            _ => {
+                let asked = BaseUrl(asked_url(parts));
+                let is_same = |base| is_same_host(origin, &parts.headers, base);
+                is_same(&base) || is_same(&asked)
+            }
         };
         Ok(Self { is_allowed })
     }
@@ -141,13 +145,13 @@ fn hops(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// An address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]:5`, each
-/// also in quotes.
+/// also in quotes. A port may be a word (`1.2.3.4:_x`): it is not asked for.
 fn parse_hop(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"').trim();
     let address = text.parse::<IpAddr>().ok();
-    let with_port = || text.parse::<SocketAddr>().ok().map(|with| with.ip());
-    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    let address = address.or_else(with_port).or_else(in_brackets)?;
+    let in_brackets = || text.strip_prefix('[')?.split_once(']')?.0.parse().ok();
+    let before_port = || text.split_once(':')?.0.parse().ok();
+    let address = address.or_else(in_brackets).or_else(before_port)?;
     Some(address.to_canonical())
 }
 
@@ -156,27 +160,32 @@ impl<S: Sync> FromRequestParts<S> for BaseUrl {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let origins = parts.extensions.get::<Origins>();
-        if let Some(url) = origins.and_then(|origins| origins.public_url.as_deref()) {
-            return Ok(Self(url.to_owned()));
+        let url = origins.and_then(|origins| origins.public_url.as_deref());
+        Ok(Self(url.map_or_else(|| asked_url(parts), str::to_owned)))
+    }
+}
+
+/// Scheme and authority that the client asked for, as far as a trusted proxy tells.
+fn asked_url(parts: &Parts) -> String {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let (scheme, host) = match (parts.extensions.get::<Origins>(), peer) {
+        (Some(origins), Some(peer)) if origins.trusts(peer.0.ip().to_canonical()) => {
+            let told = |name, of_forwarded| forwarded(origins, &parts.headers, name, of_forwarded);
+            (
+                told(X_FORWARDED_PROTO, "proto"),
+                told(X_FORWARDED_HOST, "host"),
+            )
         }
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let is_trusted = match (origins, peer) {
-            (Some(origins), Some(peer)) => origins.trusts(peer.0.ip().to_canonical()),
-            _ => false,
-        };
-        let forwarded = |name, parameter_name| match is_trusted {
-            true => forwarded(&parts.headers, name, parameter_name),
-            false => None,
-        };
-        let scheme = forwarded(X_FORWARDED_PROTO, "proto").map(|text| text.to_ascii_lowercase());
-        let scheme = scheme.filter(|scheme| matches!(scheme.as_str(), "http" | "https"));
-        let host = forwarded(X_FORWARDED_HOST, "host").and_then(|host| parse_host(&host));
-        let host = host.or_else(|| only_host(&parts.headers));
-        let scheme = scheme.as_deref().unwrap_or("http");
-        Ok(Self(match host {
-            Some(host) => format!("{scheme}://{host}"),
-            None => format!("{scheme}://localhost"),
-        }))
+        _ => (None, None),
+    };
+    let scheme = scheme.map(|text| text.to_ascii_lowercase());
+    let scheme = scheme.filter(|scheme| matches!(scheme.as_str(), "http" | "https"));
+    let host = host.and_then(|host| parse_host(&host));
+    let host = host.or_else(|| only_host(&parts.headers));
+    let scheme = scheme.as_deref().unwrap_or("http");
+    match host {
+        Some(host) => format!("{scheme}://{host}"),
+        None => format!("{scheme}://localhost"),
     }
 }
 
@@ -184,17 +193,36 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What the client asked the first proxy, by a header of its own or a parameter of `Forwarded`.
-fn forwarded(headers: &HeaderMap, name: HeaderName, in_forwarded: &str) -> Option<String> {
-    let own = list(headers, name).into_iter().next();
-    own.or_else(|| parameter(list(headers, header::FORWARDED).first()?, in_forwarded))
+/// What the client asked the first proxy, by a header of its own or a parameter of `Forwarded`: there
+/// of the element that the first proxy of ours added.
+fn forwarded(
+    origins: &Origins,
+    headers: &HeaderMap,
+    name: HeaderName,
+    in_forwarded: &str,
+) -> Option<String> {
+    if let Some(own) = list(headers, name).into_iter().next() {
+        return Some(own);
+    }
+    let elements = list(headers, header::FORWARDED);
+    let is_ours = |element: &&String| {
+        let hop = parameter(element, "for").as_deref().and_then(parse_hop);
+        hop.is_some_and(|hop| origins.trusts(hop))
+    };
+    let ours = elements.iter().rev().take_while(is_ours).count();
+    let first = elements.iter().rev().nth(ours).or(elements.first());
+    parameter(first?, in_forwarded)
 }
 
-/// The values of a header that is a list, of all its lines. What is in quotes is not split.
+/// The values of a header that is a list, of all its lines. What is in quotes is not split; a quote
+/// without its end is none.
 fn list(headers: &HeaderMap, name: HeaderName) -> Vec<String> {
     let lines = headers.get_all(name).iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
-    let values = lines.flat_map(|line| split(line, ','));
+    let values = lines.flat_map(|line| match line.matches('"').count() % 2 {
+        0 => split(line, ','),
+        _ => line.split(',').map(|part| part.trim().to_owned()).collect(),
+    });
     values.filter(|value| !value.is_empty()).collect()
 }
 
@@ -337,6 +365,8 @@ mod tests {
                 "1.1.1.1",
             ),
             ("10.0.0.1", &["10.0.0.1"], &["::ffff:1.1.1.1"], "1.1.1.1"),
+            // A quote that the client began and nobody ended.
+            ("10.0.0.1", &["10.0.0.1"], &["\", 1.1.1.1"], "1.1.1.1"),
         ] {
             let expected: IpAddr = expected.parse().expect("an address");
             let found = address(peer, trusted, "x-forwarded-for", lines).await;
@@ -357,6 +387,8 @@ mod tests {
                 "1.1.1.1",
             ),
             (&["for=_hidden"], "10.0.0.1"),
+            (&["for=\"1.1.1.1:_port\""], "1.1.1.1"),
+            (&["for=\"[2001:db8::1]:_port\""], "2001:db8::1"),
             (&["proto=https"], "10.0.0.1"),
         ] {
             let expected: IpAddr = expected.parse().expect("an address");
@@ -403,6 +435,29 @@ mod tests {
                 ],
                 "https://b.example:8443",
             ),
+            // The client wrote the first element.
+            (
+                "10.0.0.1",
+                &[
+                    ("host", "a.example"),
+                    (
+                        "forwarded",
+                        "host=evil.example;proto=http, for=1.1.1.1;host=b.example;proto=https",
+                    ),
+                ],
+                "https://b.example",
+            ),
+            (
+                "10.0.0.1",
+                &[
+                    ("host", "a.example"),
+                    (
+                        "forwarded",
+                        "for=1.1.1.1;host=b.example, for=10.0.0.1;host=inner.example",
+                    ),
+                ],
+                "http://b.example",
+            ),
         ] {
             let mut parts = parts(peer, &["10.0.0.1"], headers, |_| {});
             let Ok(base) = BaseUrl::from_request_parts(&mut parts, &()).await;
@@ -427,7 +482,7 @@ mod tests {
             &'a [(&'static str, &'static str)],
             bool,
         );
-        let cases: [Case<'_>; 13] = [
+        let cases: [Case<'_>; 14] = [
             (&plain, Some("http://chat.example"), &[][..], true),
             (&plain, None, &[], true),
             (&plain, Some("http://chat.example:8080"), &[], false),
@@ -441,6 +496,7 @@ mod tests {
             (&listed, Some("http://chat.example"), &[], false),
             (&public, Some("https://p.example"), &[], true),
             (&public, Some("https://q.example"), &[], false),
+            (&public, Some("https://front.example"), &proxied, true),
         ];
         for (set, origin, extra, is_allowed) in cases {
             let mut headers = vec![("host", "chat.example")];

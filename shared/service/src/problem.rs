@@ -88,6 +88,17 @@ impl Problem {
         Self::of_status(StatusCode::PAYLOAD_TOO_LARGE)
     }
 
+    pub(crate) fn uri_too_long() -> Self {
+        let text = "The request's address is too long.";
+        Self::new(StatusCode::URI_TOO_LONG, "uri_too_long", text)
+    }
+
+    pub(crate) fn headers_too_large() -> Self {
+        let text = "The request's headers are too large.";
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self::new(status, "headers_too_large", text)
+    }
+
     pub fn not_found() -> Self {
         Self::of_status(StatusCode::NOT_FOUND)
     }

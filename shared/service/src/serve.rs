@@ -14,8 +14,9 @@ use tower::ServiceExt;
 
 use crate::refusal::Explained;
 
-/// A request's head is at most this long, in bytes.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// What is read of a request's head, in bytes; of what is longer it is not told whether its address
+/// or its headers are too long.
+const MAX_HEAD_BYTES: usize = 256 * 1024;
 /// A client that takes nothing of an answer for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// When there are no file descriptors left, closing connections frees some.

@@ -503,6 +503,11 @@ impl Channel {
 
     fn accept(&mut self, event: LogEvent) {
         for event in self.ordered.accept(event) {
+            if event.kind == Kind::Unknown {
+                let name = "log, of an unknown kind".to_owned();
+                let version = event.version.into();
+                pass_over(&Unread::Unknown { name, version });
+            }
             let delivery = Delivery::Log(Arc::new(log_delivery(event)));
             self.deliver(&delivery, |_| true);
         }
@@ -619,11 +624,6 @@ async fn open(
 pub fn log_delivery(event: LogEvent) -> LogDelivery {
     let (channel, seq, kind) = (event.channel, event.seq, event.kind);
     let (message, sender) = (event.message.id, event.message.sender);
-    if kind == Kind::Unknown {
-        let version = event.version.into();
-        let name = "log entry".to_owned();
-        pass_over(&Unread::Unknown { name, version });
-    }
     let has_files = !event.message.media.is_empty();
     let frame = if has_files {
         Some(Frame::WithFiles(Box::new(event)))

@@ -1,6 +1,6 @@
 //! `GET /api/messages/status/friendship/<id>/messages/`
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::Method};
 use natter_auth::Caller;
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
@@ -58,6 +58,7 @@ pub async fn history(
     caller: Caller,
     base: BaseUrl,
     PathId(friendship): PathId<FriendshipId>,
+    method: Method,
     params: Params,
     page: Page,
 ) -> Result<Json<Paged<Item>>, Error> {
@@ -75,7 +76,10 @@ pub async fn history(
         }
         None => Vec::new(),
     };
-    mark_received(&messages, &channel, caller.user, &rows).await;
+    // Of the answer to HEAD nobody reads anything.
+    if method == Method::GET {
+        mark_received(&messages, &channel, caller.user, &rows).await;
+    }
     if filter.order == Order::NewestFirst {
         rows.reverse();
     }

@@ -4,7 +4,7 @@ use axum::{
     Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use http_range_header::{EndPosition, StartPosition, parse_range_header};
@@ -75,6 +75,7 @@ pub async fn download(
     State(messages): State<Messages>,
     caller: Caller,
     PathId(id): PathId<MediaId>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let id = id.ok_or(Error::MediaNotFound)?;
@@ -95,7 +96,14 @@ pub async fn download(
         })?;
     }
     let media = known.media;
-    let part = match range(&headers, media.size) {
+    // RFC 9110: a range is of GET alone, and `If-Range` holds for no answer without a validator.
+    let takes_range = method == Method::GET && !headers.contains_key(header::IF_RANGE);
+    let part = if takes_range {
+        range(&headers, media.size)
+    } else {
+        Ok(None)
+    };
+    let part = match part {
         Ok(part) => part,
         Err(()) => return Ok(unsatisfiable(media.size)),
     };
@@ -193,7 +201,9 @@ fn disposition(media: &Media) -> String {
         "image/bmp",
     ]
     .contains(&kind);
-    let shown = is_raster || kind.starts_with("audio/") || kind.starts_with("video/");
+    let plays = kind.starts_with("audio/") || kind.starts_with("video/");
+    // Browsers read what says that it is XML as a document.
+    let shown = is_raster || plays && !kind.ends_with("xml");
     let how = if shown { "inline" } else { "attachment" };
     let encoded: String = media
         .filename

@@ -14,23 +14,25 @@ use crate::{
     search::{self, Query},
 };
 
-/// The longest search text, in characters.
-const MAX_QUERY_CHARS: usize = 200;
+/// The longest search text, in characters, and the most alternatives.
+const MAX_QUERY_CHARS: usize = 1_000;
+const MAX_CLAUSES: usize = 8;
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "documents what Params reads")]
 pub struct Search {
-    /// Words and parts of words, of three letters at least, that are all to be there; `"…"` around
-    /// whole words that stand so, `-` before what may not be there, `or` between alternatives. Case,
-    /// width, accents and punctuation do not count.
-    #[param(min_length = 1, max_length = 200)]
+    /// Words, and parts of three letters and more, that are all to be there; `"…"` around whole
+    /// words that stand so, `-` before what may not be there, `or` between at most 8 alternatives.
+    /// Case, width, accents and punctuation do not count.
+    #[param(min_length = 1, max_length = 1_000)]
     q: String,
 }
 
 /// Search one's own conversations
 ///
-/// Whole words before parts, newer before older; of more than 10,000 matches the newest 10,000. What was
+/// Whole words before parts, newer before older; of more than 10,000 matches the newest of each
+/// conversation, 10,000 in all. What was
 /// acknowledged counts.
 #[utoipa::path(
     get,
@@ -52,6 +54,9 @@ pub async fn search(
         return Err(Error::InvalidQuery);
     }
     let query = Query::parse(query);
+    if query.0.len() > MAX_CLAUSES {
+        return Err(Error::InvalidQuery);
+    }
     let (store, user) = (&messages.store, caller.user);
     let (count, found) = search::search(store, user, &query, page.limit(), page.offset()).await?;
     page.check(count)?;

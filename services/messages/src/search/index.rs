@@ -25,17 +25,24 @@ use crate::store::{self, Searched, Store, Unsearched};
 const EVERY: Duration = Duration::from_secs(1);
 /// For appends that no running replica knows of.
 const COMPARE_EVERY: Duration = Duration::from_secs(600);
-/// Channels that are compared, and taken over, with one statement.
+/// Channels that are compared with one statement.
+const COMPARED: usize = 1_000;
+/// Channels that are taken over with one statement.
 const CHANNELS: usize = 100;
 /// Entries that are taken over in one transaction, in equal parts of its channels.
-const ENTRIES: usize = 5_000;
+const ENTRIES: usize = 1_000;
+/// The most text of them, in bytes, but for one entry that alone has more.
+const TEXT_BYTES: usize = 1_000_000;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// New rows wait for their place in the index, where a search reads them one by one: so many, and
 /// so long.
 const MERGE_ROWS: usize = 2_000;
 const MERGE_EVERY: Duration = Duration::from_secs(10);
-/// What is lost is taken over again, so it need not be on disk before others go on.
-const SETTINGS: [(&str, &str); 1] = [("synchronous_commit", "off")];
+const SETTINGS: [(&str, &str); 2] = [
+    // What is lost is taken over again, so it need not be on disk before others go on.
+    ("synchronous_commit", "off"),
+    ("statement_timeout", "30000"),
+];
 
 /// Which channels have entries that were not taken over yet.
 #[derive(Clone, Default)]
@@ -66,6 +73,10 @@ impl Index {
         behind.extend(channels.into_iter().map(|channel| channel.0));
     }
 
+    fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn take(&self) -> Vec<Uuid> {
         let mut behind = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         mem::take(&mut *behind).into_iter().collect()
@@ -85,18 +96,17 @@ impl Keeper {
         let mut compare_at = Instant::now();
         loop {
             if Instant::now() >= compare_at {
-                match self.compare().await {
-                    Ok(()) => compare_at = Instant::now() + COMPARE_EVERY,
-                    Err(error) => tracing::debug!(%error, "the logs are compared later"),
+                compare_at = Instant::now() + COMPARE_EVERY;
+                if let Err(error) = self.compare().await {
+                    tracing::warn!(%error, "the search index is compared with the logs later");
                 }
             }
             let behind = self.index.take();
             for channels in behind.chunks(CHANNELS) {
                 self.keep_up(channels).await;
             }
-            if let Err(error) = self.merge().await {
-                tracing::debug!(%error, "new words are merged later");
-            }
+            self.merge().await;
+            metrics::gauge!("search_channels_behind").set(self.index.len() as f64);
             sleep(EVERY).await;
         }
     }
@@ -105,15 +115,19 @@ impl Keeper {
     async fn compare(&mut self) -> sqlx::Result<()> {
         let mut after = Uuid::nil();
         loop {
-            let behind = self.db.run(TIMEOUT, async |db: &mut PgConnection| {
-                store::behind(db, after, CHANNELS).await
+            let compared = self.db.run(TIMEOUT, async |db: &mut PgConnection| {
+                store::compare(db, after, COMPARED).await
             });
-            let behind = behind.await?;
-            let Some(last) = behind.last() else {
+            let compared = compared.await?;
+            let Some((last, _)) = compared.last() else {
                 return Ok(());
             };
             after = *last;
-            self.keep_up(&behind).await;
+            let behind = compared.into_iter().filter(|(_, is_behind)| *is_behind);
+            let behind: Vec<Uuid> = behind.map(|(channel, _)| channel).collect();
+            for channels in behind.chunks(CHANNELS) {
+                self.keep_up(channels).await;
+            }
         }
     }
 
@@ -121,67 +135,83 @@ impl Keeper {
     async fn keep_up(&mut self, channels: &[Uuid]) {
         let mut channels = channels.to_vec();
         while !channels.is_empty() {
-            let taken = self.db.run(TIMEOUT, async |db: &mut PgConnection| {
-                take_over(db, &channels).await
-            });
-            match taken.await {
-                Ok(Some((rows, unfinished))) => {
-                    self.unmerged += rows;
-                    channels = unfinished;
-                }
+            match self.take_over(&channels).await {
+                Ok(Some(unfinished)) => channels = unfinished,
                 // Another replica does it, and may have read before what was appended here.
                 Ok(None) => return self.index.appended(channels.into_iter().map(FriendshipId)),
                 Err(error) => {
-                    tracing::debug!(%error, "the search index is brought up later");
+                    tracing::warn!(%error, "the search index is brought up later");
                     return self.index.appended(channels.into_iter().map(FriendshipId));
                 }
+            }
+            if self.unmerged >= MERGE_ROWS {
+                self.merge().await;
             }
         }
     }
 
-    async fn merge(&mut self) -> sqlx::Result<()> {
+    /// Takes over some entries of each channel; the channels that may have more. `None` while
+    /// another replica does it.
+    async fn take_over(&mut self, channels: &[Uuid]) -> sqlx::Result<Option<Vec<Uuid>>> {
+        let each = (ENTRIES / channels.len().max(1)).max(1);
+        let entries = self.db.run(TIMEOUT, async |db: &mut PgConnection| {
+            store::unsearched(db, channels, each).await
+        });
+        let (searched, unfinished) = read(&entries.await?, each);
+        let stored = self.db.run(TIMEOUT, async |db: &mut PgConnection| {
+            let mut tx = db.begin().await?;
+            if !store::lock_search(&mut tx).await? {
+                return Ok(None);
+            }
+            let rows = searched.store(&mut tx).await?;
+            tx.commit().await?;
+            Ok(Some(rows))
+        });
+        let rows = stored.await?;
+        self.unmerged += rows.unwrap_or_default();
+        Ok(rows.map(|_| unfinished))
+    }
+
+    async fn merge(&mut self) {
         let is_due = self.merged.elapsed() >= MERGE_EVERY || self.unmerged >= MERGE_ROWS;
         if self.unmerged == 0 || !is_due {
-            return Ok(());
+            return;
         }
         let merged = self.db.run(TIMEOUT, async |db: &mut PgConnection| {
             store::merge_words(db).await
         });
-        merged.await?;
-        self.unmerged = 0;
+        match merged.await {
+            Ok(()) => self.unmerged = 0,
+            Err(error) => tracing::warn!(%error, "new words are merged into their index later"),
+        }
         self.merged = Instant::now();
-        Ok(())
     }
 }
 
-/// Takes over some entries of each channel: how many rows came, and the channels that may have
-/// more. `None` while another replica does it.
-async fn take_over(
-    db: &mut PgConnection,
-    channels: &[Uuid],
-) -> sqlx::Result<Option<(usize, Vec<Uuid>)>> {
-    let mut tx = db.begin().await?;
-    if !store::lock_search(&mut tx).await? {
-        return Ok(None);
-    }
-    let each = ENTRIES / channels.len().max(1);
-    let entries = store::unsearched(&mut tx, channels, each).await?;
+/// What is to be stored of entries, in the order of their channels; and the channels that may have
+/// more than was read or fits.
+fn read(entries: &[Unsearched], each: usize) -> (Searched, Vec<Uuid>) {
     let mut searched = Searched::default();
     let mut unfinished = Vec::new();
+    let mut bytes = 0;
     for of_channel in entries.chunk_by(|a, b| a.friendship_id == b.friendship_id) {
+        let mut taken = 0;
         for entry in of_channel {
-            add(&mut searched, entry);
-        }
-        if let Some(last) = of_channel.last() {
-            searched.up_to(last.friendship_id, last.seq);
-            if of_channel.len() == each {
-                unfinished.push(last.friendship_id);
+            if bytes > 0 && bytes + entry.content.len() > TEXT_BYTES {
+                break;
             }
+            bytes += entry.content.len();
+            add(&mut searched, entry);
+            taken += 1;
+        }
+        if let Some(last) = of_channel[..taken].last() {
+            searched.up_to(last);
+        }
+        if taken == each || taken < of_channel.len() {
+            unfinished.push(of_channel[0].friendship_id);
         }
     }
-    let rows = searched.store(&mut tx).await?;
-    tx.commit().await?;
-    Ok(Some((rows, unfinished)))
+    (searched, unfinished)
 }
 
 fn add(searched: &mut Searched, entry: &Unsearched) {

@@ -1,5 +1,7 @@
 //! What people type into a search, and which texts it finds.
 
+use std::mem;
+
 use super::text::{GRAM, folded, grams};
 
 /// Of these clauses one is to hold.
@@ -29,7 +31,7 @@ pub enum Match {
 
 impl Query {
     /// Terms with spaces between them; `"…"` around words that stand so; `-` before a term that may
-    /// not be there; `or` between alternatives.
+    /// not be there, beside one that is to be there; `or` between alternatives.
     pub fn parse(text: &str) -> Self {
         let mut clauses = vec![Clause::default()];
         let mut rest = text.trim_start();
@@ -48,7 +50,9 @@ impl Query {
                 }
             };
             rest = after.trim_start();
-            if !is_unwanted && !is_quoted && given.eq_ignore_ascii_case("or") {
+            let is_between =
+                clauses.last().is_some_and(|clause| !clause.is_empty()) && !rest.is_empty();
+            if is_between && !is_unwanted && !is_quoted && given.eq_ignore_ascii_case("or") {
                 clauses.push(Clause::default());
                 continue;
             }
@@ -59,7 +63,13 @@ impl Query {
                 }
             }
         }
-        clauses.retain(|clause| !clause.wanted.is_empty() || !clause.unwanted.is_empty());
+        clauses.retain(|clause| !clause.is_empty());
+        for clause in &mut clauses {
+            // A sign that stands in front of all is a part of what is sought.
+            if clause.wanted.is_empty() {
+                clause.wanted = mem::take(&mut clause.unwanted);
+            }
+        }
         Self(clauses)
     }
 
@@ -73,6 +83,10 @@ impl Query {
 }
 
 impl Clause {
+    fn is_empty(&self) -> bool {
+        self.wanted.is_empty() && self.unwanted.is_empty()
+    }
+
     /// What the index has of every text that is found.
     pub fn grams(&self) -> Vec<i32> {
         let mut all: Vec<i32> = self
@@ -170,10 +184,13 @@ mod tests {
             ("❤", "love ❤️!", Some(Whole)),
             ("needle -hay", "a needle in hay", None),
             ("needle -\"in a\"", "a needle in hay", Some(Whole)),
-            ("-hay", "a needle", Some(Whole)),
+            ("--help", "see natter --help", Some(Whole)),
+            ("-needle", "a needle", Some(Whole)),
             ("pin or needle", "a needle", Some(Whole)),
             ("pin OR need", "a needle", Some(Part)),
-            ("or", "this or that", None),
+            ("or", "this or that", Some(Whole)),
+            ("prix or", "le prix de l'or", Some(Whole)),
+            ("or prix", "le prix", None),
             ("\"or\"", "this or that", Some(Whole)),
             ("!!", "wow!!", None),
             ("e-mail", "my e-mail", Some(Whole)),

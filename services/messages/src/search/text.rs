@@ -22,8 +22,10 @@ pub fn folded(text: &str) -> String {
         // Letters and their marks apart, in any width; then both cases of a letter as one; then
         // the letters that are written in parts put together again.
         let plain = text.nfkd().filter(|c| !is_passed_over(*c));
-        let upper = plain.flat_map(char::to_uppercase);
-        let lower = upper.flat_map(char::to_lowercase);
+        // Of some letters only the other case of the other case is that of all.
+        let lower = plain.flat_map(char::to_lowercase);
+        let upper = lower.flat_map(char::to_uppercase);
+        let lower = upper.flat_map(char::to_lowercase).map(without_stroke);
         lower.nfc().for_each(|c| add(&mut words, c));
     }
     end_word(&mut words);
@@ -64,12 +66,24 @@ fn is_passed_over(c: char) -> bool {
         | '\u{1f3fb}'..='\u{1f3ff}')
 }
 
+/// Letters with a stroke, which are not written in parts, as those without.
+fn without_stroke(c: char) -> char {
+    match c {
+        'ł' => 'l',
+        'ø' => 'o',
+        'đ' => 'd',
+        'ħ' => 'h',
+        'ŧ' => 't',
+        c => c,
+    }
+}
+
 /// Characters that are words: of scripts that put no spaces between words, and symbols.
 fn stands_alone(c: char) -> bool {
     // Of the scripts below not all characters are letters.
     let is_letter = || c.is_alphanumeric() || is_combining_mark(c);
     match c {
-        '\u{2190}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}' => true,
+        '©' | '®' | '\u{2190}'..='\u{2bff}' | '〰' | '〽' | '\u{1f000}'..='\u{1faff}' => true,
         // Thai, Lao, Tibetan, Burmese, Hangul, Khmer.
         '\u{e00}'..='\u{109f}' | '\u{1100}'..='\u{11ff}' | '\u{1780}'..='\u{17ff}'
         // Han with its radicals and strokes, kana, bopomofo, Hangul.
@@ -132,7 +146,9 @@ mod tests {
             ("…!?", " "),
             ("CAFÉ cafe\u{301} ｃａｆｅ", " cafe cafe cafe "),
             ("ΟΔΟΣ οδος", " οδοσ οδοσ "),
-            ("Straße İnci", " strasse inci "),
+            ("Straße STRASSE STRAẞE", " strasse strasse strasse "),
+            ("İnci Łódź Smørrebrød Đà", " inci lodz smorrebrod da "),
+            ("Natter® ©", " natter ® © "),
             (
                 "https://example.com/foo.png?x=1",
                 " https example com foo png x 1 ",

@@ -98,7 +98,11 @@ impl LogRow {
             kind,
             message: Message {
                 content: self.content.clone(),
-                edited_at: (kind == Kind::Edited).then(|| self.at.into()),
+                edited_at: match kind {
+                    Kind::Edited => Some(self.at.into()),
+                    Kind::Deleted => self.edited_at.map(Timestamp::from),
+                    Kind::Message | Kind::Unknown => None,
+                },
                 ..self.message(channel.id)
             },
             members: channel.members,

@@ -113,13 +113,14 @@ impl Store {
 /// A message is found in its present wording: its own, or that of its newest edit.
 fn candidates(found: &str) -> String {
     format!(
-        "SELECT message.friendship_id, message.seq, entry.at, entry.content
+        "SELECT message.friendship_id, message.seq, message.at, entry.content
          FROM {found}
          JOIN log entry USING (friendship_id, seq)
          JOIN log message ON message.friendship_id = entry.friendship_id
                          AND message.seq = coalesce(entry.target_seq, entry.seq)
                          AND coalesce(message.edit_seq, message.seq) = entry.seq
-                         AND NOT message.deleted"
+                         AND NOT message.deleted
+         WHERE entry.kind < 2"
     )
 }
 
@@ -131,6 +132,8 @@ pub struct Unsearched {
     pub content: String,
     kind: i16,
     target_seq: Option<i64>,
+    /// How far the channel's log was taken over when this was read.
+    after_seq: i64,
 }
 
 impl Unsearched {
@@ -147,12 +150,19 @@ pub async fn lock_search(db: &mut PgConnection) -> sqlx::Result<bool> {
         .await
 }
 
-/// Channels after this one whose logs were not wholly taken over, in the order of their ids.
-pub async fn behind(db: &mut PgConnection, after: Uuid, limit: usize) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar(
-        "SELECT friendship_id FROM channels LEFT JOIN searchable USING (friendship_id)
-         WHERE friendship_id > $1 AND channels.last_seq > coalesce(searchable.seq, 0)
-         ORDER BY friendship_id LIMIT $2",
+/// The next channels after this one, in the order of their ids, with whether their logs were not
+/// wholly taken over.
+pub async fn compare(
+    db: &mut PgConnection,
+    after: Uuid,
+    limit: usize,
+) -> sqlx::Result<Vec<(Uuid, bool)>> {
+    sqlx::query_as(
+        "SELECT friendship_id, last_seq > coalesce(searchable.seq, 0)
+         FROM (SELECT friendship_id, last_seq FROM channels
+               WHERE friendship_id > $1 ORDER BY friendship_id LIMIT $2) AS channel
+         LEFT JOIN searchable USING (friendship_id)
+         ORDER BY friendship_id",
     )
     .bind(after)
     .bind(as_i64(limit as u64))
@@ -167,10 +177,11 @@ pub async fn unsearched(
     limit: usize,
 ) -> sqlx::Result<Vec<Unsearched>> {
     sqlx::query_as(
-        "SELECT entry.friendship_id, entry.seq, entry.kind, entry.content, entry.target_seq
+        "SELECT entry.friendship_id, entry.seq, entry.kind, entry.content, entry.target_seq,
+                coalesce(searchable.seq, 0) AS after_seq
          FROM unnest($1::uuid[]) AS channel (friendship_id)
          LEFT JOIN searchable USING (friendship_id),
-         LATERAL (SELECT * FROM log
+         LATERAL (SELECT friendship_id, seq, kind, content, target_seq FROM log
                   WHERE log.friendship_id = channel.friendship_id
                     AND log.seq > coalesce(searchable.seq, 0)
                   ORDER BY log.seq LIMIT $2) AS entry
@@ -190,8 +201,10 @@ pub struct Searched {
     /// Of all entries, one after the other, with the place of each one's last.
     grams: Vec<i32>,
     ends: Vec<i32>,
-    removed: Vec<(Uuid, Option<i64>)>,
-    ups: Vec<(Uuid, i64)>,
+    /// Messages that were deleted, by channel and seq.
+    deleted: (Vec<Uuid>, Vec<i64>),
+    /// The channels, with the seq from which and the one up to which their logs are taken over.
+    ups: (Vec<Uuid>, Vec<i64>, Vec<i64>),
 }
 
 impl Searched {
@@ -205,62 +218,80 @@ impl Searched {
 
     /// Takes the message that this entry deletes, and its edits, away.
     pub fn remove(&mut self, deletion: &Unsearched) {
-        self.removed
-            .push((deletion.friendship_id, deletion.target_seq));
+        if let Some(target) = deletion.target_seq {
+            self.deleted.0.push(deletion.friendship_id);
+            self.deleted.1.push(target);
+        }
     }
 
-    /// The channel's log was taken over up to this seq.
-    pub fn up_to(&mut self, channel: Uuid, seq: i64) {
-        self.ups.push((channel, seq));
+    /// The last entry of its channel that is taken over.
+    pub fn up_to(&mut self, last: &Unsearched) {
+        self.ups.0.push(last.friendship_id);
+        self.ups.1.push(last.after_seq);
+        self.ups.2.push(last.seq);
     }
 
-    /// How many rows there are now that were not there.
-    pub async fn store(self, db: &mut PgConnection) -> sqlx::Result<usize> {
+    /// Stores what was read of channels that nobody has taken over meanwhile; how many rows there
+    /// are now that were not there. Under the lock.
+    pub async fn store(&self, db: &mut PgConnection) -> sqlx::Result<usize> {
+        let moved: Vec<Uuid> = sqlx::query_scalar(
+            "INSERT INTO searchable (friendship_id, seq)
+             SELECT channel.friendship_id, channel.seq
+             FROM unnest($1::uuid[], $2::bigint[], $3::bigint[])
+                      AS channel (friendship_id, after_seq, seq)
+             LEFT JOIN searchable USING (friendship_id)
+             WHERE coalesce(searchable.seq, 0) = channel.after_seq
+             ON CONFLICT (friendship_id) DO UPDATE SET seq = excluded.seq
+             RETURNING friendship_id",
+        )
+        .bind(&self.ups.0)
+        .bind(&self.ups.1)
+        .bind(&self.ups.2)
+        .fetch_all(&mut *db)
+        .await?;
+        let mut rows = 0;
         if !self.seqs.is_empty() {
-            sqlx::query(
+            let inserted = sqlx::query(
                 "INSERT INTO search (friendship_id, seq, grams)
                  SELECT friendship_id, seq, ($4::integer[])[first:last]
-                 FROM (SELECT *, coalesce(lag(last) OVER (ORDER BY number), 0) + 1 AS first
+                 FROM (SELECT friendship_id, seq, last,
+                              coalesce(lag(last) OVER (ORDER BY number), 0) + 1 AS first
                        FROM unnest($1::uuid[], $2::bigint[], $3::integer[]) WITH ORDINALITY
                             AS entry (friendship_id, seq, last, number)) AS entries
+                 WHERE friendship_id = ANY($5)
                  ON CONFLICT DO NOTHING",
             )
             .bind(&self.channels)
             .bind(&self.seqs)
             .bind(&self.ends)
             .bind(&self.grams)
+            .bind(&moved)
             .execute(&mut *db)
             .await?;
+            rows = usize::try_from(inserted.rows_affected()).unwrap_or(usize::MAX);
         }
-        for (channel, target) in &self.removed {
+        if !self.deleted.0.is_empty() {
             sqlx::query(
                 "WITH RECURSIVE versions AS (
-                     SELECT seq, edit_seq FROM log WHERE friendship_id = $1 AND seq = $2
+                     SELECT log.friendship_id, log.seq, log.edit_seq
+                     FROM unnest($1::uuid[], $2::bigint[]) AS deleted (friendship_id, seq)
+                     JOIN log USING (friendship_id, seq)
                      UNION ALL
-                     SELECT log.seq, log.edit_seq FROM versions
-                     JOIN log ON log.friendship_id = $1 AND log.seq = versions.edit_seq
+                     SELECT log.friendship_id, log.seq, log.edit_seq
+                     FROM versions
+                     JOIN log ON log.friendship_id = versions.friendship_id
+                             AND log.seq = versions.edit_seq
                  )
                  DELETE FROM search USING versions
-                 WHERE search.friendship_id = $1 AND search.seq = versions.seq",
+                 WHERE search.friendship_id = versions.friendship_id
+                   AND search.seq = versions.seq",
             )
-            .bind(channel)
-            .bind(target)
-            .execute(&mut *db)
-            .await?;
-        }
-        let (channels, seqs): (Vec<_>, Vec<_>) = self.ups.into_iter().unzip();
-        if !channels.is_empty() {
-            sqlx::query(
-                "INSERT INTO searchable (friendship_id, seq)
-                 SELECT * FROM unnest($1::uuid[], $2::bigint[])
-                 ON CONFLICT (friendship_id) DO UPDATE SET seq = excluded.seq",
-            )
-            .bind(channels)
-            .bind(seqs)
+            .bind(&self.deleted.0)
+            .bind(&self.deleted.1)
             .execute(db)
             .await?;
         }
-        Ok(self.seqs.len())
+        Ok(rows)
     }
 }
 

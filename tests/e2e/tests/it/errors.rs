@@ -239,7 +239,7 @@ async fn cases(world: &World, people: &Friends, carol: &Person) -> Vec<Case> {
         ("$nobody", NOBODY),
         ("$Aa1!x300", &"Aa1!".repeat(300)),
         ("$x151", &"x".repeat(151)),
-        ("$x201", &"x".repeat(201)),
+        ("$x1001", &"x".repeat(1_001)),
         ("$x256", &"x".repeat(256)),
         ("$x8193", &"x".repeat(8_193)),
     ] {

@@ -338,6 +338,31 @@ async fn a_caption_goes_while_its_file_stays() {
         assert_eq!(edited["message"]["media"].as_array().map(Vec::len), Some(1));
         assert!(edited["message"]["edited_at"].is_string());
     }
+    // A deletion says that there was an edit, as the history does.
+    socket
+        .send(json!({
+            "type": "friendship_delete", "channel": channel, "message": with_file, "client_id": "g",
+        }))
+        .await;
+    let deleted = bobs.frame("friendship_message_deleted").await;
+    let edited_at = &deleted["message"]["edited_at"];
+    assert!(edited_at.is_string(), "{deleted}");
+    let history = bob.history(&world.messages(), &channel).await;
+    let item = history.iter().find(|item| item["id"] == with_file);
+    assert_eq!(
+        &item.expect("it is there")["message"]["edited_at"],
+        edited_at
+    );
+    let events = format!(
+        "{}/api/messages/status/friendship/{channel}/events/",
+        world.messages()
+    );
+    let (_, events) = bob.get(&events).await;
+    let last = events["results"]
+        .as_array()
+        .and_then(|all| all.last())
+        .cloned();
+    assert_eq!(&last.expect("events")["message"]["edited_at"], edited_at);
     // Two files of one name in one object are refused, in a frame and over HTTP.
     let twice = r#"[{"a.txt": "eA==", "a.txt": "eQ=="}]"#;
     let frame = format!(

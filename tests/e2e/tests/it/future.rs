@@ -1,8 +1,9 @@
 //! A later version's events and entries: passed over by this one, counted, and never a dead letter.
 
 use natter_e2e::{Topology, World, jetstream};
-use natter_test_support::{Friends, Socket};
+use natter_test_support::{Friends, PATIENCE, Socket};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The seqs of the messages that a socket was shown, up to the one with this text.
@@ -57,6 +58,7 @@ async fn an_event_of_a_later_version_is_passed_over() {
     publish(subject("closed"), event("closed", 2, state)).await;
 
     let mut socket = alice.connect(&world.gateway()).await;
+    let give_up = Instant::now() + PATIENCE;
     let mut number = 0;
     loop {
         number += 1;
@@ -65,6 +67,7 @@ async fn an_event_of_a_later_version_is_passed_over() {
             break;
         }
         assert_eq!(answer["type"], "ack", "{answer}");
+        assert!(Instant::now() < give_up, "the last event is not heeded");
     }
     let listed = world.admin(&["dead-letters"], &[]).await;
     assert_eq!(String::from_utf8_lossy(&listed.stdout), "", "dead letters");

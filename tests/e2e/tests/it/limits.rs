@@ -1,5 +1,6 @@
 //! Connections that are too many, too slow or silent, and a gateway that drains.
 
+use futures_util::future::join_all;
 use natter_e2e::{Log, Talker, Topology, World};
 use natter_test_support::{Friends, PATIENCE, Person, Signal, Socket, until};
 use serde_json::json;
@@ -181,4 +182,14 @@ async fn asking_for_friendship_is_limited_for_an_account() {
     assert!(told["detail"].is_string());
     // Whoever is asked may ask too, and answering counts as nothing.
     assert_eq!(others[0].post(&url, body(&others[3])).await.0.as_u16(), 201);
+
+    // Nor does it help to ask everybody at once.
+    let mut crowd = Vec::new();
+    for _ in 0..12 {
+        crowd.push(Person::sign_up(&world.users(), "one").await);
+    }
+    let hasty = Person::sign_up(&world.users(), "hasty").await;
+    let asked = crowd.iter().map(|one| hasty.post(&url, body(one)));
+    let statuses = join_all(asked).await.into_iter().map(|(status, _)| status);
+    assert_eq!(statuses.filter(|status| *status == 201).count(), 3);
 }

@@ -3,7 +3,7 @@
 use natter_e2e::{Topology, World};
 use natter_test_support::{Friends, Person, Signal, until};
 use reqwest::{
-    StatusCode,
+    Method, StatusCode,
     multipart::{Form, Part},
 };
 use serde_json::{Value, json};
@@ -417,6 +417,16 @@ async fn a_range_that_is_none_is_the_whole_file() {
         let answer = download(&alice, url, Some(range)).await;
         assert_eq!(answer.status().as_u16(), status, "{range}");
         assert_eq!(answer.text().await.expect("a body"), body, "{range}");
+    }
+    // A range is asked for by GET alone, and not on a condition that nothing can meet.
+    for (method, header) in [(Method::HEAD, "x-none"), (Method::GET, "if-range")] {
+        let asked = alice
+            .http
+            .request(method.clone(), url)
+            .bearer_auth(&alice.access);
+        let asked = asked.header("range", "bytes=0-1").header(header, "\"a\"");
+        let answer = asked.send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 200, "{method}");
     }
     for range in ["bytes=10-", "bytes=-0"] {
         assert_eq!(

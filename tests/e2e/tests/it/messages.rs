@@ -275,3 +275,34 @@ async fn deleted_messages_are_not_unread() {
     delete(&mut socket, 2).await;
     assert_eq!(unread().await, 0);
 }
+
+#[tokio::test]
+async fn only_who_reads_a_history_has_received_it() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    socket.say(&channel, "c-1", "Hi").await;
+    let conversations = format!("{}/api/messages/conversations/", world.messages());
+    let received = async || {
+        let (_, page) = alice.get(&conversations).await;
+        page["results"][0]["friend_received_seq"].clone()
+    };
+    let history = format!(
+        "{}/api/messages/status/friendship/{channel}/messages/",
+        world.messages()
+    );
+    let head = bob
+        .http
+        .head(&history)
+        .bearer_auth(&bob.access)
+        .send()
+        .await;
+    assert_eq!(head.expect("an answer").status(), 200);
+    assert_eq!(received().await, 0);
+    assert_eq!(bob.get(&history).await.0, 200);
+    assert_eq!(received().await, 1);
+}

@@ -53,6 +53,9 @@ async fn pages_of_allowed_origins_may_read_answers_and_others_may_not() {
                 "{name}"
             );
         }
+        // A preflight is an answer like any other.
+        assert_eq!(header(&told, "x-content-type-options"), Some("nosniff"));
+        assert!(header(&told, "x-request-id").is_some());
         let age = header(&told, "access-control-max-age");
         assert!(age.and_then(|age| age.parse::<u32>().ok()) > Some(0));
         assert_eq!(header(&told, "access-control-allow-credentials"), None);
@@ -136,7 +139,7 @@ fn read(said: &str) -> (u16, Value) {
 #[tokio::test]
 async fn what_is_no_request_gets_an_error_body() {
     let world = World::start(Topology::Standalone).await;
-    let long = "x".repeat(70_000);
+    let long = |length| "x".repeat(length);
     let many = "X-More: x\r\n".repeat(8_000);
     for (request, status, code) in [
         (
@@ -162,9 +165,30 @@ async fn what_is_no_request_gets_an_error_body() {
         ),
         ("nonsense\r\n\r\n".to_owned(), 400, "bad_request"),
         (
-            format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"),
+            format!(
+                "GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                long(40_000)
+            ),
             414,
             "uri_too_long",
+        ),
+        (
+            format!("GET /?q={} HTTP/1.1\r\nHost: x\r\n\r\n", long(70_000)),
+            414,
+            "uri_too_long",
+        ),
+        (
+            format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", long(200_000)),
+            414,
+            "uri_too_long",
+        ),
+        (
+            format!(
+                "GET / HTTP/1.1\r\nHost: x\r\nX-More: {}\r\nConnection: close\r\n\r\n",
+                long(100_000)
+            ),
+            431,
+            "headers_too_large",
         ),
         (
             format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"),
@@ -236,9 +260,16 @@ async fn an_upgrade_is_read_as_clients_write_it() {
         (status, &body["code"]),
         (426, &json!("websocket_version_not_supported"))
     );
-    assert!(
-        said.to_lowercase()
-            .contains("sec-websocket-version: 13\r\n"),
-        "{said}"
-    );
+    for header in ["sec-websocket-version: 13\r\n", "upgrade: websocket\r\n"] {
+        assert!(said.to_lowercase().contains(header), "{said}");
+    }
+    // Among other protocols, in one line or two.
+    for offers in [
+        "Upgrade: h2c, websocket\r\n",
+        "Upgrade: h2c\r\nUpgrade: WebSocket\r\n",
+    ] {
+        let request = upgrade(13, two).replace("Upgrade: websocket\r\n", offers);
+        let said = said_to(&world.gateway(), request.as_bytes()).await;
+        assert_eq!(read(&said).0, 401, "{offers}: {said}");
+    }
 }
