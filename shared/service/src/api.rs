@@ -24,6 +24,10 @@ use crate::{ErrorKey, Problem, ProcessSettings, wrap};
 /// The name of the bearer scheme in the `security` of operations.
 const BEARER: &str = "bearer";
 const JSON: &str = "application/json";
+/// What no operation lists, since it is no operation that refuses it.
+const REFUSED_BEFORE: &str = "Beside what each operation lists, any request may be refused before it reaches one: \
+400 `bad_request` (not HTTP/1.1) or `invalid_host`, 404 `not_found` (no such path), 414 `uri_too_long`, \
+431 `headers_too_large`. Every refusal has a text and a `code`.";
 
 /// A service's operations.
 pub struct Api<S> {
@@ -42,6 +46,7 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
             .build();
         let components =
             ComponentsBuilder::new().security_scheme(BEARER, SecurityScheme::Http(bearer));
+        let description = format!("{description}\n\n{REFUSED_BEFORE}");
         let document = OpenApiBuilder::new()
             .info(
                 InfoBuilder::new()

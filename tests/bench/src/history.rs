@@ -16,13 +16,12 @@ use crate::{
 
 const REPEATS: usize = 50;
 /// Different messages, and words of each beside the one that all have.
-const PHRASES: i64 = 5_000;
+const PHRASES: i64 = 20_000;
 const WORDS: usize = 6;
-const SYLLABLES: [&str; 40] = [
-    "ba", "ce", "dil", "fon", "gur", "han", "jo", "kel", "lim", "mor", "nus", "pa", "quil", "ret",
-    "sim", "tor", "vul", "wen", "yar", "zep", "bri", "clo", "dra", "fle", "gni", "pra", "ske",
-    "tro", "sta", "shi", "cha", "the", "ing", "er", "ound", "ment", "ful", "less", "ness", "ed",
-];
+/// What words are made of: some 1,300 syllables.
+const ONSETS: &str = "b c d f g h j k l m n p r s t v w st tr ch sh pl";
+const NUCLEI: &str = "a e i o u ea ou ie";
+const CODAS: &str = "- n r s t l nd ck";
 
 #[derive(Args)]
 pub struct Options {
@@ -130,8 +129,8 @@ async fn measure(world: &World, alice: &Person, channel: &str, size: &Size) -> a
         ("messages, a rare word", format!("{search}needle")),
         ("messages, a part of a rare word", format!("{search}eedl")),
         (
-            "messages, parts that are common each and rare together",
-            format!("{search}torling%20mentpra"),
+            "messages, parts that are common each and never together",
+            format!("{search}shoun%20treack"),
         ),
         (
             "messages, a word in each of the conversation",
@@ -223,17 +222,18 @@ async fn load(world: &World, channel: &str, have: &Size, want: &Size) -> anyhow:
 /// What messages are made of, with what the search index has of it.
 async fn phrases(admin: &mut PgConnection) -> anyhow::Result<()> {
     run_sql(admin, "CREATE TEMPORARY TABLE IF NOT EXISTS phrases (number bigint PRIMARY KEY, content text, grams integer[])").await?;
+    let parts = [ONSETS, NUCLEI, CODAS].map(|part| part.split(' ').collect::<Vec<_>>());
     let mut random = 7_u64;
     for number in 0..PHRASES {
         let mut phrase = "everywhere".to_owned();
         for _ in 0..WORDS {
             phrase.push(' ');
-            for _ in 0..2 {
+            for part in parts.iter().chain(&parts) {
                 // Knuth's MMIX generator: the same words in each run.
                 random = random
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);
-                phrase.push_str(SYLLABLES[(random >> 33) as usize % SYLLABLES.len()]);
+                phrase.push_str(part[(random >> 33) as usize % part.len()].trim_matches('-'));
             }
         }
         sqlx::query("INSERT INTO phrases VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")

@@ -57,6 +57,40 @@ const HTTP: &[(&str, &[&str])] = &[
             "files_live_in_a_bucket",
         ],
     ),
+    (
+        "other origins",
+        &[
+            "pages_of_allowed_origins_may_read_answers_and_others_may_not",
+            "without_a_list_no_answer_is_shared_and_pages_of_the_same_host_connect",
+        ],
+    ),
+    (
+        "headers of answers",
+        &[
+            "pages_of_allowed_origins_may_read_answers_and_others_may_not",
+            "answers_with_tokens_are_kept_by_no_cache",
+        ],
+    ),
+    (
+        "encodings",
+        &["an_encoding_that_is_not_understood_is_said_so"],
+    ),
+    (
+        "hosts",
+        &[
+            "what_is_no_request_gets_an_error_body",
+            "links_start_with_what_the_client_asked_for",
+            "a_host_is_one_name_or_address",
+        ],
+    ),
+    (
+        "client addresses",
+        &[
+            "only_a_trusted_proxy_is_believed_and_only_what_it_added_itself",
+            "the_standard_header_is_read_where_the_usual_one_is_missing",
+        ],
+    ),
+    ("too long", &["what_is_no_request_gets_an_error_body"]),
     ("ids", &["two_people_talk_through_one_process"]),
     (
         "URLs in answers",
@@ -456,6 +490,14 @@ const EVENTS: &[(&str, &[&str])] = &[
     (
         "one outcome of rows and events",
         &["a_crash_between_commit_and_publish_loses_and_invents_nothing"],
+    ),
+    (
+        "later versions",
+        &[
+            "an_event_of_a_later_version_is_passed_over",
+            "an_entry_of_a_later_kind_keeps_its_place_and_is_not_shown",
+            "what_a_later_version_adds_is_read_or_passed_over",
+        ],
     ),
     (
         "idempotent consumers, dead letters",
