@@ -218,6 +218,7 @@ const HTTP: &[(&str, &[&str])] = &[
             "messages_are_found_by_their_words",
             "what_people_type_is_found_at_once_and_by_the_index",
             "a_message_is_found_as_it_reads_now",
+            "a_long_conversation_is_taken_over_and_searched",
         ],
     ),
     (

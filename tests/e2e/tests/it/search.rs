@@ -187,3 +187,46 @@ async fn what_no_replica_told_of_is_taken_over_after_a_start() {
     let url = format!("{}/api/messages/search/?q=entry", world.messages());
     assert_eq!(bob.get(&url).await.1["count"], 300);
 }
+
+/// More than a slice of the index, more than is taken over at a time, and more than is counted.
+#[tokio::test]
+async fn a_long_conversation_is_taken_over_and_searched() {
+    let mut world = World::start(Topology::Standalone).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    socket.say(&channel, "c-1", "the oldest needle").await;
+    taken_over(&world).await;
+    let mut admin = world.postgres.admin("natter").await;
+    let fill = format!(
+        "INSERT INTO messages.log (friendship_id, seq, id, kind, position, from_position, at,
+                                   sender, digest, content)
+         SELECT friendship_id, s, gen_random_uuid(), 0, s, s, at, sender, 0,
+                'everywhere ' || CASE WHEN s % 100 = 0 THEN repeat('long text ' || s, 600) ELSE s::text END
+         FROM messages.log, generate_series(2, 12000) s
+         WHERE friendship_id = '{channel}' AND seq = 1;
+         UPDATE messages.channels SET last_seq = 12000, messages = 12000, from_messages = 12000
+         WHERE friendship_id = '{channel}'"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(fill))
+        .execute(&mut admin)
+        .await
+        .expect("it is stored");
+    world.restart("standalone", Signal::Term).await;
+    taken_over(&world).await;
+    assert_eq!(rows(&world).await, 12_000);
+    assert_eq!(found(&world, &bob, "needle").await, ["the oldest needle"]);
+    assert_eq!(found(&world, &bob, "eedl").await, ["the oldest needle"]);
+    assert_eq!(found(&world, &bob, "11999").await, ["everywhere 11999"]);
+    let search = format!("{}/api/messages/search/", world.messages());
+    let (_, page) = bob.get(&format!("{search}?q=verywher")).await;
+    assert_eq!(page["count"], 10_000);
+    // What is common, never without what is unwanted, and asked for in too many ways.
+    let (_, page) = bob.get(&format!("{search}?q=every%20-everywhere")).await;
+    assert_eq!(page["count"], 0);
+    let many = ["a"; 9].join("%20or%20");
+    assert_eq!(bob.get(&format!("{search}?q={many}")).await.0, 400);
+}
