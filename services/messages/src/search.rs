@@ -34,7 +34,7 @@ const MAX_CANDIDATES: usize = 100_000;
 /// So many entries are looked into first; if they have too few matches, twice as many, and in the
 /// end so many at a time.
 const FIRST_ENTRIES: u64 = 2 * SLICE;
-const MOST_ENTRIES: u64 = 16 * SLICE;
+const MOST_ENTRIES: u64 = 64 * SLICE;
 /// Searches at a time: they shall not take every connection to the database.
 const AT_A_TIME: usize = 4;
 static TURNS: Semaphore = Semaphore::const_new(AT_A_TIME);
