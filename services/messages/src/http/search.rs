@@ -32,8 +32,7 @@ pub struct Search {
 /// Search one's own conversations
 ///
 /// Whole words before parts, newer before older; of more than 10,000 matches the newest of each
-/// conversation, 10,000 in all. What was
-/// acknowledged counts.
+/// conversation, 10,000 in all. A message is found from its acknowledgement on.
 #[utoipa::path(
     get,
     path = "/api/messages/search/",
