@@ -2,10 +2,11 @@
 
 use std::sync::OnceLock;
 
-use axum::extract::ws::{CloseFrame, Utf8Bytes};
 use natter_protocol::UserId;
 use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
+use tokio_tungstenite::tungstenite::{
+    Error, Utf8Bytes, error::ProtocolError, protocol::CloseFrame,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
@@ -30,15 +31,23 @@ pub enum Close {
 
 impl Close {
     /// What a connection that cannot be read any more is closed with.
-    pub fn of_error(error: axum::Error) -> Self {
-        match error.into_inner().downcast_ref() {
-            Some(Error::Capacity(_)) => Self::FrameTooBig,
-            Some(Error::Utf8(_)) => Self::NotUtf8,
+    pub fn of_error(error: &Error) -> Self {
+        match error {
+            Error::Capacity(_) => Self::FrameTooBig,
+            Error::Utf8(_) => Self::NotUtf8,
             // The client went away without a word.
-            Some(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Self::Done,
-            Some(Error::Protocol(_)) => Self::ProtocolError,
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Done,
+            Error::Protocol(_) => Self::ProtocolError,
             _ => Self::Done,
         }
+    }
+
+    /// Whether the client ended the connection: what it had sent before is carried out.
+    pub fn is_by_client(self) -> bool {
+        matches!(
+            self,
+            Self::Done | Self::ProtocolError | Self::NotUtf8 | Self::FrameTooBig
+        )
     }
 
     pub fn frame(self) -> CloseFrame {
@@ -58,7 +67,7 @@ impl Close {
             Self::TooManyConnections => (4009, "Too many connections"),
         };
         CloseFrame {
-            code,
+            code: code.into(),
             reason: Utf8Bytes::from_static(reason),
         }
     }
@@ -85,7 +94,7 @@ impl Close {
     /// The one line and count of each connection that was closed. Of one that was refused the user
     /// may not be known.
     pub fn record(self, user: Option<UserId>) {
-        let (code, cause) = (self.frame().code, self.cause());
+        let (code, cause) = (u16::from(self.frame().code), self.cause());
         let user = user.map(tracing::field::display);
         tracing::info!(code, cause, user, "connection closed");
         let labels = [("code", code.to_string()), ("cause", cause.to_owned())];

@@ -22,8 +22,6 @@ use std::{
     time::Duration,
 };
 
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
-use futures_util::SinkExt;
 use natter_protocol::{
     FriendshipId, Timestamp, UserId,
     frame::{ErrorCode, FrameError, ServerError, ServerFrame},
@@ -33,6 +31,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout},
 };
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::{
     Gateway,
@@ -40,6 +39,7 @@ use crate::{
     handshake::Admission,
     hub::encode,
     peer::{Delivery, LogDelivery, Notice, Peer},
+    socket::{Received, Socket},
 };
 use channels::{Listing, listed};
 use frames::tell_typing;
@@ -51,11 +51,8 @@ use used::{Used, next_answer};
 
 /// The longest one write may take before the client counts as too slow.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client has to answer a close frame.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// For what a client sent before it closed: a little more than an answer may take.
+/// For what a client sent before it closed or went away: twice what an answer may take.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
-const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many frames that are none within that time are a flood.
 const MAX_GARBAGE: u32 = 100;
 const GARBAGE_WINDOW: Duration = Duration::from_secs(10);
@@ -66,7 +63,7 @@ const CLOSES_PER_SECOND: f64 = 500.0;
 
 struct Connection {
     gateway: Arc<Gateway>,
-    socket: WebSocket,
+    socket: Socket,
     peer: Arc<Peer>,
     /// Notices that came while something was being written; a channel that they close is left.
     held: VecDeque<Notice>,
@@ -104,7 +101,7 @@ struct Connection {
 /// connection that waits keeps is on the heap once.
 pub fn run(
     gateway: Arc<Gateway>,
-    socket: WebSocket,
+    socket: Socket,
     admission: Admission,
     base_url: String,
 ) -> impl Future<Output = ()> + Send {
@@ -122,7 +119,7 @@ pub fn run(
 
 async fn open(
     gateway: Arc<Gateway>,
-    socket: WebSocket,
+    socket: Socket,
     admission: Admission,
     base_url: String,
 ) -> Option<Box<Connection>> {
@@ -147,20 +144,10 @@ async fn open(
     None
 }
 
-/// Closes a socket that is not to be served. One that is slow gets more time to be told.
-pub async fn refuse(mut socket: WebSocket, reason: Close, user: Option<UserId>) {
+/// Closes a socket that is not to be served.
+pub async fn refuse(socket: Socket, reason: Close, user: Option<UserId>) {
     reason.record(user);
-    let patience = match reason {
-        Close::TooSlow => SLOW_CLOSE_TIMEOUT,
-        _ => CLOSE_TIMEOUT,
-    };
-    let closing = async {
-        // Refused where the client closed first; reading on then sends it the answer.
-        let _ = socket.send(Message::Close(Some(reason.frame()))).await;
-        while let Some(Ok(_)) = socket.recv().await {}
-    };
-    // The client may be gone already; then there is nothing to say.
-    let _ = timeout(patience, closing).await;
+    socket.close(reason).await;
 }
 
 impl Connection {
@@ -204,14 +191,16 @@ impl Connection {
                 }
                 Some(answered) = next_answer(&mut self.used, &self.gateway.bus) => Box::pin(self.on_answer(answered)).await,
                 delivery = self.peer.deliveries.next(), if self.live && !reads_first => Box::pin(self.write_from(delivery)).await,
-                frame = self.socket.recv(), if has_room && !self.timer.is_closing() => {
-                    Box::pin(self.on_frame(frame)).await
+                received = self.socket.receive(), if has_room && !self.timer.is_closing() => {
+                    Box::pin(self.on_received(received)).await
                 }
                 delivery = self.peer.deliveries.next(), if self.live && reads_first => Box::pin(self.write_from(delivery)).await,
                 () = ready(()), if self.unflushed => Box::pin(self.flush()).await,
             };
-            if let Err(reason) = done {
-                return reason;
+            match done {
+                Ok(()) => {}
+                Err(reason) if reason.is_by_client() => return Box::pin(self.finish(reason)).await,
+                Err(reason) => return reason,
             }
         }
     }
@@ -250,11 +239,19 @@ impl Connection {
         spread.mul_f64(f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 256.0)
     }
 
-    async fn on_frame(&mut self, frame: Option<Result<Message, axum::Error>>) -> Result<(), Close> {
+    async fn on_received(&mut self, received: Result<Received, Error>) -> Result<(), Close> {
         self.unanswered = 0;
-        match frame {
-            Some(Ok(Message::Text(text))) => self.on_text(&text).await,
-            Some(Ok(Message::Binary(_))) => {
+        match received {
+            Ok(Received::Message(message)) => self.on_message(message).await,
+            Ok(Received::Closing) => Err(Close::Done),
+            Err(error) => Err(Close::of_error(&error)),
+        }
+    }
+
+    async fn on_message(&mut self, message: Message) -> Result<(), Close> {
+        match message {
+            Message::Text(text) => self.on_text(&text).await,
+            Message::Binary(_) => {
                 self.refuse_garbage(FrameError {
                     code: ErrorCode::Unsupported,
                     detail: "Binary frames are not supported.".to_owned(),
@@ -263,31 +260,42 @@ impl Connection {
                 })
                 .await
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-            Some(Ok(Message::Close(_))) | None => {
-                self.finish().await;
-                Err(Close::Done)
-            }
-            Some(Err(error)) => {
-                self.finish().await;
-                Err(Close::of_error(error))
-            }
+            // Pings are answered by tungstenite.
+            _ => Ok(()),
         }
     }
 
     /// Carries out what the client sent before it closed or went away, and answers it where it still
     /// reads.
-    async fn finish(&mut self) {
+    async fn finish(&mut self, reason: Close) -> Close {
         let bus = self.gateway.bus.clone();
+        let mut is_read = reason != Close::Done;
         let finishing = async {
-            while let Some(answered) = next_answer(&mut self.used, &bus).await {
-                // It may be gone; what waits behind is carried out all the same.
-                let _ = self.answer(answered).await;
+            loop {
+                let has_room = self.used.as_ref().is_none_or(|used| used.sends.has_room());
+                // What cannot be written is for a client that is gone; the rest is carried out all
+                // the same.
+                let _ = tokio::select! {
+                    biased;
+                    Some(answered) = next_answer(&mut self.used, &bus) => self.answer(answered).await,
+                    received = self.socket.receive(), if has_room && !is_read => match received {
+                        Ok(Received::Message(message)) => self.on_message(message).await,
+                        Ok(Received::Closing) | Err(_) => {
+                            is_read = true;
+                            Ok(())
+                        }
+                    },
+                    else => break,
+                };
             }
             let _ = self.flush().await;
         };
         if timeout(FINISH_TIMEOUT, finishing).await.is_err() {
             tracing::warn!("a client closed before everything that it sent was answered");
+        }
+        match reason {
+            Close::Done => self.socket.receive_close().await,
+            reason => reason,
         }
     }
 
@@ -454,9 +462,7 @@ impl Connection {
     }
 }
 
-fn written(
-    result: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>,
-) -> Result<(), Close> {
+fn written(result: Result<Result<(), Error>, tokio::time::error::Elapsed>) -> Result<(), Close> {
     match result {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(Close::Done),

@@ -56,13 +56,13 @@ pub async fn admit(
 }
 
 /// What `Sec-WebSocket-Protocol` offers.
-struct Offered<'a> {
-    full: bool,
+pub struct Offered<'a> {
+    pub full: bool,
     token: Option<&'a str>,
 }
 
 impl<'a> Offered<'a> {
-    fn of(headers: &'a HeaderMap) -> Self {
+    pub fn of(headers: &'a HeaderMap) -> Self {
         let mut offered = Self {
             full: false,
             token: None,

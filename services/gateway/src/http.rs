@@ -1,31 +1,23 @@
 //! The HTTP door: the upgrade at `/ws/messages/`.
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{
-        FromRequestParts, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection,
-    },
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    extract::{FromRequestParts, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
-use natter_protocol::frame::MAX_FRAME_BYTES;
+use hyper::upgrade::OnUpgrade;
 use natter_service::{BaseUrl, ErrorKey, PageOrigin, Problem, wrap};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::{
     Gateway, connection,
-    handshake::{self, PROTOCOL, Refusal},
+    handshake::{self, Offered, PROTOCOL, Refusal},
+    socket::Socket,
 };
-
-/// Reserved for each connection however idle it is: the default is 128 KiB.
-const READ_BUFFER_BYTES: usize = 512;
-/// Gathered until there is nothing more to write. A connection that was ever told so much at once
-/// keeps it.
-const WRITE_BUFFER_BYTES: usize = 8 << 10;
-/// A client that does not read is found by its queue and the write deadline long before.
-const MAX_WRITE_BUFFER_BYTES: usize = 16 << 20;
 
 pub fn router(gateway: Arc<Gateway>) -> Router {
     let settings = gateway.process.settings.clone();
@@ -35,46 +27,67 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
     wrap(routes, ErrorKey::Detail, &settings)
 }
 
-/// An upgrade whose `Connection` and `Upgrade` may be lists in several lines, which axum does not read.
-struct Upgrade(Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
+/// A WebSocket that the client asked for.
+struct Upgrade {
+    accept: HeaderValue,
+    on_upgrade: OnUpgrade,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
-    type Rejection = Infallible;
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let lines = parts.headers.get_all(header::CONNECTION).iter();
-        let lines: Vec<&[u8]> = lines.map(HeaderValue::as_bytes).collect();
-        if let Ok(one) = HeaderValue::from_bytes(&lines.join(&b", "[..])) {
-            parts.headers.insert(header::CONNECTION, one);
+    /// `Connection` and `Upgrade` may be lists, in several lines.
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
+        let headers = &parts.headers;
+        let is_asked = lists(headers, header::CONNECTION, "upgrade")
+            && lists(headers, header::UPGRADE, "websocket");
+        if !is_asked {
+            return Err(not_websocket());
         }
-        let offers = parts.headers.get_all(header::UPGRADE).iter();
-        let mut offers = offers
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','));
-        if offers.any(|offer| offer.trim().eq_ignore_ascii_case("websocket")) {
-            let websocket = HeaderValue::from_static("websocket");
-            parts.headers.insert(header::UPGRADE, websocket);
+        let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+        if version.is_none_or(|version| version != "13") {
+            return Err(other_version());
         }
-        Ok(Self(
-            WebSocketUpgrade::from_request_parts(parts, state).await,
-        ))
+        let key = headers.get(header::SEC_WEBSOCKET_KEY);
+        let key = key.ok_or_else(not_websocket)?;
+        let accept = derive_accept_key(key.as_bytes());
+        let accept = HeaderValue::from_str(&accept).map_err(|_| not_websocket())?;
+        let on_upgrade = parts.extensions.remove().ok_or_else(not_websocket)?;
+        Ok(Self { accept, on_upgrade })
     }
 }
 
-fn refused(rejection: &WebSocketUpgradeRejection) -> Problem {
-    match rejection {
-        WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(_) => Problem::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "websocket_version_not_supported",
-            "This address speaks version 13 of the WebSocket protocol.",
-        )
-        .with_header(&("sec-websocket-version", "13")),
-        _ => Problem::new(
-            StatusCode::BAD_REQUEST,
-            "websocket_expected",
-            "This address speaks WebSocket only.",
-        ),
-    }
+/// Whether a header that is a list, maybe in several lines, has this element.
+fn lists(headers: &HeaderMap, name: HeaderName, element: &str) -> bool {
+    let lines = headers.get_all(name).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .any(|one| one.trim().eq_ignore_ascii_case(element))
+}
+
+fn other_version() -> Response {
+    let problem = Problem::new(
+        StatusCode::UPGRADE_REQUIRED,
+        "websocket_version_not_supported",
+        "This address speaks version 13 of the WebSocket protocol.",
+    );
+    refused(problem.with_header(&("sec-websocket-version", "13")))
+}
+
+fn not_websocket() -> Response {
+    refused(Problem::new(
+        StatusCode::BAD_REQUEST,
+        "websocket_expected",
+        "This address speaks WebSocket only.",
+    ))
+}
+
+fn refused(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    let websocket = HeaderValue::from_static("websocket");
+    response.headers_mut().insert(header::UPGRADE, websocket);
+    response
 }
 
 async fn connect(
@@ -82,38 +95,41 @@ async fn connect(
     base: BaseUrl,
     page: PageOrigin,
     headers: HeaderMap,
-    Upgrade(upgrade): Upgrade,
+    upgrade: Upgrade,
 ) -> Response {
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => {
-            let mut response = refused(&rejection).into_response();
-            let websocket = HeaderValue::from_static("websocket");
-            response.headers_mut().insert(header::UPGRADE, websocket);
-            return response;
-        }
-    };
     if gateway.process.shutdown.is_cancelled() {
         return Problem::unavailable().into_response();
     }
-    let upgrade = upgrade
-        .protocols([PROTOCOL])
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
-        .max_message_size(MAX_FRAME_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES);
-    let admitted = handshake::admit(&gateway, &page, &headers).await;
-    // Tasks of the process, which it waits for; and axum's own, with all that the upgrade needed,
-    // ends.
+    let admitted = match handshake::admit(&gateway, &page, &headers).await {
+        Ok(admission) => Ok(admission),
+        Err(Refusal::Close(reason)) => Err(reason),
+        Err(Refusal::Http(problem)) => return problem.into_response(),
+    };
+    let Upgrade { accept, on_upgrade } = upgrade;
+    // Tasks of the process, which it waits for; this one, with all that the upgrade needs, ends.
     let tasks = gateway.process.tasks.clone();
-    match admitted {
-        Ok(admission) => upgrade.on_upgrade(async move |socket| {
-            tasks.spawn(connection::run(gateway, socket, admission, base.0));
-        }),
-        Err(Refusal::Close(reason)) => upgrade.on_upgrade(async move |socket| {
-            tasks.spawn(connection::refuse(socket, reason, None));
-        }),
-        Err(Refusal::Http(problem)) => problem.into_response(),
+    tasks.clone().spawn(async move {
+        let upgraded = match on_upgrade.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => {
+                tracing::debug!(%error, "a client left before its WebSocket was open");
+                return;
+            }
+        };
+        let socket = Socket::accept(upgraded).await;
+        match admitted {
+            Ok(admission) => tasks.spawn(connection::run(gateway, socket, admission, base.0)),
+            Err(reason) => tasks.spawn(connection::refuse(socket, reason, None)),
+        };
+    });
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let answer = response.headers_mut();
+    answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if Offered::of(&headers).full {
+        let protocol = HeaderValue::from_static(PROTOCOL);
+        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
+    response
 }

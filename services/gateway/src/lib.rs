@@ -18,6 +18,7 @@ mod peer;
 mod presence;
 mod queue;
 mod registry;
+mod socket;
 
 use std::sync::Arc;
 

@@ -5,13 +5,13 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use axum::extract::ws::Utf8Bytes;
 use natter_protocol::{
     FriendshipId, MessageId, SessionId, UserId,
     event::{Event, LogEvent, UserNotice},
     frame::ServerFrame,
     message::Kind,
 };
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
     close::{Close, Closer},

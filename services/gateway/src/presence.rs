@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use axum::extract::ws::Utf8Bytes;
 use futures_util::StreamExt;
 use natter_bus::{Bus, Subscriber, unread};
 use natter_protocol::{
@@ -26,6 +25,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, interval},
 };
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use crate::{

@@ -51,6 +51,18 @@ impl Socket {
         self.send_text(&frame.to_string()).await;
     }
 
+    /// Sends several frames in one write.
+    pub async fn send_together(&mut self, frames: &[Value]) {
+        for frame in frames {
+            let message = Message::text(frame.to_string());
+            self.stream
+                .feed(message)
+                .await
+                .expect("the connection is open");
+        }
+        self.stream.flush().await.expect("the connection is open");
+    }
+
     /// Whether the frame could be sent: the other side may be gone.
     pub async fn try_send(&mut self, frame: &Value) -> bool {
         secrets::note(frame);

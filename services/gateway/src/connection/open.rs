@@ -2,13 +2,15 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use axum::extract::ws::{Message, WebSocket};
 use natter_protocol::{FriendshipId, Timestamp, frame::ServerFrame};
 use natter_service::RateLimits;
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::{Connection, Pace, Timer, WRITE_TIMEOUT, written};
-use crate::{Gateway, close::Close, epoch, handshake::Admission, hub::encode, peer::Peer};
+use crate::{
+    Gateway, close::Close, epoch, handshake::Admission, hub::encode, peer::Peer, socket::Socket,
+};
 
 /// The longest that a connection waits for its turn to be opened. Past it the client is told to
 /// try again later.
@@ -19,11 +21,11 @@ impl Connection {
     /// back with the reason to close it with.
     pub(super) async fn open(
         gateway: &Arc<Gateway>,
-        mut socket: WebSocket,
+        mut socket: Socket,
         peer: Arc<Peer>,
         admission: Admission,
         base_url: String,
-    ) -> Result<Box<Self>, Option<(WebSocket, Close)>> {
+    ) -> Result<Box<Self>, Option<(Socket, Close)>> {
         let first = admission.renewed.map(|pair| ServerFrame::Token {
             access: pair.access,
             refresh: pair.refresh,

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use axum::extract::ws::Utf8Bytes;
 use futures_util::{
     StreamExt,
     stream::{AbortHandle, Abortable, SelectAll, abortable},
@@ -25,6 +24,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, interval, sleep, sleep_until},
 };
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Command, ordered::Ordered};

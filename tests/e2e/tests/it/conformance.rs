@@ -178,9 +178,12 @@ async fn what_the_protocol_allows_is_understood() {
         let refused: serde_json::Value = serde_json::from_slice(&refused).expect("JSON");
         assert_eq!(refused["code"], code);
     }
-    // 7: a close is answered.
-    raw.send(FIN | CLOSE, &1000_u16.to_be_bytes()).await;
-    assert_eq!(raw.closes().await, Some(1000));
+    // 7: a close is answered with its code, and what came before it first.
+    let close = frame(FIN | CLOSE, &3000_u16.to_be_bytes());
+    let last = [frame(FIN | TEXT, ASK), close].concat();
+    raw.write(&last).await;
+    raw.answers().await;
+    assert_eq!(raw.closes().await, Some(3000));
 }
 
 #[tokio::test]

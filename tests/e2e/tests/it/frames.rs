@@ -235,6 +235,63 @@ async fn what_was_sent_before_a_close_is_carried_out() {
 }
 
 #[tokio::test]
+async fn what_was_sent_before_a_close_is_answered_to_who_still_reads() {
+    let world = World::start(Topology::Apart).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    for round in 1..=10 {
+        let mut socket = alice.connect(&world.gateway()).await;
+        for at in 1..=20 {
+            let client_id = format!("{round}-{at}");
+            let send = json!({
+                "type": "friendship", "channel": channel, "payload": client_id,
+                "client_id": client_id,
+            });
+            socket.send(send).await;
+        }
+        socket.send_message(Message::Close(None)).await;
+        for at in 1..=20 {
+            let ack = socket.frame("ack").await;
+            assert_eq!(ack["client_id"], format!("{round}-{at}"));
+        }
+        assert!(socket.ended_cleanly().await);
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_by_who_vanished_is_carried_out() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut alices = alice.connect(&world.gateway()).await;
+    for round in 1..=10 {
+        let mut bobs = bob.connect(&world.gateway()).await;
+        // Never read: closing resets the connection, and whatever is written to it fails.
+        for at in 1..=20 {
+            let payload = format!("to bob {at}");
+            let send = json!({"type": "friendship", "channel": channel, "payload": payload});
+            alices.send(send).await;
+            alices.frame("ack").await;
+        }
+        let sends = (1..=20).map(|at| {
+            json!({
+                "type": "friendship", "channel": channel, "payload": format!("{round}-{at}"),
+            })
+        });
+        bobs.send_together(&sends.collect::<Vec<_>>()).await;
+        drop(bobs);
+        for at in 1..=20 {
+            let payload = format!("{round}-{at}");
+            alices
+                .find(|frame| frame["message"]["content"] == payload)
+                .await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_error_names_the_frame_that_it_answers() {
     let world = World::start(Topology::Standalone).await;
     let Friends { alice, channel, .. } = world.friends().await;

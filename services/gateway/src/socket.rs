@@ -1,0 +1,296 @@
+//! A client's WebSocket. The close frame of a client is held back until everything that it sent
+//! before is answered: behind a close frame the protocol, and tungstenite, let nothing be sent.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use natter_protocol::frame::MAX_FRAME_BYTES;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+use crate::close::Close;
+
+/// Reserved for each connection however idle it is: the default is 128 KiB.
+const READ_BUFFER_BYTES: usize = 512;
+/// Gathered until there is nothing more to write. A connection that was ever told so much at once
+/// keeps it.
+const WRITE_BUFFER_BYTES: usize = 8 << 10;
+/// A client that does not read is found by its queue and the write deadline long before.
+const MAX_WRITE_BUFFER_BYTES: usize = 16 << 20;
+/// How long a client has to answer a close frame, or to send the rest of its own.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// For one that reads slowly: it has to be told.
+const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a client sent.
+pub enum Received {
+    Message(Message),
+    /// Its close frame is next, or its end.
+    Closing,
+}
+
+pub struct Socket(WebSocketStream<HoldsClose<TokioIo<Upgraded>>>);
+
+impl Socket {
+    pub async fn accept(upgraded: Upgraded) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
+            .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
+            .max_message_size(Some(MAX_FRAME_BYTES))
+            .max_frame_size(Some(MAX_FRAME_BYTES));
+        let stream = HoldsClose::new(TokioIo::new(upgraded));
+        Self(WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await)
+    }
+
+    pub async fn receive(&mut self) -> Result<Received, Error> {
+        poll_fn(|context| match self.0.poll_next_unpin(context) {
+            Poll::Ready(Some(message)) => Poll::Ready(message.map(Received::Message)),
+            Poll::Ready(None) => Poll::Ready(Ok(Received::Closing)),
+            Poll::Pending if self.0.get_ref().is_holding() => Poll::Ready(Ok(Received::Closing)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Reads the close frame that was held back.
+    pub async fn receive_close(&mut self) -> Close {
+        self.0.get_mut().release();
+        match timeout(CLOSE_TIMEOUT, self.0.next()).await {
+            Ok(Some(Err(error))) => Close::of_error(&error),
+            _ => Close::Done,
+        }
+    }
+
+    pub async fn send(&mut self, message: Message) -> Result<(), Error> {
+        self.0.send(message).await
+    }
+
+    /// Writes without flushing.
+    pub async fn feed(&mut self, message: Message) -> Result<(), Error> {
+        self.0.feed(message).await
+    }
+
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        self.0.flush().await
+    }
+
+    /// Closes with both sides' close frames. One that is slow gets more time to be told.
+    pub async fn close(mut self, reason: Close) {
+        let patience = match reason {
+            Close::TooSlow => SLOW_CLOSE_TIMEOUT,
+            _ => CLOSE_TIMEOUT,
+        };
+        self.0.get_mut().release();
+        let closing = async {
+            // Refused where the client closed first; reading on then sends it the answer.
+            let _ = self.0.send(Message::Close(Some(reason.frame()))).await;
+            while let Some(Ok(_)) = self.0.next().await {}
+        };
+        // The client may be gone already; then there is nothing to say.
+        let _ = timeout(patience, closing).await;
+    }
+}
+
+/// Where the reading of a client's frames is: at the head of one or within its body.
+#[derive(Default)]
+struct Frames {
+    head: [u8; 10],
+    head_bytes: usize,
+    /// What is still to come of the frame whose head is complete, its mask included.
+    body_bytes: u64,
+}
+
+impl Frames {
+    const OPCODE: u8 = 0x0f;
+    const CLOSE: u8 = 0x8;
+    const MASKED: u8 = 0x80;
+    const MASK_BYTES: u64 = 4;
+
+    /// Reads on. Where a close frame starts in these bytes, they are the client's last.
+    fn close_in(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let body = usize::try_from(self.body_bytes).unwrap_or(usize::MAX);
+            let body = body.min(bytes.len() - at);
+            if body > 0 {
+                at += body;
+                self.body_bytes -= body as u64;
+                continue;
+            }
+            if self.head_bytes == 0 && bytes[at] & Self::OPCODE == Self::CLOSE {
+                return Some(at);
+            }
+            self.head[self.head_bytes] = bytes[at];
+            self.head_bytes += 1;
+            at += 1;
+            if let Some(body_bytes) = self.body_of_head() {
+                (self.head_bytes, self.body_bytes) = (0, body_bytes);
+            }
+        }
+        None
+    }
+
+    /// The length of what follows the head, once it is complete.
+    fn body_of_head(&self) -> Option<u64> {
+        let [_, second, rest @ ..] = &self.head[..self.head_bytes] else {
+            return None;
+        };
+        let length = match second & !Self::MASKED {
+            126 => u64::from(u16::from_be_bytes(*rest.first_chunk()?)),
+            127 => u64::from_be_bytes(*rest.first_chunk()?),
+            length => u64::from(length),
+        };
+        let mask = match second & Self::MASKED {
+            0 => 0,
+            _ => Self::MASK_BYTES,
+        };
+        Some(length.saturating_add(mask))
+    }
+}
+
+/// A stream of WebSocket frames that ends before the close frame until it is released.
+struct HoldsClose<S> {
+    stream: S,
+    frames: Frames,
+    /// From the close frame on.
+    held: Vec<u8>,
+    is_released: bool,
+}
+
+impl<S> HoldsClose<S> {
+    fn new(stream: S) -> Self {
+        Self {
+            stream,
+            frames: Frames::default(),
+            held: Vec::new(),
+            is_released: false,
+        }
+    }
+
+    fn is_holding(&self) -> bool {
+        !self.is_released && !self.held.is_empty()
+    }
+
+    fn release(&mut self) {
+        self.is_released = true;
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for HoldsClose<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.is_holding() {
+            // Whoever reads asks `is_holding`: nothing is waited for.
+            return Poll::Pending;
+        }
+        if !this.held.is_empty() {
+            let count = this.held.len().min(buffer.remaining());
+            buffer.put_slice(&this.held[..count]);
+            this.held.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if this.is_released || !matches!(read, Poll::Ready(Ok(()))) {
+            return read;
+        }
+        let Some(close) = this.frames.close_in(&buffer.filled()[before..]) else {
+            return read;
+        };
+        this.held = buffer.filled()[before + close..].to_vec();
+        buffer.set_filled(before + close);
+        match close {
+            // No bytes would be the end.
+            0 => Poll::Pending,
+            _ => read,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for HoldsClose<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEXT: u8 = 0x81;
+    const CLOSE: u8 = 0x88;
+
+    fn frame(first: u8, length: usize, is_masked: bool) -> Vec<u8> {
+        let mask_bit = u8::from(is_masked) << 7;
+        let mut bytes = vec![first];
+        match (u8::try_from(length), u16::try_from(length)) {
+            (Ok(length @ ..=125), _) => bytes.push(mask_bit | length),
+            (_, Ok(length)) => {
+                bytes.push(mask_bit | 126);
+                bytes.extend(length.to_be_bytes());
+            }
+            _ => {
+                bytes.push(mask_bit | 127);
+                bytes.extend((length as u64).to_be_bytes());
+            }
+        }
+        // What looks like a close frame at every place.
+        bytes.extend(vec![CLOSE; length + 4 * usize::from(is_masked)]);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn a_close_frame_is_found_wherever_reads_end(
+            frames in prop::collection::vec((prop_oneof![0..300_usize, 65_000..66_000_usize], any::<bool>()), 0..8),
+            read_bytes in 1..2_000_usize,
+        ) {
+            let before: Vec<u8> = frames.into_iter().flat_map(|(length, is_masked)| frame(TEXT, length, is_masked)).collect();
+            let all = [before.clone(), frame(CLOSE, 2, true)].concat();
+            let mut reading = Frames::default();
+            let mut at = 0;
+            let found = all.chunks(read_bytes).find_map(|read| {
+                let close = reading.close_in(read).map(|close| at + close);
+                at += read.len();
+                close
+            });
+            prop_assert_eq!(found, Some(before.len()));
+        }
+    }
+}
