@@ -75,12 +75,12 @@ impl Throttle {
         let Some(others) = &self.others else {
             return Ok(());
         };
-        others.names.take(username_key.to_owned())?;
+        others.names.take(remembered(username_key))?;
         others.signups.take(address.0)
     }
 
     pub fn succeeded(&self, username_key: &str) {
-        self.accounts.forget(username_key);
+        self.accounts.forget(remembered(username_key).as_str());
     }
 }
 

@@ -256,3 +256,22 @@ impl Bus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_a_request_without_an_answer() {
+        let replies = Arc::new(Replies {
+            prefix: "_INBOX".to_owned(),
+            waiting: Mutex::default(),
+            next: AtomicU64::new(0),
+            usual: AtomicU64::new(0),
+        });
+        let asked: Vec<Reply> = (0..1_000).map(|_| replies.expect()).collect();
+        assert_eq!(replies.waiting().len(), 1_000);
+        drop(asked);
+        assert!(replies.waiting().is_empty());
+    }
+}

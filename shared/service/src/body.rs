@@ -1,6 +1,6 @@
 //! Request bodies: JSON, form or multipart, read into one shape.
 
-use std::collections::HashMap;
+use std::{collections::HashSet, fmt};
 
 use axum::{
     Extension,
@@ -8,6 +8,10 @@ use axum::{
     http::{StatusCode, header},
 };
 use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::{Problem, disposition};
@@ -86,7 +90,13 @@ impl Fields {
 
     fn of_json(bytes: &[u8]) -> Result<Self, Problem> {
         let refuse = |_| Problem::malformed_body("The request body is not a JSON object.");
-        let body: HashMap<String, Box<RawValue>> = serde_json::from_slice(bytes).map_err(refuse)?;
+        let Entries(body) = serde_json::from_slice(bytes).map_err(refuse)?;
+        let mut names = HashSet::new();
+        if !body.iter().all(|(name, _)| names.insert(name)) {
+            // Whichever counted, something that was sent would be dropped.
+            let text = "The request body has a field twice.";
+            return Err(Problem::malformed_body(text));
+        }
         let fields = body.into_iter().map(|(name, value)| {
             let value = match value.get() {
                 "null" => Value::Null,
@@ -147,6 +157,33 @@ impl Fields {
             fields.push((name, value));
         }
         Ok(Self(fields))
+    }
+}
+
+/// A JSON object with every entry that it has: a map would keep the last of two with one name.
+struct Entries(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AllEntries)
+    }
+}
+
+struct AllEntries;
+
+impl<'de> Visitor<'de> for AllEntries {
+    type Value = Entries;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
     }
 }
 

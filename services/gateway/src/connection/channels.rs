@@ -230,6 +230,7 @@ impl Connection {
         self.channels.insert(id, had.unwrap_or_default());
         match self.try_gain(id, had, opened).await {
             Err(Close::Overloaded) => {
+                tracing::info!(channel = %id, "a channel cannot be joined yet");
                 self.lose(id).await;
                 // What was not written before is not taken for written: the next try finds out
                 // anew where the channel began for this connection.

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::StreamExt;
 use natter_e2e::{Log, Talker, Topology, World, jetstream, tell_marks};
-use natter_test_support::{Friends, Signal, Socket};
+use natter_test_support::{Friends, Signal, Socket, until};
 use serde_json::{Value, json};
 
 async fn send(socket: &mut Socket, channel: &str, client_id: &str) {
@@ -337,4 +337,54 @@ async fn what_is_asked_of_two_replicas_is_stored_once() {
     let newest = history.len() as u64;
     tokio::join!(alice_talks.follow_to(newest), bob_talks.follow_to(newest));
     Log::check(&[&alice_talks.log, &bob_talks.log], &history);
+}
+
+/// Whatever was said in a channel before it opened for a connection is history, also when joining
+/// the channel had to be tried more than once.
+#[tokio::test]
+async fn a_channel_that_could_not_be_joined_at_first_is_not_replayed() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    for number in 1..=30 {
+        let client_id = format!("old-{number}");
+        let ack = bob_socket.say(&channel, &client_id, &client_id).await;
+        assert_eq!(ack["type"], "ack");
+    }
+    // Long before: what was said just before a channel opened may be shown, since clocks differ.
+    let mut admin = world.postgres.admin("natter").await;
+    let aged = sqlx::query("UPDATE messages.log SET at = at - interval '1 hour'");
+    let aged = aged.execute(&mut admin).await.expect("a superuser may");
+    assert_eq!(aged.rows_affected(), 30);
+    let url = format!("{}/api/users/friendship/", world.friendships());
+    let set = |status: &str| json!({"friendship_id": channel, "status": status});
+    bob.patch(&url, set("rejected")).await;
+    bob_socket.frame("friendship_update").await;
+    // A connection that has never had the channel.
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    for name in ["messages", "messages-2"] {
+        world.process(name).end(Signal::Term).await;
+    }
+    let (status, reopened) = bob.patch(&url, set("accepted")).await;
+    assert_eq!(status.as_u16(), 200, "{reopened}");
+    alice_socket.frame("friendship_update").await;
+    until("joining fails", || async {
+        let said = world.log(["gateway"]);
+        said.contains("a channel cannot be joined yet")
+            .then_some(())
+    })
+    .await;
+    for name in ["messages", "messages-2"] {
+        world.begin(name);
+    }
+    world.ready().await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    let ack = bob_socket.say(&channel, "new", "new").await;
+    assert_eq!(ack["type"], "ack");
+    let first = alice_socket.frame("friendship_message").await;
+    assert_eq!(first["message"]["content"], "new");
 }

@@ -86,6 +86,12 @@ async fn bodies_that_are_none_get_an_error_body() {
     for (content_type, body, status, code) in [
         ("application/json", "{", 400, "malformed_body"),
         ("application/json", "[]", 400, "malformed_body"),
+        (
+            "application/json",
+            "{\"username\": \"a\", \"username\": \"b\"}",
+            400,
+            "malformed_body",
+        ),
         // What no text of ours can hold, in a field that nobody reads.
         (
             "application/json",
