@@ -129,7 +129,7 @@ async fn list(
     }
 }
 
-/// Whom one wants as a friend.
+/// A request for friendship.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "documents what Fields reads")]
 struct Request {

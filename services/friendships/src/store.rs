@@ -241,7 +241,7 @@ pub async fn announce(
     event: FriendshipEvent,
     shown: &Friendship<UserCard>,
 ) -> sqlx::Result<()> {
-    // First what acts, then what tells.
+    // The event that other services act on, then the notices to clients.
     let subject = subject::friendship_event(shown.id, event.name());
     let event = Event::new(event);
     outbox::push(tx, event.id, &subject, &event).await?;

@@ -53,7 +53,7 @@ use used::{Used, next_answer};
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For what a client sent before it closed or went away: twice what an answer may take.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
-/// So many frames that are none within that time are a flood.
+/// More malformed frames than this within [`GARBAGE_WINDOW`] are a flood.
 const MAX_GARBAGE: u32 = 100;
 const GARBAGE_WINDOW: Duration = Duration::from_secs(10);
 /// How many deliveries are written before the socket is flushed.
@@ -67,7 +67,7 @@ struct Connection {
     peer: Arc<Peer>,
     /// Notices that came while something was being written; a channel that they close is left.
     held: VecDeque<Notice>,
-    /// With whom the channels are, until presence is told: when the connection is live.
+    /// The friend in each channel; handed to presence when the connection goes live.
     friends: Vec<(FriendshipId, UserId)>,
     /// What links in frames start with.
     base_url: String,
@@ -82,7 +82,7 @@ struct Connection {
     timer: Timer,
     /// How fast frames may come; none where limits are off.
     pace: Option<Pace>,
-    /// Frames that were none, lately.
+    /// Malformed frames since `garbage_since`.
     garbage: u32,
     garbage_since: Instant,
     /// Notices may have been lost, since before its channels were listed.
@@ -93,7 +93,7 @@ struct Connection {
     unanswered: u32,
     listing: Option<Listing>,
     listing_since: Timestamp,
-    /// From when on every change of the channels is known.
+    /// Every change of the channels after this moment has been seen.
     known_since: Timestamp,
 }
 
@@ -428,7 +428,7 @@ impl Connection {
         }
     }
 
-    /// To a client that confirms nothing, what was written counts as received.
+    /// A client without `natter.v1` never confirms: a message that was written counts as received.
     fn confirm(&mut self, log: &LogDelivery) {
         if !self.full && log.kind == Kind::Message && log.sender != self.peer.user {
             let used = self.used.get_or_insert_default();

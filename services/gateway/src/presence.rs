@@ -264,7 +264,7 @@ impl Present {
         });
         let said = self.bus.publish(subject::presence(user), &event).await;
         if let Err(error) = said {
-            tracing::info!(%error, "a presence is not told");
+            tracing::info!(%error, "presence could not be published");
         }
     }
 

@@ -25,7 +25,7 @@ impl Channel {
         self.members.contains(&user)
     }
 
-    /// The other member. Of somebody who is none: one of the two.
+    /// The other member. For a user who is not a member: the first member.
     pub fn friend_of(&self, user: UserId) -> UserId {
         match self.members {
             [first, second] if first == user => second,

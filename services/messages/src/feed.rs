@@ -64,7 +64,7 @@ struct Batch {
 struct Sent(Vec<(MessageId, PendingAck)>);
 
 impl Sent {
-    /// Until the stream has all of them; where.
+    /// Waits until the stream has stored all of them; their numbers in it.
     async fn confirmed(self) -> Result<Option<Published>, PublishError> {
         let mut published = None;
         for (event, ack) in self.0 {

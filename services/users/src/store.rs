@@ -532,7 +532,7 @@ pub async fn end_session(tx: &mut PgConnection, subject: Subject) -> sqlx::Resul
         user,
         revoked_at: Timestamp::now(),
     };
-    // First what acts, then what tells.
+    // The event that other services act on, then the notices to clients.
     outbox::push(tx, Uuid::now_v7(), &natter_bus::put_subject(sid), &entry).await?;
     let notice = Event::new(UserNotice::SessionEnded { sid });
     outbox::push_notice(tx, notice.id, &subject::notify_user(user), &notice).await?;

@@ -34,7 +34,7 @@ pub struct Consumer {
 pub enum Failure {
     /// Something it needs is down: it is tried until that is back.
     Passing(String),
-    /// It itself is the matter.
+    /// The event is at fault: tried again, it fails again.
     Final(String),
 }
 

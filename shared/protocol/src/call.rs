@@ -338,7 +338,7 @@ pub enum Refusal {
     ChannelClosed,
     #[error("There is no such message in this channel.")]
     MessageNotFound,
-    #[error("There is no such file of yours that was not sent yet.")]
+    #[error("You have no unsent file with this id.")]
     MediaNotFound,
     #[error("Only the sender of a message may change it.")]
     NotYours,

@@ -140,7 +140,7 @@ pub enum FriendshipEvent {
     Requested(FriendshipState),
     /// Its channel takes messages from now on.
     Opened(FriendshipState),
-    /// Its channel takes none any more.
+    /// The channel no longer accepts messages.
     Closed(FriendshipState),
     /// A side changed its status and the channel stayed as it was.
     Changed(FriendshipState),

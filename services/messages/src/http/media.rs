@@ -27,7 +27,7 @@ pub struct FileForm {
 
 /// Upload a file
 ///
-/// To be named in a message by its owner within a day; it is removed then.
+/// Removed after 24 hours unless its owner sends it in a message.
 #[utoipa::path(
     post,
     path = "/api/messages/media/",

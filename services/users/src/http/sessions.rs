@@ -21,7 +21,7 @@ pub struct Session {
     created_at: Timestamp,
     last_used_at: Timestamp,
     user_agent: String,
-    /// Whether it is the one that asks.
+    /// Whether this is the session of the request.
     current: bool,
 }
 

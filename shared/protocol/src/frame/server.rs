@@ -16,6 +16,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
+    /// The connection is open: the newest `seq` of each open channel.
     Ready {
         user: UserId,
         heartbeat_seconds: u64,
@@ -27,6 +28,7 @@ pub enum ServerFrame {
         epoch: Option<String>,
         channels: HashMap<FriendshipId, u64>,
     },
+    /// Everything that was missed has been sent; live frames follow.
     Resumed {
         channels: HashMap<FriendshipId, u64>,
         /// How far both sides are, of every open channel. Missing where that cannot be known now.
@@ -37,26 +39,31 @@ pub enum ServerFrame {
     Resync {
         channels: HashMap<FriendshipId, u64>,
     },
+    /// Renewed tokens, to be used from now on.
     Token {
         access: String,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         refresh: Option<String>,
     },
+    /// A message was sent in a channel.
     FriendshipMessage {
         channel: FriendshipId,
         seq: u64,
         message: Message,
     },
+    /// A message was edited: as it reads now.
     FriendshipMessageEdited {
         channel: FriendshipId,
         seq: u64,
         message: Message,
     },
+    /// A message was deleted: without its content.
     FriendshipMessageDeleted {
         channel: FriendshipId,
         seq: u64,
         message: Message,
     },
+    /// What was sent is stored.
     Ack {
         client_id: Option<String>,
         channel: FriendshipId,
@@ -65,27 +72,35 @@ pub enum ServerFrame {
         created_at: Timestamp,
         duplicate: bool,
     },
+    /// How far a member of a channel has received and seen.
     ChatFriendshipNotification(Marks),
+    /// A friendship as it is now.
     FriendshipUpdate {
         friendship: Friendship<UserCard>,
     },
+    /// A friend writes, or stopped.
     Typing {
         channel: FriendshipId,
         user: UserId,
         active: bool,
     },
+    /// A friend came online or went offline.
     Presence {
         user: UserId,
         online: bool,
         last_seen: Option<Timestamp>,
     },
+    /// The access token expires in so many seconds: send `auth` with a new one.
     TokenExpiring {
         seconds: u64,
     },
+    /// This gateway stops: connect again after so many milliseconds.
     Goaway {
         reconnect_after_ms: u64,
     },
+    /// The answer to `ping`.
     Pong,
+    /// A frame was refused.
     Error(ServerError),
 }
 
@@ -156,17 +171,29 @@ pub struct ServerError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
+    /// The frame is not JSON.
     InvalidJson,
+    /// A field is missing, of another type, or beyond a limit.
     InvalidFrame,
+    /// The frame's `type` is not known.
     UnknownType,
+    /// Binary frames are not supported.
     Unsupported,
+    /// The user is in no such channel; also where it does not exist.
     NotAMember,
+    /// The channel accepts no messages: a side has not accepted, or rejected, the friendship.
     ChannelClosed,
+    /// The channel has no such message.
     MessageNotFound,
+    /// Only its sender edits or deletes a message.
     NotYours,
+    /// The `client_id` was used for something else.
     ClientIdReused,
+    /// A file or the frame is too big.
     TooLarge,
+    /// Too many frames: wait for `retry_after_ms`.
     RateLimited,
+    /// Nothing was stored as far as the server knows: send again with the same `client_id`.
     Unavailable,
 }
 
