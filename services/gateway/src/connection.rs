@@ -6,6 +6,7 @@
 
 mod channels;
 mod delivered;
+mod finish;
 mod frames;
 mod open;
 mod pace;
@@ -51,8 +52,6 @@ use used::{Used, next_answer};
 
 /// The longest one write may take before the client counts as too slow.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For what a client sent before it closed or went away: twice what an answer may take.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// More malformed frames than this within [`GARBAGE_WINDOW`] are a flood.
 const MAX_GARBAGE: u32 = 100;
 const GARBAGE_WINDOW: Duration = Duration::from_secs(10);
@@ -262,40 +261,6 @@ impl Connection {
             }
             // Pings are answered by tungstenite.
             _ => Ok(()),
-        }
-    }
-
-    /// Carries out what the client sent before it closed or went away, and answers it where it still
-    /// reads.
-    async fn finish(&mut self, reason: Close) -> Close {
-        let bus = self.gateway.bus.clone();
-        let mut is_read = reason != Close::Done;
-        let finishing = async {
-            loop {
-                let has_room = self.used.as_ref().is_none_or(|used| used.sends.has_room());
-                // What cannot be written is for a client that is gone; the rest is carried out all
-                // the same.
-                let _ = tokio::select! {
-                    biased;
-                    Some(answered) = next_answer(&mut self.used, &bus) => self.answer(answered).await,
-                    received = self.socket.receive(), if has_room && !is_read => match received {
-                        Ok(Received::Message(message)) => self.on_message(message).await,
-                        Ok(Received::Closing) | Err(_) => {
-                            is_read = true;
-                            Ok(())
-                        }
-                    },
-                    else => break,
-                };
-            }
-            let _ = self.flush().await;
-        };
-        if timeout(FINISH_TIMEOUT, finishing).await.is_err() {
-            tracing::warn!("a client closed before everything that it sent was answered");
-        }
-        match reason {
-            Close::Done => self.socket.receive_close().await,
-            reason => reason,
         }
     }
 

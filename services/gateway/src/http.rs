@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{FromRequestParts, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -39,7 +39,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     /// `Connection` and `Upgrade` may be lists, in several lines.
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
         let headers = &parts.headers;
-        let is_asked = lists(headers, header::CONNECTION, "upgrade")
+        let is_asked = parts.method == Method::GET
+            && lists(headers, header::CONNECTION, "upgrade")
             && lists(headers, header::UPGRADE, "websocket");
         if !is_asked {
             return Err(not_websocket());

@@ -1,5 +1,7 @@
-//! A client's WebSocket. The close frame of a client is held back until everything that it sent
-//! before is answered: behind a close frame the protocol, and tungstenite, let nothing be sent.
+//! A client's WebSocket. What a client sent is read to its end, whatever becomes of the answers:
+//! its close frame is held back until everything before is answered, since tungstenite sends
+//! nothing once it has read one; and what cannot be written is discarded, since tungstenite reads
+//! nothing more once it cannot answer a ping.
 
 use std::{
     future::poll_fn,
@@ -80,16 +82,31 @@ impl Socket {
     }
 
     pub async fn send(&mut self, message: Message) -> Result<(), Error> {
-        self.0.send(message).await
+        self.0.send(message).await?;
+        self.check_written()
     }
 
     /// Writes without flushing.
     pub async fn feed(&mut self, message: Message) -> Result<(), Error> {
-        self.0.feed(message).await
+        self.0.feed(message).await?;
+        self.check_written()
     }
 
     pub async fn flush(&mut self) -> Result<(), Error> {
-        self.0.flush().await
+        self.0.flush().await?;
+        self.check_written()
+    }
+
+    /// Whatever is written from now on is discarded: the client does not read.
+    pub fn discard(&mut self) {
+        self.0.get_mut().discards = true;
+    }
+
+    fn check_written(&self) -> Result<(), Error> {
+        match self.0.get_ref().discards {
+            true => Err(Error::AlreadyClosed),
+            false => Ok(()),
+        }
     }
 
     /// Closes with both sides' close frames. One that is slow gets more time to be told.
@@ -166,13 +183,16 @@ impl Frames {
     }
 }
 
-/// A stream of WebSocket frames that ends before the close frame until it is released.
+/// A stream of WebSocket frames of which nothing from the close frame on is read until it is
+/// released, and which reads on where nothing can be written any more.
 struct HoldsClose<S> {
     stream: S,
     frames: Frames,
     /// From the close frame on.
     held: Vec<u8>,
     is_released: bool,
+    /// Whether what is written is discarded.
+    discards: bool,
 }
 
 impl<S> HoldsClose<S> {
@@ -182,6 +202,7 @@ impl<S> HoldsClose<S> {
             frames: Frames::default(),
             held: Vec::new(),
             is_released: false,
+            discards: false,
         }
     }
 
@@ -235,11 +256,31 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HoldsClose<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        if self.discards {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        match written {
+            Poll::Ready(Err(_)) => {
+                self.discards = true;
+                Poll::Ready(Ok(bytes.len()))
+            }
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        if self.discards {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        match flushed {
+            Poll::Ready(Err(_)) => {
+                self.discards = true;
+                Poll::Ready(Ok(()))
+            }
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -249,7 +290,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HoldsClose<S> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
 
@@ -292,5 +335,40 @@ mod tests {
             });
             prop_assert_eq!(found, Some(before.len()));
         }
+    }
+
+    #[tokio::test]
+    async fn from_the_close_frame_on_nothing_is_read_until_it_is_released() {
+        let (mut client, server) = duplex(1_024);
+        let mut server = HoldsClose::new(server);
+        let (before, behind) = (frame(TEXT, 3, true), frame(TEXT, 1, true));
+        let close = [frame(CLOSE, 2, true), behind].concat();
+        client.write_all(&before).await.expect("there is room");
+        client.write_all(&close).await.expect("there is room");
+        let mut read = vec![0; before.len()];
+        server.read_exact(&mut read).await.expect("it is there");
+        assert_eq!(read, before);
+        let mut byte = [0];
+        assert!(server.read(&mut byte).now_or_never().is_none());
+        assert!(server.is_holding());
+        server.release();
+        // Into a buffer that is smaller than what was held.
+        for expected in close {
+            assert_eq!(server.read_u8().await.ok(), Some(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nothing_can_be_written_any_more_reading_goes_on() {
+        let (mut client, server) = duplex(1_024);
+        let mut server = HoldsClose::new(server);
+        let text = frame(TEXT, 3, true);
+        client.write_all(&text).await.expect("there is room");
+        drop(client);
+        server.write_all(b"answer").await.expect("it is discarded");
+        assert!(server.discards);
+        let mut read = vec![0; text.len()];
+        server.read_exact(&mut read).await.expect("it is there");
+        assert_eq!(read, text);
     }
 }

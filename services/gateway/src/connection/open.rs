@@ -32,7 +32,11 @@ impl Connection {
         });
         if let Some(token) = first {
             let sent = socket.send(Message::Text(encode(&token)));
-            written(timeout(WRITE_TIMEOUT, sent).await).map_err(|_| None)?;
+            match written(timeout(WRITE_TIMEOUT, sent).await) {
+                // What a client that is gone has sent is found by reading.
+                Ok(()) | Err(Close::Done) => {}
+                Err(_) => return Err(None),
+            }
         }
         // Many that come at once (an ingress was reloaded) wait for their turn here, and not in the
         // queue of a service whose answer would come too late for all of them.
@@ -98,7 +102,7 @@ impl Connection {
             channels: connection.channels.clone(),
         };
         match connection.write(&ready).await {
-            Ok(()) => {
+            Ok(()) | Err(Close::Done) => {
                 if connection.live {
                     connection.come().await;
                 }

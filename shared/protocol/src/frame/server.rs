@@ -75,9 +75,7 @@ pub enum ServerFrame {
     /// How far a member of a channel has received and seen.
     ChatFriendshipNotification(Marks),
     /// A friendship as it is now.
-    FriendshipUpdate {
-        friendship: Friendship<UserCard>,
-    },
+    FriendshipUpdate { friendship: Friendship<UserCard> },
     /// A friend writes, or stopped.
     Typing {
         channel: FriendshipId,
@@ -91,13 +89,9 @@ pub enum ServerFrame {
         last_seen: Option<Timestamp>,
     },
     /// The access token expires in so many seconds: send `auth` with a new one.
-    TokenExpiring {
-        seconds: u64,
-    },
+    TokenExpiring { seconds: u64 },
     /// This gateway stops: connect again after so many milliseconds.
-    Goaway {
-        reconnect_after_ms: u64,
-    },
+    Goaway { reconnect_after_ms: u64 },
     /// The answer to `ping`.
     Pong,
     /// A frame was refused.

@@ -180,10 +180,15 @@ async fn what_the_protocol_allows_is_understood() {
     }
     // 7: a close is answered with its code, and what came before it first.
     let close = frame(FIN | CLOSE, &3000_u16.to_be_bytes());
-    let last = [frame(FIN | TEXT, ASK), close].concat();
+    let asked = frame(FIN | TEXT, ASK);
+    let last = [asked.clone(), close.clone(), asked].concat();
     raw.write(&last).await;
     raw.answers().await;
     assert_eq!(raw.closes().await, Some(3000));
+    // Half of one is waited for, and not for ever.
+    let mut raw = Raw::connect(&world, &alice).await;
+    raw.write(&close[..3]).await;
+    assert_eq!(raw.closes().await, Some(1000));
 }
 
 #[tokio::test]

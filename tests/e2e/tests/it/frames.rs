@@ -279,6 +279,8 @@ async fn what_was_sent_by_who_vanished_is_carried_out() {
                 "type": "friendship", "channel": channel, "payload": format!("{round}-{at}"),
             })
         });
+        // Nobody reads the answer to the ping either.
+        bobs.send_message(Message::Ping(Default::default())).await;
         bobs.send_together(&sends.collect::<Vec<_>>()).await;
         drop(bobs);
         for at in 1..=20 {

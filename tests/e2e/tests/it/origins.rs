@@ -263,6 +263,9 @@ async fn an_upgrade_is_read_as_clients_write_it() {
     for header in ["sec-websocket-version: 13\r\n", "upgrade: websocket\r\n"] {
         assert!(said.to_lowercase().contains(header), "{said}");
     }
+    let head = upgrade(13, two).replacen("GET", "HEAD", 1);
+    let said = said_to(&world.gateway(), head.as_bytes()).await;
+    assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
     // Among other protocols, in one line or two.
     for offers in [
         "Upgrade: h2c, websocket\r\n",
