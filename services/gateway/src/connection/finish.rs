@@ -66,10 +66,9 @@ impl Connection {
                     })
                 }
             };
-            match done {
-                Err(reason @ (Close::SessionEnded | Close::Flood)) => return Some(reason),
-                // What cannot be written is for a client that is gone: the rest is carried out.
-                _ => {}
+            // What cannot be written is for a client that is gone: the rest is carried out.
+            if let Err(reason @ (Close::SessionEnded | Close::Flood)) = done {
+                return Some(reason);
             }
         }
     }
