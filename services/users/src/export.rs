@@ -279,7 +279,8 @@ where
 }
 
 async fn begin<'a>(archive: &'a mut Archive, name: &str) -> Result<Entry<'a>, Broken> {
-    let entry = ZipEntryBuilder::new(name.into(), Compression::Deflate);
+    // Without them unzip makes files that nobody may open.
+    let entry = ZipEntryBuilder::new(name.into(), Compression::Deflate).unix_permissions(0o100_644);
     read(archive.write_entry_stream(entry)).await
 }
 

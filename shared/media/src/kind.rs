@@ -5,10 +5,16 @@
 /// pictures and sounds.
 pub fn content_type(filename: &str, claimed: Option<&str>, bytes: &[u8]) -> String {
     let is_text = is_text(bytes);
-    // Whoever guesses by the name takes TypeScript for a transport stream, which is no text.
-    let is_fine = |kind: &str| kind != OCTETS && !(is_text && kind == "video/mp2t");
-    let claimed = claimed.and_then(essence).filter(|claimed| is_fine(claimed));
+    let claimed = claimed.and_then(essence).filter(|kind| kind != OCTETS);
     let said = claimed.unwrap_or_else(|| by_name(filename));
+    let said = match said.as_str() {
+        // Whoever guesses by the name takes TypeScript for a transport stream, and `go.mod` for a song.
+        kind if is_text && is_no_text(kind) => "text/plain".to_owned(),
+        kind if TRANSPORT_STREAMS.contains(&kind) && !is_transport_stream(bytes) => {
+            OCTETS.to_owned()
+        }
+        _ => said,
+    };
     let seen = infer::get(bytes).map(|kind| kind.mime_type());
     match seen.filter(|seen| !is_text || HAVE_TEXT.contains(seen)) {
         // Opus alone has no files of its own: they are Ogg.
@@ -31,6 +37,22 @@ const HAVE_TEXT: [&str; 6] = [
     "application/rtf",
     "application/postscript",
 ];
+const TRANSPORT_STREAMS: [&str; 3] = ["video/mp2t", "video/vnd.dlna.mpeg-tts", "video/mpeg2-ts"];
+/// Each packet of a transport stream has so many bytes and begins with the same one.
+const PACKET_BYTES: usize = 188;
+const PACKET_START: u8 = 0x47;
+
+fn is_transport_stream(bytes: &[u8]) -> bool {
+    let starts = bytes.iter().step_by(PACKET_BYTES).take(2);
+    !bytes.is_empty() && starts.copied().all(|byte| byte == PACKET_START)
+}
+
+/// Pictures, sounds and films are no text, but for pictures that are XML.
+fn is_no_text(kind: &str) -> bool {
+    let (kind, subtype) = kind.split_once('/').unwrap_or_default();
+    matches!(kind, "audio" | "video") || kind == "image" && !subtype.ends_with("+xml")
+}
+
 /// So many first bytes are looked at.
 const SNIFFED: usize = 1_024;
 
@@ -150,6 +172,17 @@ mod tests {
             ("notes.txt", None, b"ID3 tags, MAC address", "text/plain"),
             ("mail.txt", None, b"BCC: all", "text/plain"),
             ("a.svg", None, b"<svg/>", "image/svg+xml"),
+            (
+                "app.ts",
+                Some("video/vnd.dlna.mpeg-tts"),
+                b"export {}",
+                "text/plain",
+            ),
+            ("app.ts", Some("video/mp2t"), b"// caf\xe9", OCTETS),
+            ("film.ts", Some("video/mp2t"), b"G\0\x01\x02", "video/mp2t"),
+            ("go.mod", None, b"module x", "text/plain"),
+            ("x.mp3", Some("audio/mpeg"), b"words", "text/plain"),
+            ("x.png", None, b"words", "text/plain"),
             ("a.pdf", None, b"%PDF-1.4", "application/pdf"),
         ] {
             assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -135,9 +135,8 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
 
 /// Whom each proxy had its request from, the nearest last: by `X-Forwarded-For`, else `Forwarded`.
 fn hops(headers: &HeaderMap) -> Vec<String> {
-    let hops = list(headers, X_FORWARDED_FOR);
-    if !hops.is_empty() {
-        return hops;
+    if headers.contains_key(X_FORWARDED_FOR) {
+        return list(headers, X_FORWARDED_FOR);
     }
     let elements = list(headers, header::FORWARDED);
     let of = |element: &String| parameter(element, "for").unwrap_or_default();
@@ -218,9 +217,10 @@ fn forwarded(
 /// without its end is none.
 fn list(headers: &HeaderMap, name: HeaderName) -> Vec<String> {
     let lines = headers.get_all(name).iter();
-    let lines = lines.filter_map(|line| line.to_str().ok());
+    // What a client wrote before, in whatever encoding, does not hide what a proxy added.
+    let lines = lines.map(|line| String::from_utf8_lossy(line.as_bytes()));
     let values = lines.flat_map(|line| match line.matches('"').count() % 2 {
-        0 => split(line, ','),
+        0 => split(&line, ','),
         _ => line.split(',').map(|part| part.trim().to_owned()).collect(),
     });
     values.filter(|value| !value.is_empty()).collect()
@@ -254,11 +254,23 @@ fn only_host(headers: &HeaderMap) -> Option<Authority> {
 /// A host and its port, without anything else that an authority may have.
 fn parse_host(text: &str) -> Option<Authority> {
     let authority: Authority = text.parse().ok()?;
-    let is_plain = !authority.host().is_empty() && !text.contains('@');
-    // A port that is none is read as a part of nothing.
-    let end = text.rsplit(']').next().unwrap_or(text);
-    let has_port = end.contains(':');
-    (is_plain && has_port == authority.port_u16().is_some()).then_some(authority)
+    let host = authority.host();
+    let is_host = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let is_fine = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+            !host.is_empty() && host.chars().all(is_fine)
+        }
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = match text.strip_prefix(host)? {
+        "" => true,
+        rest => rest.strip_prefix(':').is_some_and(is_port) && authority.port_u16().is_some(),
+    };
+    (is_host && is_plain).then_some(authority)
 }
 
 /// Refuses a request that does not say whom it is for: links in its answer would lead anywhere.
@@ -276,7 +288,7 @@ pub(crate) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Pr
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{Request, request};
+    use axum::http::{HeaderValue, Request, request};
 
     use super::*;
 
@@ -372,6 +384,16 @@ mod tests {
             let found = address(peer, trusted, "x-forwarded-for", lines).await;
             assert_eq!(found, expected, "{lines:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_client_wrote_in_another_encoding_hides_no_hop() {
+        let headers = [("forwarded", "for=7.7.7.7")];
+        let mut parts = parts("10.0.0.1", &["10.0.0.1"], &headers, |_| {});
+        let line = HeaderValue::from_bytes(b"\xe9, 1.1.1.1").expect("a value");
+        parts.headers.insert(X_FORWARDED_FOR, line);
+        let Ok(found) = ClientAddress::from_request_parts(&mut parts, &()).await;
+        assert_eq!(found.0, IpAddr::from([1, 1, 1, 1]));
     }
 
     #[tokio::test]
@@ -524,6 +546,11 @@ mod tests {
             (&["chat.example:port"], false),
             (&["chat.example:99999"], false),
             (&["a b"], false),
+            (&["a.example,b.example"], false),
+            (&["[zzz]"], false),
+            (&["x'y=(z)"], false),
+            (&["chat.example:+80"], false),
+            (&["chat_1.example"], true),
         ] {
             let mut headers = HeaderMap::new();
             for host in hosts {

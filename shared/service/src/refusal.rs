@@ -6,9 +6,16 @@
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -33,17 +40,88 @@ const REFUSALS: [(&[u8], &str, &str); 3] = [
 /// Every answer of a route that refuses has a body: this is in hyper's own alone.
 const EMPTY: &[u8] = b"content-length: 0\r\n";
 
+/// Whether a route answers on a connection: what is written then is the route's, whatever it looks
+/// like. A file may begin like a refusal.
+#[derive(Clone, Default)]
+pub struct Answering(Arc<AtomicU8>);
+
+impl Answering {
+    const NO: u8 = 0;
+    const YES: u8 = 1;
+    /// Answered, and perhaps not written yet.
+    const ENDED: u8 = 2;
+
+    pub fn begin(&self) {
+        self.0.store(Self::YES, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::NO
+    }
+
+    fn end(&self) {
+        self.0.store(Self::ENDED, Ordering::Relaxed);
+    }
+
+    /// Everything that was answered is written.
+    fn flushed(&self) {
+        let (ended, no) = (Self::ENDED, Self::NO);
+        let order = Ordering::Relaxed;
+        let _ = self.0.compare_exchange(ended, no, order, order);
+    }
+}
+
+/// The body of a route's answer: when it is gone, the route has answered.
+pub struct Answer {
+    body: Body,
+    answering: Answering,
+}
+
+impl Answer {
+    pub fn new(body: Body, answering: Answering) -> Self {
+        Self { body, answering }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.answering.end();
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A connection whose server's refusals get a body on their way out.
 pub struct Explained<S> {
     inner: S,
+    answering: Answering,
     /// The rest of a refusal that is being written.
     rest: Vec<u8>,
 }
 
 impl<S> Explained<S> {
-    pub fn new(inner: S) -> Self {
+    pub fn new(inner: S, answering: Answering) -> Self {
         Self {
             inner,
+            answering,
             rest: Vec::new(),
         }
     }
@@ -104,7 +182,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_rest(cx))?;
-        match explained(buffer) {
+        let refusal = self.answering.is_over().then(|| explained(buffer));
+        match refusal.flatten() {
             Some(answer) => {
                 self.rest = answer;
                 // Taken whole: what cannot be written now is written by the flush that follows.
@@ -119,7 +198,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_rest(cx))?;
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.answering.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -4,7 +4,13 @@
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{Request, Response},
+};
+use futures_util::TryFutureExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,7 +18,7 @@ use tokio_io_timeout::TimeoutWriter;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::refusal::Explained;
+use crate::refusal::{Answer, Answering, Explained};
 
 /// What is read of a request's head, in bytes; of what is longer it is not told whether its address
 /// or its headers are too long.
@@ -40,9 +46,10 @@ pub async fn serve(
             Ok((socket, peer)) => {
                 let mut socket = TimeoutWriter::new(ready(socket));
                 socket.set_timeout(Some(WRITE_TIMEOUT));
-                let socket = Explained::new(Box::pin(socket));
+                let answering = Answering::default();
+                let socket = Explained::new(Box::pin(socket), answering.clone());
                 let connection = http
-                    .serve_connection(TokioIo::new(socket), service(&routes, peer))
+                    .serve_connection(TokioIo::new(socket), service(&routes, peer, answering))
                     .with_upgrades();
                 let stop = stop.clone();
                 connections.spawn(async move {
@@ -80,9 +87,10 @@ fn ready(socket: TcpStream) -> TcpStream {
 fn service(
     routes: &Router,
     peer: SocketAddr,
+    answering: Answering,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
-    Response = axum::response::Response,
+    Response = Response<Answer>,
     Error = Infallible,
     Future: Send,
 > + Send
@@ -90,6 +98,9 @@ fn service(
     let routes = routes.clone();
     service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        routes.clone().oneshot(request.map(Body::new))
+        answering.begin();
+        let answering = answering.clone();
+        let answered = routes.clone().oneshot(request.map(Body::new));
+        answered.map_ok(|response| response.map(|body| Answer::new(body, answering)))
     })
 }

@@ -138,7 +138,7 @@ pub fn image(fields: &Fields) -> Result<Option<Option<Bytes>>, Error> {
         None => Ok(None),
         Some(Value::Null) => Ok(Some(None)),
         Some(Value::Text(text)) if text.is_empty() => Ok(Some(None)),
-        Some(Value::File(file)) if file.bytes.is_empty() => Ok(Some(None)),
+        Some(Value::File(file)) if file.is_none() => Ok(Some(None)),
         Some(Value::File(file)) => Ok(Some(Some(file.bytes.clone()))),
         Some(Value::Text(_) | Value::Json(_)) => {
             Err(Broken::new("invalid_image", "personal_image must be a file.").into())

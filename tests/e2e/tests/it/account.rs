@@ -37,6 +37,8 @@ impl Archive {
             .collect();
         let index = names.iter().position(|other| *other == name);
         let index = index.unwrap_or_else(|| panic!("{name} is not among {names:?}"));
+        // Whoever unpacks it may read it.
+        assert_eq!(entries[index].unix_permissions(), Some(0o100_644));
         let mut bytes = Vec::new();
         let mut reader = self.0.reader_with_entry(index).await.expect("an entry");
         reader

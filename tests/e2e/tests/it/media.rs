@@ -438,6 +438,22 @@ async fn a_range_that_is_none_is_the_whole_file() {
 }
 
 #[tokio::test]
+async fn a_file_that_reads_like_a_refusal_is_given_out_as_it_is() {
+    let world = World::start(Topology::Standalone).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let media = format!("{}/api/messages/media/", world.messages());
+    let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    let (_, file) = upload(&alice, &media, "file", "answer.txt", answer).await;
+    let url = file["file"].as_str().expect("a URL");
+    // Twice, on one connection: nothing is left on it.
+    for _ in 0..2 {
+        let downloaded = download(&alice, url, None).await;
+        assert_eq!(downloaded.status(), 200);
+        assert_eq!(downloaded.bytes().await.expect("a body"), answer[..]);
+    }
+}
+
+#[tokio::test]
 async fn a_form_whose_file_was_not_chosen_sends_its_text() {
     let world = World::start(Topology::Standalone).await;
     let Friends { alice, channel, .. } = world.friends().await;

@@ -281,6 +281,12 @@ async fn a_profile_changes_where_it_is_told_to() {
             .is_ok_and(|text| text.contains("immutable"))
     );
 
+    // One that broke off before its first byte removes nothing.
+    let refused = send(b"").await.expect("an answer");
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let (_, kept) = alice.get(&url).await;
+    assert_eq!(kept["personal_image"], image);
+
     let (_, removed) = alice.patch(&url, json!({"personal_image": null})).await;
     assert_eq!(removed["personal_image"], Value::Null);
     until("the image is gone", || async {
