@@ -51,10 +51,9 @@ impl Socket {
         self.send_text(&frame.to_string()).await;
     }
 
-    /// Sends several frames in one write.
-    pub async fn send_together(&mut self, frames: &[Value]) {
-        for frame in frames {
-            let message = Message::text(frame.to_string());
+    /// Sends in one write: nothing of it waits in this client's kernel for the rest to be confirmed.
+    pub async fn send_together(&mut self, messages: impl IntoIterator<Item = Message>) {
+        for message in messages {
             self.stream
                 .feed(message)
                 .await
