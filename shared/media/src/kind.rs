@@ -178,7 +178,7 @@ mod tests {
                 b"export {}",
                 "text/plain",
             ),
-            ("app.ts", Some("video/mp2t"), b"// caf\xe9", OCTETS),
+            ("app.ts", Some("video/mp2t"), b"// caf\xe9 x", OCTETS),
             ("film.ts", Some("video/mp2t"), b"G\0\x01\x02", "video/mp2t"),
             ("go.mod", None, b"module x", "text/plain"),
             ("x.mp3", Some("audio/mpeg"), b"words", "text/plain"),
