@@ -7,12 +7,10 @@ pub fn content_type(filename: &str, claimed: Option<&str>, bytes: &[u8]) -> Stri
     let is_text = is_text(bytes);
     let claimed = claimed.and_then(essence).filter(|kind| kind != OCTETS);
     let said = claimed.unwrap_or_else(|| by_name(filename));
-    let said = match said.as_str() {
-        // Whoever guesses by the name takes TypeScript for a transport stream, and `go.mod` for a song.
-        kind if is_text && is_no_text(kind) => "text/plain".to_owned(),
-        kind if TRANSPORT_STREAMS.contains(&kind) && !is_transport_stream(bytes) => {
-            OCTETS.to_owned()
-        }
+    let said = match TRANSPORT_STREAMS.contains(&said.as_str()) {
+        // Whoever guesses by the name takes TypeScript for a transport stream.
+        true if is_text => "text/plain".to_owned(),
+        true if !is_transport_stream(bytes) => OCTETS.to_owned(),
         _ => said,
     };
     let seen = infer::get(bytes).map(|kind| kind.mime_type());
@@ -45,12 +43,6 @@ const PACKET_START: u8 = 0x47;
 fn is_transport_stream(bytes: &[u8]) -> bool {
     let starts = bytes.iter().step_by(PACKET_BYTES).take(2);
     !bytes.is_empty() && starts.copied().all(|byte| byte == PACKET_START)
-}
-
-/// Pictures, sounds and films are no text, but for pictures that are XML.
-fn is_no_text(kind: &str) -> bool {
-    let (kind, subtype) = kind.split_once('/').unwrap_or_default();
-    matches!(kind, "audio" | "video") || kind == "image" && !subtype.ends_with("+xml")
 }
 
 /// So many first bytes are looked at.
@@ -180,9 +172,6 @@ mod tests {
             ),
             ("app.ts", Some("video/mp2t"), b"// caf\xe9 x", OCTETS),
             ("film.ts", Some("video/mp2t"), b"G\0\x01\x02", "video/mp2t"),
-            ("go.mod", None, b"module x", "text/plain"),
-            ("x.mp3", Some("audio/mpeg"), b"words", "text/plain"),
-            ("x.png", None, b"words", "text/plain"),
             ("a.pdf", None, b"%PDF-1.4", "application/pdf"),
         ] {
             assert_eq!(
