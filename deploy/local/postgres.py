@@ -47,7 +47,8 @@ class Postgres:
             if self._serve():
                 break
         else:
-            raise Refused(f"Postgres does not start; {self.log} says why.")
+            last = self.log.read_text(errors="replace").strip().splitlines()[-3:]
+            raise Refused(f"Postgres does not start; {self.log} ends with: {' / '.join(last)}")
         self._set_up()
 
     def settings(self, *roles):

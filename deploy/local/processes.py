@@ -66,26 +66,37 @@ def spawn(command, *, log, env=None, account=None, end_with=signal.SIGTERM):
 
 
 def wait_for_end(pid_file, folder, seconds):
-    """Waits for the process of an earlier start that is still ending on this folder."""
-    try:
-        pid = int(pid_file.read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return
+    """Waits for the processes of an earlier start that are still ending on this folder."""
     deadline = time.monotonic() + seconds
     waits = False
-    while _runs_on(pid, folder):
+    while pids := _running_on(pid_file, folder):
         if time.monotonic() > deadline:
-            raise Refused(f"Process {pid} of an earlier start still runs on {folder}.")
+            raise Refused(f"Process {pids[0]} of an earlier start still runs on {folder}.")
         if not waits:
-            say(f"waiting for process {pid} of an earlier start, which is still ending")
+            say(f"waiting for process {pids[0]} of an earlier start, which is still ending")
             waits = True
         time.sleep(0.1)
 
 
-def _runs_on(pid, folder):
+def _running_on(pid_file, folder):
+    """The server of that file, and the sessions of a Postgres that was killed: they work in its folder
+    until their last statement ends."""
+    pids = [int(process.name) for process in pathlib.Path("/proc").iterdir() if process.name.isdigit()]
+    running = [pid for pid in pids if _is_session_of(pid, folder)]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        server = int(pid_file.read_text().split()[0])
+        process = pathlib.Path(f"/proc/{server}")
+        # One that has ended and is not yet waited for has no command, and Postgres takes it for alive.
+        is_zombie = process.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        if is_zombie or os.fsencode(folder) in process.joinpath("cmdline").read_bytes():
+            running.append(server)
+    return running
+
+
+def _is_session_of(pid, folder):
+    process = pathlib.Path(f"/proc/{pid}")
     try:
-        # Of a process that has ended and is not yet waited for there is none.
-        return os.fsencode(folder) in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        return (process / "cwd").readlink() == folder and (process / "comm").read_text() == "postgres\n"
     except OSError:
         return False
 

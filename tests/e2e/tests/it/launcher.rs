@@ -6,7 +6,7 @@ use async_nats::{ConnectOptions, jetstream};
 use natter_test_support::free_port;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
 };
 
@@ -137,7 +137,14 @@ async fn url_of(running: &mut Child) -> String {
     let mut lines = BufReader::new(running.stdout.take().expect("it is piped")).lines();
     // It may have something to build; the kernel's word that it ended comes at once.
     let said = lines.next_line().await.expect("it can be read");
-    said.unwrap_or_else(|| panic!("it ended"))
+    if let Some(url) = said {
+        return url;
+    }
+    let mut why = String::new();
+    if let Some(mut stderr) = running.stderr.take() {
+        let _ = stderr.read_to_string(&mut why).await;
+    }
+    panic!("it ended: {why}")
 }
 
 async fn ends_at_ctrl_c(mut running: Child, data: &Path) {
@@ -184,39 +191,107 @@ async fn it_runs_until_it_is_told_to_end() {
     ends_at_ctrl_c(running, data.path()).await;
 }
 
+/// The processes that this one started.
+fn children(process: &str) -> Vec<String> {
+    let children = format!("/proc/{process}/task/{process}/children");
+    let children = std::fs::read_to_string(children).expect("it runs");
+    children.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Its Postgres.
+fn postgres_of(launcher: &Child) -> String {
+    let launcher = launcher.id().expect("it runs").to_string();
+    let is_postgres = |id: &String| {
+        let name = std::fs::read_to_string(format!("/proc/{id}/comm"));
+        name.is_ok_and(|name| name.trim() == "postgres")
+    };
+    let found = children(&launcher).into_iter().find(is_postgres);
+    found.expect("Postgres is its child")
+}
+
+/// Waits until it says that it waits for this; whatever else it says is shown where the test fails.
+async fn waits_for(running: &mut Child, what: &str) {
+    let mut said = BufReader::new(running.stderr.take().expect("it is piped")).lines();
+    loop {
+        let line = said.next_line().await.expect("it can be read");
+        let line = line.unwrap_or_else(|| panic!("it ended"));
+        if line.contains(&format!("waiting for {what}")) {
+            break;
+        }
+    }
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = said.next_line().await {
+            eprintln!("{line}");
+        }
+    });
+}
+
 #[tokio::test]
 async fn it_waits_for_the_servers_of_an_earlier_start_to_end() {
     let (data, port) = (folder(), free_port());
     let mut earlier = start(data.path(), port);
     url_of(&mut earlier).await;
-    let launcher = earlier.id().expect("it runs");
-    let children = format!("/proc/{launcher}/task/{launcher}/children");
-    let children = std::fs::read_to_string(children).expect("it runs");
-    let is_postgres = |id: &&str| {
-        let name = std::fs::read_to_string(format!("/proc/{id}/comm"));
-        name.is_ok_and(|name| name.trim() == "postgres")
-    };
-    let postgres = children.split_whitespace().find(is_postgres);
-    let postgres = postgres.expect("Postgres is its child");
+    let postgres = postgres_of(&earlier);
     // Postgres is told to end with its launcher, and does not get to it.
-    signal("STOP", postgres).await;
+    signal("STOP", &postgres).await;
     earlier.kill().await.expect("it ran");
 
     let mut later = start(data.path(), port);
-    let mut said = BufReader::new(later.stderr.take().expect("it is piped")).lines();
-    loop {
-        let line = said.next_line().await.expect("it can be read");
-        let line = line.unwrap_or_else(|| panic!("it ended"));
-        if line.contains(&format!("waiting for process {postgres}")) {
+    waits_for(&mut later, &format!("process {postgres}")).await;
+    signal("CONT", &postgres).await;
+    url_of(&mut later).await;
+    ends_at_ctrl_c(later, data.path()).await;
+}
+
+#[tokio::test]
+async fn it_waits_for_the_sessions_of_a_killed_postgres_to_end() {
+    let (data, port) = (folder(), free_port());
+    let mut earlier = start(data.path(), port);
+    url_of(&mut earlier).await;
+    let postgres = postgres_of(&earlier);
+    let is_session = |id: &String| {
+        let command = std::fs::read_to_string(format!("/proc/{id}/cmdline"));
+        command.is_ok_and(|command| command.contains("127.0.0.1"))
+    };
+    let session = children(&postgres).into_iter().find(is_session);
+    let session = session.expect("Natter is connected");
+    // Neither the session nor Postgres can end before the launcher has.
+    signal("STOP", &session).await;
+    signal("STOP", &postgres).await;
+    earlier.kill().await.expect("it ran");
+    signal("KILL", &postgres).await;
+
+    let mut later = start(data.path(), port);
+    waits_for(&mut later, &format!("process {session}")).await;
+    signal("CONT", &session).await;
+    url_of(&mut later).await;
+    ends_at_ctrl_c(later, data.path()).await;
+}
+
+#[tokio::test]
+async fn it_waits_for_an_earlier_start_that_is_stopping() {
+    let (data, port) = (folder(), free_port());
+    let mut earlier = start(data.path(), port);
+    url_of(&mut earlier).await;
+    let mut refused = start(data.path(), port);
+    let ended = refused.wait().await.expect("it was started");
+    assert!(!ended.success(), "two ran on one folder");
+    let postgres = postgres_of(&earlier);
+    signal("STOP", &postgres).await;
+    let id = earlier.id().expect("it runs").to_string();
+    signal("INT", &id).await;
+    let mut said = BufReader::new(earlier.stderr.take().expect("it is piped")).lines();
+    while let Some(line) = said.next_line().await.expect("it can be read") {
+        if line.contains("stopping") {
             break;
         }
     }
-    signal("CONT", postgres).await;
-    // Whatever else it says shall find a reader.
-    tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
-    assert_eq!(
-        url_of(&mut later).await,
-        format!("http://127.0.0.1:{port}/")
-    );
+
+    let mut later = start(data.path(), port);
+    waits_for(&mut later, "an earlier start").await;
+    signal("CONT", &postgres).await;
+    let ended = earlier.wait().await.expect("it was started");
+    assert!(ended.success(), "{ended}");
+    url_of(&mut later).await;
     ends_at_ctrl_c(later, data.path()).await;
 }
