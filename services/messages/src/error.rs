@@ -50,7 +50,7 @@ impl From<Error> for Problem {
             Error::InvalidMessage(sentence) => Problem::bad_request("invalid_message", sentence),
             Error::InvalidFile(sentence) => Problem::bad_request("invalid_file", sentence),
             Error::FileRequired => {
-                Problem::bad_request("file_required", "A file is required, in the field file.")
+                Problem::bad_request("file_required", "One file is required, in the field file.")
             }
             Error::TooLarge => Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,6 +1,9 @@
 //! Request bodies: JSON, form or multipart, read into one shape.
 
-use std::{collections::HashSet, fmt};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+};
 
 use axum::{
     Extension,
@@ -14,7 +17,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Problem, disposition};
+use crate::{Problem, disposition::Disposition};
 
 /// The largest body of the routes below it, in bytes.
 pub fn body_limit(bytes: usize) -> (Extension<BodyLimit>, DefaultBodyLimit) {
@@ -26,7 +29,17 @@ pub struct BodyLimit(usize);
 
 /// The top-level fields of a body, however it was encoded. A request without a body has none.
 #[derive(Debug, Default)]
-pub struct Fields(Vec<(String, Value)>);
+pub struct Fields {
+    values: HashMap<String, Value>,
+    is_form: bool,
+}
+
+/// Fields beside files, of which several may have one name, as the inputs of a page do.
+pub struct FieldsAndFiles {
+    pub fields: Fields,
+    /// Every file that was chosen, in their order.
+    pub files: Vec<Upload>,
+}
 
 #[derive(Debug)]
 pub enum Value {
@@ -35,6 +48,8 @@ pub enum Value {
     /// A JSON value that is neither text nor null, as it was sent.
     Json(Box<RawValue>),
     File(Upload),
+    /// A form has several of that name: a list, where nobody takes one.
+    Repeated,
 }
 
 #[derive(Debug)]
@@ -61,43 +76,76 @@ impl Fields {
         }
     }
 
-    /// The last value of `name`.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        let found = self.0.iter().rev().find(|(key, _)| key == name);
-        found.map(|(_, value)| value)
+        self.values.get(name)
     }
 
-    /// The last value of `name`, out of the fields.
+    /// The value, out of the fields.
     pub fn take(&mut self, name: &str) -> Option<Value> {
-        let found = self.0.iter().rposition(|(key, _)| key == name)?;
-        Some(self.0.swap_remove(found).1)
+        self.values.remove(name)
     }
 
-    /// Every file that was chosen, whatever its field's name, in their order.
-    pub fn take_files(&mut self) -> Vec<Upload> {
-        let values = std::mem::take(&mut self.0);
-        let (files, others) = values
-            .into_iter()
-            .partition(|(_, value)| matches!(value, Value::File(_)));
-        self.0 = others;
-        let files: Vec<(String, Value)> = files;
-        let files = files.into_iter().filter_map(|(_, value)| match value {
-            Value::File(file) if !file.is_none() => Some(file),
-            _ => None,
-        });
-        files.collect()
+    /// Whether it was a form, in which an input that was left empty is an empty text.
+    pub fn is_form(&self) -> bool {
+        self.is_form
+    }
+}
+
+/// What a body has, before two of one name are refused.
+#[derive(Default)]
+struct Entries {
+    values: Vec<(String, Value)>,
+    is_form: bool,
+}
+
+impl Entries {
+    fn into_fields(self) -> Result<Fields, Problem> {
+        let mut values = HashMap::with_capacity(self.values.len());
+        for (name, value) in self.values {
+            // Whichever counted, something that was sent would be dropped.
+            match values.entry(name) {
+                Entry::Vacant(entry) => drop(entry.insert(value)),
+                Entry::Occupied(_) if !self.is_form => {
+                    let text = "The request body has a field twice.";
+                    return Err(Problem::malformed_body(text));
+                }
+                Entry::Occupied(mut entry) => drop(entry.insert(Value::Repeated)),
+            }
+        }
+        Ok(Fields {
+            values,
+            is_form: self.is_form,
+        })
+    }
+
+    fn take_files(&mut self) -> Vec<Upload> {
+        let values = std::mem::take(&mut self.values);
+        let mut files = Vec::new();
+        for (name, value) in values {
+            match value {
+                Value::File(file) if file.is_none() => {}
+                Value::File(file) => files.push(file),
+                value => self.values.push((name, value)),
+            }
+        }
+        files
+    }
+
+    fn of_form(bytes: &[u8]) -> Result<Self, Problem> {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes)
+            .map_err(|_| Problem::malformed_body("The request body is not a form."))?;
+        let values = pairs.into_iter();
+        let values = values.map(|(name, text)| (name, Value::Text(text)));
+        Ok(Self {
+            values: values.collect(),
+            is_form: true,
+        })
     }
 
     fn of_json(bytes: &[u8]) -> Result<Self, Problem> {
         let refuse = |_| Problem::malformed_body("The request body is not a JSON object.");
-        let Entries(body) = serde_json::from_slice(bytes).map_err(refuse)?;
-        let mut names = HashSet::new();
-        if !body.iter().all(|(name, _)| names.insert(name)) {
-            // Whichever counted, something that was sent would be dropped.
-            let text = "The request body has a field twice.";
-            return Err(Problem::malformed_body(text));
-        }
-        let fields = body.into_iter().map(|(name, value)| {
+        let JsonEntries(entries) = serde_json::from_slice(bytes).map_err(refuse)?;
+        let values = entries.into_iter().map(|(name, value)| {
             let value = match value.get() {
                 "null" => Value::Null,
                 text if text.starts_with('"') => {
@@ -107,18 +155,10 @@ impl Fields {
             };
             Ok((name, value))
         });
-        fields.collect::<Result<_, _>>().map(Self)
-    }
-
-    fn of_form(bytes: &[u8]) -> Result<Self, Problem> {
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes)
-            .map_err(|_| Problem::malformed_body("The request body is not a form."))?;
-        Ok(Self(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name, Value::Text(value)))
-                .collect(),
-        ))
+        Ok(Self {
+            values: values.collect::<Result<_, _>>()?,
+            is_form: false,
+        })
     }
 
     async fn of_multipart(request: Request) -> Result<Self, Problem> {
@@ -129,15 +169,15 @@ impl Fields {
         let mut multipart = Multipart::from_request(request, &())
             .await
             .map_err(|rejection| refuse(rejection.status()))?;
-        let mut fields = Vec::new();
+        let mut values = Vec::new();
         while let Some(field) = multipart
             .next_field()
             .await
             .map_err(|error| refuse(error.status()))?
         {
-            let name = field.name().unwrap_or_default().to_owned();
-            let described = field.headers().get(header::CONTENT_DISPOSITION);
-            let filename = described.and_then(|value| disposition::filename(value.as_bytes()));
+            let header = field.headers().get(header::CONTENT_DISPOSITION);
+            let described = header.map(|value| Disposition::parse(value.as_bytes()));
+            let Disposition { name, filename } = described.unwrap_or_default();
             let content_type = field.content_type().map(str::to_owned);
             let bytes = field
                 .bytes()
@@ -154,16 +194,19 @@ impl Fields {
                         .map_err(|_| Problem::malformed_body("A text field is not UTF-8."))?,
                 ),
             };
-            fields.push((name, value));
+            values.push((name, value));
         }
-        Ok(Self(fields))
+        Ok(Self {
+            values,
+            is_form: true,
+        })
     }
 }
 
 /// A JSON object with every entry that it has: a map would keep the last of two with one name.
-struct Entries(Vec<(String, Box<RawValue>)>);
+struct JsonEntries(Vec<(String, Box<RawValue>)>);
 
-impl<'de> Deserialize<'de> for Entries {
+impl<'de> Deserialize<'de> for JsonEntries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(AllEntries)
     }
@@ -172,18 +215,18 @@ impl<'de> Deserialize<'de> for Entries {
 struct AllEntries;
 
 impl<'de> Visitor<'de> for AllEntries {
-    type Value = Entries;
+    type Value = JsonEntries;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonEntries, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }
-        Ok(Entries(entries))
+        Ok(JsonEntries(entries))
     }
 }
 
@@ -191,27 +234,43 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let mut encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
-        if !encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return Err(Problem::unsupported_encoding());
-        }
-        // One that says how long it is need not be sent to be refused.
-        if announced_length(&request) > limit(&request) {
-            return Err(Problem::body_too_large());
-        }
-        let essence = content_type(&request);
-        if essence.as_deref() == Some("multipart/form-data") {
-            return Self::of_multipart(request).await;
-        }
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(refuse_bytes)?;
-        match essence.as_deref() {
-            Some("application/json") => Self::of_json(&bytes),
-            Some("application/x-www-form-urlencoded") => Self::of_form(&bytes),
-            None if bytes.is_empty() => Ok(Self::default()),
-            _ => Err(Problem::unsupported_media_type()),
-        }
+        read(request, state).await?.into_fields()
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for FieldsAndFiles {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let mut entries = read(request, state).await?;
+        Ok(Self {
+            files: entries.take_files(),
+            fields: entries.into_fields()?,
+        })
+    }
+}
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Entries, Problem> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    if !encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Problem::unsupported_encoding());
+    }
+    // One that says how long it is need not be sent to be refused.
+    if announced_length(&request) > limit(&request) {
+        return Err(Problem::body_too_large());
+    }
+    let essence = content_type(&request);
+    if essence.as_deref() == Some("multipart/form-data") {
+        return Entries::of_multipart(request).await;
+    }
+    let bytes = Bytes::from_request(request, state)
+        .await
+        .map_err(refuse_bytes)?;
+    match essence.as_deref() {
+        Some("application/json") => Entries::of_json(&bytes),
+        Some("application/x-www-form-urlencoded") => Entries::of_form(&bytes),
+        None if bytes.is_empty() => Ok(Entries::default()),
+        _ => Err(Problem::unsupported_media_type()),
     }
 }
 

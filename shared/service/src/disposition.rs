@@ -1,17 +1,33 @@
-//! The file's name in a part's `Content-Disposition`, in all the forms in which clients write it.
+//! The names in a part's `Content-Disposition`, in all the forms in which clients write them.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use encoding_rs::Encoding;
 
-/// The name, if the part is a file's: `filename*` (RFC 8187) before `filename`, which may be quoted, in
-/// UTF-8 or Latin-1, with the escapes of browsers, or in RFC 2047's encoded words.
-pub fn filename(header: &[u8]) -> Option<String> {
-    let parameters = parameters(&text(header));
-    let of = |wanted: &str| {
-        let mut all = parameters.iter();
-        all.find(|(name, _)| name == wanted).map(|(_, value)| value)
-    };
-    let extended = of("filename*").and_then(|value| extended(value));
-    extended.or_else(|| of("filename").map(|value| plain(value)))
+#[derive(Debug, Default)]
+pub struct Disposition {
+    /// The field's.
+    pub name: String,
+    /// The file's, if the part is one: `filename*` (RFC 8187), in several parts where it is long (RFC
+    /// 2231), or `filename`, which may be quoted, in UTF-8 or Latin-1, with the escapes of browsers, or
+    /// in RFC 2047's encoded words.
+    pub filename: Option<String>,
+}
+
+impl Disposition {
+    pub fn parse(header: &[u8]) -> Self {
+        let parameters = Parameters::parse(&text(header));
+        let extended = parameters.get("filename*");
+        let decoded = extended.and_then(extended_value);
+        let filename = decoded
+            .or_else(|| parameters.continued("filename"))
+            .or_else(|| parameters.get("filename").map(plain))
+            // A name that cannot be read is no reason to lose the file.
+            .or_else(|| extended.map(str::to_owned));
+        Self {
+            name: parameters.get("name").unwrap_or_default().to_owned(),
+            filename,
+        }
+    }
 }
 
 /// UTF-8, or else Latin-1, in which every byte is a character.
@@ -23,23 +39,53 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Names in lower case, and values without their quotes.
-fn parameters(header: &str) -> Vec<(String, String)> {
-    let mut parameters = Vec::new();
-    let mut rest = header.split_once(';').map_or("", |(_, rest)| rest);
-    while let Some((name, after)) = rest.split_once('=') {
-        let name = name.trim_matches([';', ' ', '\t']).to_ascii_lowercase();
-        let after = after.trim_start();
-        let value;
-        (value, rest) = match after.strip_prefix('"') {
-            Some(quoted) => unquoted(quoted),
-            None => {
-                let (value, rest) = after.split_once(';').unwrap_or((after, ""));
-                (value.trim_end().to_owned(), rest)
-            }
-        };
-        parameters.push((name, value));
+struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    fn parse(header: &str) -> Self {
+        let mut parameters = Vec::new();
+        let mut rest = header.split_once(';').map_or("", |(_, rest)| rest);
+        while let Some((name, after)) = rest.split_once('=') {
+            let name = name.trim_matches([';', ' ', '\t']).to_ascii_lowercase();
+            let after = after.trim_start();
+            let value;
+            (value, rest) = match after.strip_prefix('"') {
+                Some(quoted) => unquoted(quoted),
+                None => {
+                    let (value, rest) = after.split_once(';').unwrap_or((after, ""));
+                    (value.trim_end().to_owned(), rest)
+                }
+            };
+            parameters.push((name, value));
+        }
+        Self(parameters)
     }
-    parameters
+
+    fn get(&self, wanted: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// A value in parts, as in `filename*0*=UTF-8''na%C3%AFve; filename*1=".txt"`.
+    fn continued(&self, name: &str) -> Option<String> {
+        let mut charset = "UTF-8";
+        let mut bytes = Vec::new();
+        for part in 0.. {
+            if let Some(value) = self.get(&format!("{name}*{part}*")) {
+                let (its_charset, encoded) = match part {
+                    0 => charset_and_text(value)?,
+                    _ => (charset, value),
+                };
+                charset = its_charset;
+                bytes.extend(percent_decoded(encoded)?);
+            } else if let Some(value) = self.get(&format!("{name}*{part}")) {
+                bytes.extend(value.as_bytes());
+            } else {
+                break;
+            }
+        }
+        (!bytes.is_empty()).then(|| decoded(charset, &bytes))?
+    }
 }
 
 /// A quoted string up to its end, and what follows. A backslash escapes a quote and itself; elsewhere it
@@ -61,9 +107,18 @@ fn unquoted(quoted: &str) -> (String, &str) {
 }
 
 /// `UTF-8'en'na%C3%AFve.txt`
-fn extended(value: &str) -> Option<String> {
-    let mut parts = value.splitn(3, '\'');
-    let (charset, _, encoded) = (parts.next()?, parts.next()?, parts.next()?);
+fn extended_value(value: &str) -> Option<String> {
+    let (charset, encoded) = charset_and_text(value)?;
+    decoded(charset, &percent_decoded(encoded)?)
+}
+
+fn charset_and_text(value: &str) -> Option<(&str, &str)> {
+    let (charset, rest) = value.split_once('\'')?;
+    let (_language, text) = rest.split_once('\'')?;
+    Some((charset, text))
+}
+
+fn percent_decoded(encoded: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = encoded.bytes();
     while let Some(byte) = rest.next() {
@@ -72,7 +127,7 @@ fn extended(value: &str) -> Option<String> {
             byte => byte,
         });
     }
-    decoded(charset, &bytes)
+    Some(bytes)
 }
 
 fn hex(high: u8, low: u8) -> Option<u8> {
@@ -81,11 +136,9 @@ fn hex(high: u8, low: u8) -> Option<u8> {
 }
 
 fn decoded(charset: &str, bytes: &[u8]) -> Option<String> {
-    match charset.to_ascii_lowercase().as_str() {
-        "utf-8" | "us-ascii" => String::from_utf8(bytes.to_vec()).ok(),
-        "iso-8859-1" | "windows-1252" => Some(bytes.iter().map(|byte| char::from(*byte)).collect()),
-        _ => None,
-    }
+    let encoding = Encoding::for_label(charset.as_bytes())?;
+    let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
+    Some(text.into_owned())
 }
 
 /// Encoded words, or the escapes of browsers: `%22` for a quote, `%0D` and `%0A` for a line's end.
@@ -104,21 +157,53 @@ fn plain(value: &str) -> String {
     escapes.iter().fold(value.to_owned(), unescaped)
 }
 
-/// `=?UTF-8?B?w6kudHh0?=` and `=?ISO-8859-1?Q?=E9.txt?=`, one or several with spaces between them.
+/// `=?UTF-8?B?w6kudHh0?=` and `=?ISO-8859-1?Q?=E9.txt?=`, alone or between other text; none for a text
+/// without any.
 fn encoded_words(value: &str) -> Option<String> {
     let mut all = String::new();
-    for word in value.split_whitespace() {
-        let inner = word.strip_prefix("=?")?.strip_suffix("?=")?;
-        let mut parts = inner.splitn(3, '?');
-        let (charset, encoding, content) = (parts.next()?, parts.next()?, parts.next()?);
-        let bytes = match encoding {
-            "B" | "b" => BASE64_STANDARD.decode(content).ok()?,
-            "Q" | "q" => quoted_printable(content)?,
-            _ => return None,
+    // Words of one charset that follow each other: a character may begin in one and end in the next.
+    let mut words: Option<(&str, Vec<u8>)> = None;
+    let mut rest = value;
+    let mut has_any = false;
+    while let Some(start) = rest.find("=?") {
+        let Some((charset, bytes, after)) = encoded_word(&rest[start..]) else {
+            break;
         };
-        all += &decoded(charset, &bytes)?;
+        let before = &rest[..start];
+        match &mut words {
+            Some((last, joined)) if before.trim().is_empty() && *last == charset => {
+                joined.extend(bytes);
+            }
+            _ => {
+                if let Some((charset, bytes)) = words.take() {
+                    all += &decoded(charset, &bytes)?;
+                }
+                // Spaces between two words are none of the text's.
+                if !has_any || !before.trim().is_empty() {
+                    all += before;
+                }
+                words = Some((charset, bytes));
+            }
+        }
+        has_any = true;
+        rest = after;
     }
-    (!all.is_empty()).then_some(all)
+    let (charset, bytes) = words?;
+    all += &decoded(charset, &bytes)?;
+    Some(all + rest)
+}
+
+/// The charset and bytes of the encoded word at the beginning, and what follows it.
+fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
+    let (charset, rest) = text.strip_prefix("=?")?.split_once('?')?;
+    let (encoding, rest) = rest.split_once('?')?;
+    let (content, after) = rest.split_once("?=")?;
+    let bytes = match encoding {
+        "B" | "b" => BASE64_STANDARD.decode(content).ok()?,
+        "Q" | "q" => quoted_printable(content)?,
+        _ => return None,
+    };
+    Some((charset, bytes, after))
 }
 
 fn quoted_printable(content: &str) -> Option<Vec<u8>> {
@@ -200,13 +285,40 @@ mod tests {
                 b"form-data; name=\"file\"; filename=\"=?ISO-8859-1?Q?na=EFve_1.txt?=\"",
                 Some("naïve 1.txt"),
             ),
+            (
+                // Of two words, in the middle of a character.
+                b"form-data; filename=\"=?utf-8?B?bmHD?= =?utf-8?B?r3ZlLnR4dA==?=\"",
+                Some("naïve.txt"),
+            ),
+            (
+                b"form-data; filename=\"my =?Shift_JIS?B?g2WDWINn?=.txt\"",
+                Some("my テスト.txt"),
+            ),
+            (
+                b"form-data; filename=\"=?GB2312?Q?=CE=C4=BC=FE?=\"",
+                Some("文件"),
+            ),
+            (
+                b"form-data; filename=\"=?none?B?bmHD?=\"",
+                Some("=?none?B?bmHD?="),
+            ),
+            (
+                b"form-data; filename*0*=UTF-8''na%C3; filename*1*=%AFve; filename*2=\".txt\"",
+                Some("naïve.txt"),
+            ),
+            (
+                b"form-data; filename*1=\"b.txt\"; filename*0=\"a\"",
+                Some("ab.txt"),
+            ),
+            (b"form-data; filename*=koi8-r''%C6%C1%CA%CC", Some("файл")),
+            (b"form-data; filename*=UTF-8''%ZZ", Some("UTF-8''%ZZ")),
             (b"form-data; name=\"file\"; filename=\"\"", Some("")),
             (b"form-data; name=\"file\"", None),
             (b"", None),
         ] {
-            let found = filename(header);
+            let found = Disposition::parse(header);
             assert_eq!(
-                found.as_deref(),
+                found.filename.as_deref(),
                 name,
                 "{}",
                 String::from_utf8_lossy(header)
@@ -214,15 +326,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_field_has_the_name_of_its_own_parameter() {
+        for header in [
+            &br#"form-data; name="file""#[..],
+            br#"form-data; NAME=file; filename=a.txt"#,
+            br#"form-data; filename="x; name=other"; name="file""#,
+        ] {
+            assert_eq!(Disposition::parse(header).name, "file");
+        }
+        assert_eq!(Disposition::parse(b"form-data").name, "");
+    }
+
     proptest! {
         #[test]
         fn whatever_is_written_is_read_without_a_panic(header in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = filename(&header);
+            let _ = Disposition::parse(&header);
         }
 
         #[test]
         fn whatever_follows_is_read_without_a_panic(rest in "[;=\"'%?\\\\ a-z0-9*é]{0,40}") {
-            let _ = filename(format!("form-data; filename{rest}").as_bytes());
+            let _ = Disposition::parse(format!("form-data; filename{rest}").as_bytes());
         }
     }
 }

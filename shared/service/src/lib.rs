@@ -26,7 +26,7 @@ mod settings;
 mod telemetry;
 
 pub use api::{Api, file, from_one, from_zero};
-pub use body::{Fields, Upload, Value, body_limit};
+pub use body::{Fields, FieldsAndFiles, Upload, Value, body_limit};
 pub use health::Health;
 pub use http::wrap;
 pub use origin::{BaseUrl, ClientAddress, PageOrigin};

@@ -177,11 +177,15 @@ fn asked_url(parts: &Parts) -> String {
         }
         _ => (None, None),
     };
-    let scheme = scheme.map(|text| text.to_ascii_lowercase());
-    let scheme = scheme.filter(|scheme| matches!(scheme.as_str(), "http" | "https"));
+    let scheme = scheme.and_then(|scheme| match scheme.to_ascii_lowercase().as_str() {
+        // As some proxies (Traefik) call it where a WebSocket is asked for.
+        "http" | "ws" => Some("http"),
+        "https" | "wss" => Some("https"),
+        _ => None,
+    });
     let host = host.and_then(|host| parse_host(&host));
     let host = host.or_else(|| only_host(&parts.headers));
-    let scheme = scheme.as_deref().unwrap_or("http");
+    let scheme = scheme.unwrap_or("http");
     match host {
         Some(host) => format!("{scheme}://{host}"),
         None => format!("{scheme}://localhost"),
@@ -431,6 +435,11 @@ mod tests {
                     ("x-forwarded-host", "b.example"),
                 ],
                 "https://b.example",
+            ),
+            (
+                "10.0.0.1",
+                &[("host", "a.example"), ("x-forwarded-proto", "wss")],
+                "https://a.example",
             ),
             (
                 "9.9.9.9",

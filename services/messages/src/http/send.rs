@@ -10,11 +10,14 @@ use natter_protocol::{
     frame::MediaItem,
     message::{MAX_MEDIA, check_client_id, check_payload},
 };
-use natter_service::{BaseUrl, Fields, PathId, Value};
-use utoipa::ToSchema;
+use natter_service::{BaseUrl, Fields, FieldsAndFiles, PathId, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, Schema, Type, schema::AnyOfBuilder},
+};
 
 use super::item::{Item, items};
-use crate::{Messages, error::Error, files};
+use crate::{Messages, error::Error, files::store};
 
 /// A message.
 #[derive(ToSchema)]
@@ -32,17 +35,26 @@ pub struct NewMessage {
     reply_to: Option<MessageId>,
 }
 
-/// A message with files, each in a field of any other name.
+/// A message with files, each in a field of any other name. A text that is empty counts as not sent.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "documents what Fields reads")]
 pub struct NewMessageForm {
     #[schema(max_length = 8192)]
     payload: Option<String>,
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(max_length = 64)]
     client_id: Option<String>,
-    reply_to: Option<MessageId>,
+    #[schema(schema_with = id_or_empty)]
+    reply_to: Option<String>,
     #[schema(schema_with = natter_service::file)]
     file: Option<Vec<u8>>,
+}
+
+fn id_or_empty() -> Schema {
+    let empty = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .max_length(Some(0));
+    let either = AnyOfBuilder::new().item(MessageId::schema()).item(empty);
+    either.build().into()
 }
 
 /// Send a message
@@ -65,15 +77,14 @@ pub async fn send(
     caller: Caller,
     base: BaseUrl,
     PathId(friendship): PathId<FriendshipId>,
-    mut fields: Fields,
+    FieldsAndFiles { fields, files }: FieldsAndFiles,
 ) -> Result<(StatusCode, Json<Item>), Error> {
     let id = friendship.ok_or(Error::FriendshipNotFound)?;
     // Before anything is stored for somebody who may not send here.
     messages.channels.of_member(id, caller.user).await?;
     let invalid = |error: &dyn std::fmt::Display| Error::InvalidMessage(error.to_string());
-    let uploads = fields.take_files();
     let named = named_media(&fields)?;
-    let count = uploads.len() + named.len();
+    let count = files.len() + named.len();
     if count > MAX_MEDIA {
         return Err(Error::InvalidMessage(format!(
             "A message has at most {MAX_MEDIA} files."
@@ -85,8 +96,8 @@ pub async fn send(
     check_payload(&payload, count > 0).map_err(|error| invalid(&error))?;
     let reply_to = reply_to(&fields)?;
     let mut media = natter_media::add_all(&messages.media, named).await?;
-    for upload in uploads {
-        let (id, new) = files::store(&messages.media, upload).await?;
+    for file in files {
+        let (id, new) = store(&messages.media, file).await?;
         media.push(SendMedia { id, new: Some(new) });
     }
     let send = Send {
@@ -120,6 +131,7 @@ pub async fn send(
 
 fn text<'a>(fields: &'a Fields, name: &str) -> Result<Option<&'a str>, Error> {
     match fields.get(name) {
+        Some(Value::Text(text)) if text.is_empty() && fields.is_form() => Ok(None),
         None | Some(Value::Null) => Ok(None),
         Some(Value::Text(text)) => Ok(Some(text)),
         Some(_) => Err(Error::InvalidMessage(format!("{name} must be a text."))),
@@ -136,6 +148,7 @@ fn reply_to(fields: &Fields) -> Result<Option<MessageId>, Error> {
 fn named_media(fields: &Fields) -> Result<Vec<MediaItem>, Error> {
     match fields.get("media") {
         None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Text(text)) if text.is_empty() && fields.is_form() => Ok(Vec::new()),
         Some(Value::Json(items)) => {
             let items: Vec<MediaItem> = serde_json::from_str(items.get()).map_err(|error| {
                 Error::InvalidMessage(format!("media is not as documented: {error}."))

@@ -126,7 +126,7 @@ pub fn name<'a>(fields: &'a Fields, field: &str) -> Result<Option<&'a str>, Erro
             check_name(field, text)?;
             Ok(Some(text))
         }
-        Some(Value::Json(_) | Value::File(_)) => {
+        Some(Value::Json(_) | Value::File(_) | Value::Repeated) => {
             Err(Broken::new("invalid_name", format!("{field} must be a text.")).into())
         }
     }
@@ -140,7 +140,7 @@ pub fn image(fields: &Fields) -> Result<Option<Option<Bytes>>, Error> {
         Some(Value::Text(text)) if text.is_empty() => Ok(Some(None)),
         Some(Value::File(file)) if file.is_none() => Ok(Some(None)),
         Some(Value::File(file)) => Ok(Some(Some(file.bytes.clone()))),
-        Some(Value::Text(_) | Value::Json(_)) => {
+        Some(Value::Text(_) | Value::Json(_) | Value::Repeated) => {
             Err(Broken::new("invalid_image", "personal_image must be a file.").into())
         }
     }

@@ -471,3 +471,43 @@ async fn a_form_whose_file_was_not_chosen_sends_its_text() {
     let (status, missing) = upload(&alice, &media, "file", "", b"").await;
     assert_eq!((status, &missing["code"]), (400, &json!("file_required")));
 }
+
+/// Inputs that were left empty are none, several files are several, and of nothing else one is dropped.
+#[tokio::test]
+async fn a_form_is_taken_whole_or_refused() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    let send = format!(
+        "{}/api/messages/status/friendship/{channel}/messages/",
+        world.messages()
+    );
+    let media = format!("{}/api/messages/media/", world.messages());
+    let file = |name: &str| Part::bytes(name.as_bytes().to_vec()).file_name(name.to_owned());
+    let post = async |url: &str, form: Form| {
+        let request = alice.http.post(url).bearer_auth(&alice.access);
+        let answer = request.multipart(form).send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.expect("JSON"))
+    };
+
+    let form = Form::new()
+        .part("file", file("a.txt"))
+        .part("file", file("b.txt"));
+    let empty = ["client_id", "reply_to", "media"];
+    let form = empty.iter().fold(form, |form, name| form.text(*name, ""));
+    let (status, item) = post(&send, form).await;
+    assert_eq!(status, 201, "{item}");
+    let names = ["a.txt", "b.txt"].map(|name| json!(name));
+    let sent = item["message"]["media"].as_array().expect("a list");
+    let sent: Vec<Value> = sent.iter().map(|file| file["filename"].clone()).collect();
+    assert_eq!(sent, names);
+
+    let form = Form::new()
+        .part("file", file("a.txt"))
+        .part("file", file("b.txt"));
+    let (status, refused) = post(&media, form).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("file_required")));
+    let form = Form::new().text("payload", "one").text("payload", "two");
+    let (status, refused) = post(&send, form).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("invalid_message")));
+}

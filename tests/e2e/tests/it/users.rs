@@ -105,6 +105,12 @@ async fn bodies_that_are_none_get_an_error_body() {
         ("application/json", "{}", 400, "credentials_required"),
         (
             "application/x-www-form-urlencoded",
+            "username=a&username=b&password=c",
+            400,
+            "credentials_required",
+        ),
+        (
+            "application/x-www-form-urlencoded",
             "username=a",
             400,
             "credentials_required",
