@@ -13,9 +13,9 @@ use natter_service::Process;
 
 use crate::{
     Friendships,
+    change::{cards, set_side},
     error::Error,
     friendship::{Side, side_of},
-    http::{cards, set_side},
     store::note_gone,
 };
 

@@ -1,13 +1,9 @@
 //! The HTTP door: `/api/users/friendship/`.
 
-use std::collections::HashMap;
-
 use axum::{Json, Router, extract::State, http::StatusCode};
 use natter_auth::Caller;
-use natter_bus::Bus;
 use natter_protocol::{
     FriendshipId, UserId,
-    call::{GetUsers, MAX_USERS},
     event::FriendshipEvent,
     friendship::{Friendship, Status, UserCard},
 };
@@ -21,9 +17,10 @@ use utoipa_axum::routes;
 
 use crate::{
     Friendships,
+    change::{cards, expand, set_side},
     error::Error,
-    friendship::{Side, Statuses, change_event, side_of},
-    store::{Store, announce, insert, is_gone, lock, seconds_until_allowed, set_statuses},
+    friendship::side_of,
+    store::{announce, insert, is_gone, seconds_until_allowed},
 };
 
 pub fn router(friendships: Friendships, settings: &ProcessSettings) -> Router {
@@ -230,59 +227,11 @@ async fn change(
     Ok(Json(shown.map_users(|card| card.at(&base.0))))
 }
 
-/// Sets one side's status and announces it.
-pub async fn set_side(
-    store: &Store,
-    id: FriendshipId,
-    side: Side,
-    status: Status,
-    cards: &HashMap<UserId, UserCard>,
-) -> Result<Friendship<UserCard>, Error> {
-    let mut tx = store.begin().await?;
-    let before = lock(&mut tx, id).await?;
-    let before = before.ok_or(Error::FriendshipNotFound)?.friendship;
-    // A friend who is gone stays gone, whatever was on its way.
-    if status != Status::Rejected && is_gone(&mut tx, [before.from_user, before.to_user]).await? {
-        return Err(Error::FriendshipNotFound);
-    }
-    let statuses = Statuses {
-        from: before.status_from_user,
-        to: before.status_to_user,
-    };
-    let state = set_statuses(&mut tx, id, statuses.with(side, status)).await?;
-    let shown = expand(state.friendship.clone(), cards);
-    announce(&mut tx, change_event(before.is_open, state), &shown).await?;
-    tx.commit().await?;
-    Ok(shown)
-}
-
 fn status(fields: &Fields) -> Result<Status, Error> {
     fields
         .text("status")
         .and_then(Status::parse)
         .ok_or(Error::InvalidStatus)
-}
-
-/// The cards of those users that exist.
-pub async fn cards(
-    bus: &Bus,
-    users: impl IntoIterator<Item = UserId>,
-) -> Result<HashMap<UserId, UserCard>, Error> {
-    let mut users: Vec<UserId> = users.into_iter().collect();
-    users.sort_unstable();
-    users.dedup();
-    let mut cards = HashMap::with_capacity(users.len());
-    for users in users.chunks(MAX_USERS) {
-        let users = users.to_vec();
-        let found = bus.call(&GetUsers { users }).await?;
-        cards.extend(found.into_iter().map(|card| (card.id, card)));
-    }
-    Ok(cards)
-}
-
-/// The friendship with its users as cards.
-fn expand(friendship: Friendship, cards: &HashMap<UserId, UserCard>) -> Friendship<UserCard> {
-    friendship.map_users(|id| UserCard::of(id, cards))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! users' live connections. Owner of the schema and stream `FRIENDSHIPS` and of
 //! `rpc.friendships.*`; asks the users service for names and pictures.
 
+mod change;
 mod config;
 mod error;
 mod events;

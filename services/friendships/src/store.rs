@@ -16,6 +16,17 @@ use crate::friendship::Statuses;
 #[derive(Clone)]
 pub struct Store(PgPool);
 
+/// The columns of a [`Row`], between two parts of a statement.
+macro_rules! with_columns {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            " id, from_user, to_user, status_from_user, status_to_user, date_created, revision ",
+            $after
+        )
+    };
+}
+
 #[derive(Debug, sqlx::FromRow)]
 struct Row {
     id: Uuid,
@@ -75,12 +86,16 @@ impl Store {
         after: Option<FriendshipId>,
         limit: i64,
     ) -> sqlx::Result<Vec<Friendship>> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT * FROM friendships WHERE from_user = $1 AND id > $2
-             UNION ALL
-             SELECT * FROM friendships WHERE to_user = $1 AND id > $2
-             ORDER BY id LIMIT $3",
-        )
+        let rows: Vec<Row> = sqlx::query_as(concat!(
+            with_columns!(
+                "SELECT",
+                "FROM friendships WHERE from_user = $1 AND id > $2"
+            ),
+            with_columns!(
+                " UNION ALL SELECT",
+                "FROM friendships WHERE to_user = $1 AND id > $2 ORDER BY id LIMIT $3"
+            ),
+        ))
         .bind(user.0)
         .bind(after.map_or(Uuid::nil(), |id| id.0))
         .bind(limit)
@@ -93,12 +108,13 @@ impl Store {
 
     /// All friendships of a user, oldest first.
     pub async fn of_user(&self, user: UserId) -> sqlx::Result<Vec<Friendship>> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT * FROM friendships WHERE from_user = $1
-             UNION ALL
-             SELECT * FROM friendships WHERE to_user = $1
-             ORDER BY date_created, id",
-        )
+        let rows: Vec<Row> = sqlx::query_as(concat!(
+            with_columns!("SELECT", "FROM friendships WHERE from_user = $1"),
+            with_columns!(
+                " UNION ALL SELECT",
+                "FROM friendships WHERE to_user = $1 ORDER BY date_created, id"
+            ),
+        ))
         .bind(user.0)
         .fetch_all(&self.0)
         .await?;
@@ -108,7 +124,8 @@ impl Store {
     }
 
     pub async fn get(&self, id: FriendshipId) -> sqlx::Result<Option<FriendshipState>> {
-        let row: Option<Row> = sqlx::query_as("SELECT * FROM friendships WHERE id = $1")
+        let statement = with_columns!("SELECT", "FROM friendships WHERE id = $1");
+        let row: Option<Row> = sqlx::query_as(statement)
             .bind(id.0)
             .fetch_optional(&self.0)
             .await?;
@@ -157,12 +174,13 @@ pub async fn insert(
     to: UserId,
     status: Status,
 ) -> sqlx::Result<Option<FriendshipState>> {
-    let row: Option<Row> = sqlx::query_as(
+    let row: Option<Row> = sqlx::query_as(with_columns!(
         "INSERT INTO friendships (id, from_user, to_user, status_from_user, status_to_user)
          VALUES ($1, $2, $3, $4, 'pending')
          ON CONFLICT (least(from_user, to_user), greatest(from_user, to_user)) DO NOTHING
-         RETURNING *",
-    )
+         RETURNING",
+        ""
+    ))
     .bind(Uuid::now_v7())
     .bind(from.0)
     .bind(to.0)
@@ -210,7 +228,8 @@ pub async fn lock(
     tx: &mut Transaction<'_, Postgres>,
     id: FriendshipId,
 ) -> sqlx::Result<Option<FriendshipState>> {
-    let row: Option<Row> = sqlx::query_as("SELECT * FROM friendships WHERE id = $1 FOR UPDATE")
+    let statement = with_columns!("SELECT", "FROM friendships WHERE id = $1 FOR UPDATE");
+    let row: Option<Row> = sqlx::query_as(statement)
         .bind(id.0)
         .fetch_optional(&mut **tx)
         .await?;
@@ -222,11 +241,12 @@ pub async fn set_statuses(
     id: FriendshipId,
     statuses: Statuses,
 ) -> sqlx::Result<FriendshipState> {
-    let row: Row = sqlx::query_as(
+    let row: Row = sqlx::query_as(with_columns!(
         "UPDATE friendships
          SET status_from_user = $2, status_to_user = $3, revision = revision + 1
-         WHERE id = $1 RETURNING *",
-    )
+         WHERE id = $1 RETURNING",
+        ""
+    ))
     .bind(id.0)
     .bind(statuses.from.as_str())
     .bind(statuses.to.as_str())

@@ -37,9 +37,9 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use crate::{
     Gateway,
     close::Close,
+    delivery::{Delivery, LogDelivery, encode},
     handshake::Admission,
-    hub::encode,
-    peer::{Delivery, LogDelivery, Notice, Peer},
+    peer::{Notice, Peer},
     socket::{Received, Socket},
 };
 use channels::{Listing, listed};

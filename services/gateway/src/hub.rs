@@ -14,7 +14,7 @@ use natter_protocol::FriendshipId;
 use natter_service::Process;
 use tokio::sync::{mpsc, oneshot};
 
-pub use shard::{encode, log_delivery};
+pub use shard::log_delivery;
 
 use crate::peer::Peer;
 

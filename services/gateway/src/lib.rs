@@ -9,6 +9,7 @@
 mod close;
 mod config;
 mod connection;
+mod delivery;
 mod epoch;
 mod handshake;
 mod http;

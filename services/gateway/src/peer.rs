@@ -6,16 +6,13 @@ use std::sync::{
 };
 
 use natter_protocol::{
-    FriendshipId, MessageId, SessionId, UserId,
-    event::{Event, LogEvent, UserNotice},
-    frame::ServerFrame,
-    message::Kind,
+    SessionId, UserId,
+    event::{Event, UserNotice},
 };
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
     close::{Close, Closer},
-    hub::encode,
+    delivery::Delivery,
     queue::Queue,
 };
 
@@ -38,60 +35,6 @@ pub struct Peer {
 
 /// What acts on a user's connections, also before they are live.
 pub type Notice = Arc<Event<UserNotice>>;
-
-/// Something for a connection to write. Shared by all that get it, so it is encoded once.
-#[derive(Clone)]
-pub enum Delivery {
-    Log(Arc<LogDelivery>),
-    Mark(Arc<MarkDelivery>),
-    Typing(Arc<TypingDelivery>),
-    /// How it is with some friends.
-    Presence(Arc<[Utf8Bytes]>),
-}
-
-pub struct LogDelivery {
-    pub channel: FriendshipId,
-    pub seq: u64,
-    pub kind: Kind,
-    pub message: MessageId,
-    pub sender: UserId,
-    /// `None` of an entry of an unknown kind.
-    pub frame: Option<Frame>,
-}
-
-/// A log entry's frame.
-pub enum Frame {
-    /// The same for everyone.
-    Shared(Utf8Bytes),
-    /// With files, whose URLs depend on how a connection reached this server.
-    WithFiles(Box<LogEvent>),
-}
-
-impl LogDelivery {
-    /// The entry's frame, if there is something to show.
-    pub fn text(&self, base_url: &str) -> Option<Utf8Bytes> {
-        match self.frame.as_ref()? {
-            Frame::Shared(text) => Some(text.clone()),
-            Frame::WithFiles(event) => {
-                let frame = ServerFrame::of((**event).clone(), base_url)?;
-                Some(encode(&frame))
-            }
-        }
-    }
-}
-
-pub struct MarkDelivery {
-    pub channel: FriendshipId,
-    pub user: UserId,
-    pub received_seq: u64,
-    pub seen_seq: u64,
-    pub frame: Utf8Bytes,
-}
-
-pub struct TypingDelivery {
-    pub channel: FriendshipId,
-    pub frame: Utf8Bytes,
-}
 
 impl Peer {
     pub fn new(user: UserId, sid: SessionId) -> Arc<Self> {

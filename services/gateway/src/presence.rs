@@ -29,8 +29,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use crate::{
-    hub::encode,
-    peer::{Delivery, Peer},
+    delivery::{Delivery, encode},
+    peer::Peer,
 };
 
 /// For how long a user who is nowhere any more still counts as online.

@@ -28,7 +28,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    channel::Channels,
+    channels::Channels,
     epoch::{Epochs, greeting},
     feed::{Feed, event_of},
     plan::{Entry, Outcome, Plan},

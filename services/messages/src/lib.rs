@@ -9,6 +9,7 @@
 //! and the calls `rpc.messages.*`.
 
 mod channel;
+mod channels;
 mod commit;
 mod config;
 mod epoch;
@@ -35,7 +36,7 @@ use natter_service::Process;
 pub use config::Settings;
 
 use crate::{
-    channel::Channels, commit::Committer, epoch::Epochs, feed::Feed, marks::Marker, search::Index,
+    channels::Channels, commit::Committer, epoch::Epochs, feed::Feed, marks::Marker, search::Index,
     store::Store,
 };
 

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    channel::Channels,
+    channels::Channels,
     error::Error,
     store::{self, MovedMark, NewMark, Store},
 };

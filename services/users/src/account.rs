@@ -186,6 +186,11 @@ fn similarity(a: &str, b: &str) -> f64 {
     (2 * longest) as f64 / (a.len() + b.len()) as f64
 }
 
+/// Where an image is served, below the public URL.
+pub fn image_path(name: &str) -> String {
+    format!("/api/users/images/{name}")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -11,8 +11,9 @@ use natter_service::Process;
 
 use crate::{
     Users,
+    account::image_path,
     error::Error,
-    http::refresh::{self, Presented},
+    exchange::{Presented, exchange},
     store::Account,
 };
 
@@ -60,7 +61,7 @@ async fn get_many(users: Users, call: GetUsers) -> Result<Vec<UserCard>, Error> 
 fn card(account: Account) -> UserCard {
     UserCard {
         id: UserId(account.id),
-        personal_image: account.image.as_deref().map(crate::image::path),
+        personal_image: account.image.as_deref().map(image_path),
         username: account.username,
         first_name: account.first_name,
         last_name: account.last_name,
@@ -75,7 +76,7 @@ async fn refresh_session(users: Users, call: RefreshSession) -> Result<Option<To
         refresh: &call.refresh,
         sid: call.sid,
     };
-    match refresh::exchange(&users, presented).await {
+    match exchange(&users, presented).await {
         Ok(pair) => Ok(Some(pair)),
         Err(Error::InvalidRefresh) => Ok(None),
         Err(error) => Err(error),

@@ -23,7 +23,7 @@ use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{
     Users,
-    account::{Broken, broken_accounts, broken_passwords},
+    account::{Broken, broken_accounts, broken_passwords, image_path},
     error::Error,
     image::{self, Images},
     store::Account,
@@ -165,7 +165,7 @@ fn user_agent(headers: &HeaderMap) -> String {
 /// The absolute URL of the account's image.
 fn image_url(account: &Account, base: &BaseUrl) -> Option<String> {
     let name = account.image.as_deref()?;
-    Some(format!("{}{}", base.0, image::path(name)))
+    Some(format!("{}{}", base.0, image_path(name)))
 }
 
 #[cfg(test)]

@@ -31,11 +31,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 const SWEEP_IMAGES: i64 = 100;
 
-/// Where an image is served, below the public URL.
-pub fn path(name: &str) -> String {
-    format!("/api/users/images/{name}")
-}
-
 #[derive(Clone)]
 pub struct Images {
     files: MediaStore,

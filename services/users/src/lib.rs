@@ -14,6 +14,7 @@ mod account;
 mod config;
 mod error;
 mod events;
+mod exchange;
 mod export;
 mod http;
 mod image;

@@ -1,7 +1,15 @@
 //! What presenting a refresh token means for its session.
 
 use chrono::{DateTime, Duration, Utc};
+use natter_protocol::{SessionId, UserId};
 use uuid::Uuid;
+
+/// A session, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    pub user: UserId,
+    pub sid: SessionId,
+}
 
 /// How refresh tokens are exchanged.
 #[derive(Clone, Copy, Debug)]

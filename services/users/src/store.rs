@@ -10,7 +10,11 @@ use natter_protocol::{
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
-use crate::{account::Username, error::Error, session::Family, token::Subject};
+use crate::{
+    account::{Username, image_path},
+    error::Error,
+    session::{Family, Subject},
+};
 
 /// Serialises the making of the first signing key.
 const SIGNING_KEY_LOCK: i64 = 0x6e61_7474_6572;
@@ -551,6 +555,6 @@ fn profile(account: &Account) -> UserProfile {
         username: account.username.clone(),
         first_name: account.first_name.clone(),
         last_name: account.last_name.clone(),
-        personal_image: account.image.as_deref().map(crate::image::path),
+        personal_image: account.image.as_deref().map(image_path),
     }
 }

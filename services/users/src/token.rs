@@ -10,12 +10,13 @@ use jsonwebtoken::{
     jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
 };
 use natter_auth::{AuthSettings, Claims, TokenType};
-use natter_protocol::{SessionId, Timestamp, UserId, call::TokenPair};
+use natter_protocol::{Timestamp, call::TokenPair};
 use uuid::Uuid;
 
 use crate::{
     Settings,
     error::Error,
+    session::Subject,
     store::{SigningKey, Store},
 };
 
@@ -41,13 +42,6 @@ pub fn read_key(path: &Path) -> anyhow::Result<EncodingKey> {
     EncodingKey::from_ed_pem(&pem).with_context(|| {
         format!("NATTER_SIGNING_KEY_FILE={shown} is not an Ed25519 key (PKCS#8 v1, PEM)")
     })
-}
-
-/// Whose token, and of which login.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject {
-    pub user: UserId,
-    pub sid: SessionId,
 }
 
 impl Signer {

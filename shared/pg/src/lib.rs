@@ -8,10 +8,12 @@ mod error;
 pub mod outbox;
 mod pool;
 mod schema;
+mod url;
 mod writer;
 
 pub use audit::{audit, try_lock_outbox};
 pub use error::{is_locked, is_unavailable, violated_constraint};
-pub use pool::{DatabaseUrl, connect, is_ready};
+pub use pool::{connect, is_ready};
 pub use schema::{Role, Schema, inspect, migrate, require_durable};
+pub use url::DatabaseUrl;
 pub use writer::{Greeting, Writer};

@@ -1,20 +1,21 @@
 //! The connection pool of one service.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use futures_util::future::join_all;
-use natter_bus::{Password, Waiting};
+use natter_bus::Waiting;
 use sqlx::{
-    Connection, PgConnection, PgPool, Postgres,
-    migrate::Migrator,
-    pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    Connection, PgConnection, PgPool, Postgres, migrate::Migrator, pool::PoolConnection,
+    postgres::PgPoolOptions,
 };
 
 use tokio::time::timeout;
 
-use crate::schema::{Role, Schema, cannot_be_used};
+use crate::{
+    schema::{Role, Schema, cannot_be_used},
+    url::{DatabaseUrl, options},
+};
 
 /// How long a request waits for a connection before it is answered `unavailable`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,47 +28,6 @@ const LOCK_TIMEOUT_MS: &str = "2000";
 const IDLE_TRANSACTION_TIMEOUT_MS: &str = "15000";
 /// Longer than any question to the broker that is asked between two statements.
 const IDLE_LOCK_TIMEOUT_MS: &str = "30000";
-
-/// Where a service's database is. Never shows its password.
-#[derive(Clone)]
-pub struct DatabaseUrl(PgConnectOptions);
-
-impl FromStr for DatabaseUrl {
-    type Err = String;
-
-    fn from_str(url: &str) -> Result<Self, String> {
-        let refuse = || "it must look like postgres://user:password@host:5432/database".to_owned();
-        // Anything else would be taken for a path, and shown as the name of a database.
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(refuse());
-        }
-        let options = PgConnectOptions::from_str(url).map_err(|_| refuse())?;
-        Ok(Self(options))
-    }
-}
-
-impl DatabaseUrl {
-    /// The same with the password that a setting of its own gives, if it does.
-    pub fn with_password(&self, password: Option<&Password>) -> Self {
-        match password {
-            Some(password) => Self(self.0.clone().password(password.expose())),
-            None => self.clone(),
-        }
-    }
-}
-
-impl fmt::Display for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let database = self.0.get_database().unwrap_or("postgres");
-        write!(f, "{}:{}/{database}", self.0.get_host(), self.0.get_port())
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// Connects a service to its schema, in the role that may read and write its rows and nothing
 /// else. Waits a while for a database that is still starting, or still being set up; refuses one
@@ -150,14 +110,6 @@ async fn wait_for_schema(
         };
         waiting.after(lack).await?;
     }
-}
-
-pub(crate) fn options(url: &DatabaseUrl, schema: &'static str) -> PgConnectOptions {
-    let options = url.0.clone().application_name(schema);
-    // Every statement here is short. Where a plan is taken for an expensive one (which a whole read
-    // counts as that is forbidden), Postgres would compile it anew each time: it took a third of
-    // what a message costs there.
-    options.options([("search_path", schema), ("jit", "off")])
 }
 
 /// The right to do something that one replica does at a time, for as long as the connection is

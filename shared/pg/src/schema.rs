@@ -10,7 +10,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use crate::pool::{DatabaseUrl, options};
+use crate::url::{DatabaseUrl, options};
 
 /// How long a set-up waits for a database that is still starting.
 const SETUP_PATIENCE: Duration = Duration::from_secs(30);

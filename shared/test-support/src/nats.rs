@@ -49,6 +49,10 @@ impl Nats {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The password of one of its users.
     pub fn password(user: &str) -> String {
         format!("nats-{user}-secret")

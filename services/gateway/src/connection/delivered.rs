@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use natter_protocol::{FriendshipId, MessageId, message::Kind};
 
-use crate::peer::LogDelivery;
+use crate::delivery::LogDelivery;
 
 /// Of each channel. A mark on an older one is looked up by the messages service.
 const LATELY: usize = 16;

@@ -19,7 +19,7 @@ use super::{
     Connection, Pace,
     sends::{Answered, Question},
 };
-use crate::{Gateway, close::Close, hub::encode};
+use crate::{Gateway, close::Close, delivery::encode};
 
 /// For the files of a frame to be stored: below that of its answer.
 const MEDIA_TIMEOUT: Duration = Duration::from_secs(2);

@@ -9,7 +9,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::{Connection, Pace, Timer, WRITE_TIMEOUT, written};
 use crate::{
-    Gateway, close::Close, epoch, handshake::Admission, hub::encode, peer::Peer, socket::Socket,
+    Gateway, close::Close, delivery::encode, epoch, handshake::Admission, peer::Peer,
+    socket::Socket,
 };
 
 /// The longest that a connection waits for its turn to be opened. Past it the client is told to

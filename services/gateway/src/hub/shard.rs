@@ -24,13 +24,13 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, interval, sleep, sleep_until},
 };
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Command, ordered::Ordered};
 use crate::{
     close::Close,
-    peer::{Delivery, Frame, LogDelivery, MarkDelivery, Peer, TypingDelivery},
+    delivery::{Delivery, Frame, LogDelivery, MarkDelivery, TypingDelivery, encode},
+    peer::Peer,
 };
 
 /// How long an early event waits for its predecessor before that is fetched.
@@ -639,10 +639,4 @@ pub fn log_delivery(event: LogEvent) -> LogDelivery {
         sender,
         frame,
     }
-}
-
-/// A frame as text.
-pub fn encode(frame: &ServerFrame) -> Utf8Bytes {
-    // Strings, numbers and maps with string keys: encoding cannot fail.
-    serde_json::to_string(frame).unwrap_or_default().into()
 }

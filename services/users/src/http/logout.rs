@@ -10,9 +10,8 @@ use utoipa::ToSchema;
 use crate::{
     Users,
     error::Error,
-    session::Exchange,
+    session::{Exchange, Subject},
     store::{end_session, lock_session},
-    token::Subject,
 };
 
 /// The session that ends.

@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use crate::{
     Users,
     error::Error,
+    session::Subject,
     store::{end_session, lock_session},
-    token::Subject,
 };
 
 /// One login on one device.

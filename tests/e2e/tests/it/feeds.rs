@@ -7,7 +7,7 @@ use std::{
 };
 
 use natter_e2e::{Talker, Topology, World, jetstream};
-use natter_test_support::{Friends, Nats, PATIENCE, Person, Signal};
+use natter_test_support::{Friends, Nats, PATIENCE, Person, Signal, until};
 use serde_json::{Value, json};
 use sqlx::{Executor, PgConnection, Row};
 use tokio::time::{Instant, sleep};
@@ -294,6 +294,12 @@ async fn a_stream_that_lost_what_it_had_is_filled_again() {
     are_whole(&world).await;
     are_in_order(&world).await;
     // The ended sessions too: one that has no other memory of it believes the token no more.
+    until("the bucket has the ended session", || async {
+        let broker = jetstream(&world.nats, "subscriber").await;
+        let bucket = broker.get_stream("KV_revoked_sessions").await.ok()?;
+        (bucket.cached_info().state.messages > 0).then_some(())
+    })
+    .await;
     world.restart("friendships", Signal::Kill).await;
     let url = format!("{}/api/users/friendship/", world.friendships());
     let (status, _) = session.get(&url).await;

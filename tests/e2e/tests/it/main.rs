@@ -16,6 +16,7 @@ mod limits;
 mod media;
 mod messages;
 mod names;
+mod notices;
 mod openapi;
 mod operator;
 mod order;

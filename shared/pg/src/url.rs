@@ -1,0 +1,55 @@
+//! Where a service's database is, and how it is connected to.
+
+use std::{fmt, str::FromStr};
+
+use natter_bus::Password;
+use sqlx::postgres::PgConnectOptions;
+
+/// Where a service's database is. Never shows its password.
+#[derive(Clone)]
+pub struct DatabaseUrl(PgConnectOptions);
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        let refuse = || "it must look like postgres://user:password@host:5432/database".to_owned();
+        // Anything else would be taken for a path, and shown as the name of a database.
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(refuse());
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|_| refuse())?;
+        Ok(Self(options))
+    }
+}
+
+impl DatabaseUrl {
+    /// The same with the password that a setting of its own gives, if it does.
+    pub fn with_password(&self, password: Option<&Password>) -> Self {
+        match password {
+            Some(password) => Self(self.0.clone().password(password.expose())),
+            None => self.clone(),
+        }
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let database = self.0.get_database().unwrap_or("postgres");
+        write!(f, "{}:{}/{database}", self.0.get_host(), self.0.get_port())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+pub(crate) fn options(url: &DatabaseUrl, schema: &'static str) -> PgConnectOptions {
+    let options = url.0.clone().application_name(schema);
+    // Every statement here is short. Where a plan is taken for an expensive one (which a whole read
+    // counts as that is forbidden), Postgres would compile it anew each time: it took a third of
+    // what a message costs there.
+    options.options([("search_path", schema), ("jit", "off")])
+}

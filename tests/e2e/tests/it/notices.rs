@@ -1,0 +1,120 @@
+//! What live connections are told of their friendships, whatever becomes of who tells it.
+
+use natter_e2e::{Topology, World};
+use natter_test_support::{Friends, Person, Signal, Silent, Socket, until};
+use serde_json::json;
+
+/// Rejects the friendship, as its database will have it.
+async fn reject(world: &World, person: &Person, channel: &str) -> u16 {
+    let url = format!("{}/api/users/friendship/", world.friendships());
+    let status = json!({"friendship_id": channel, "status": "rejected"});
+    person.patch(&url, status).await.0.as_u16()
+}
+
+/// Waits until both are told that their channel is closed.
+async fn are_told(sockets: [&mut Socket; 2]) {
+    for socket in sockets {
+        let told = socket.frame("friendship_update").await;
+        assert_eq!(told["friendship"]["is_open"], false, "{told}");
+    }
+}
+
+/// What was written into a connection that nobody reads any more was not told.
+#[tokio::test]
+async fn what_was_told_into_silence_is_told_again() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let link = Silent::start(world.nats.port()).await;
+    let through = format!("nats://127.0.0.1:{}", link.port());
+    world.set("friendships", "NATTER_NATS_URL", &through);
+    world.restart("friendships", Signal::Term).await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+
+    let mut admin = world.postgres.admin("natter").await;
+    let lock = "BEGIN; LOCK TABLE friendships.friendships IN SHARE MODE";
+    let locked = sqlx::raw_sql(lock).execute(&mut admin).await;
+    locked.expect("a superuser may");
+    let silenced = async {
+        // It has asked the other services all that it must know.
+        until("the request waits for the lock", || async {
+            let mut admin = world.postgres.admin("natter").await;
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE application_name = 'friendships' AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(&mut admin)
+            .await
+            .ok()?;
+            (waiting > 0).then_some(())
+        })
+        .await;
+        link.silence();
+        let ended = sqlx::raw_sql("ROLLBACK").execute(&mut admin).await;
+        ended.expect("it ends");
+    };
+    let (status, ()) = tokio::join!(reject(&world, &alice, &channel), silenced);
+    assert_eq!(status, 200);
+    are_told([&mut alice_socket, &mut bob_socket]).await;
+}
+
+/// The notices of a change go out before its event, which waits for a stream: the process ends in
+/// between, and everyone has been told.
+#[tokio::test]
+async fn who_listens_is_told_before_a_stream_is() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    world.published().await;
+    world.set("friendships", "FAILPOINTS", "outbox-publish=2*off->return");
+    world.restart("friendships", Signal::Term).await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    // Its answer may be lost with the process.
+    let url = format!("{}/api/users/friendship/", world.friendships());
+    let request = alice.http.patch(url).bearer_auth(&alice.access);
+    let request = request.json(&json!({"friendship_id": channel, "status": "rejected"}));
+    let _ = request.send().await;
+    world.process("friendships").ended().await;
+    are_told([&mut alice_socket, &mut bob_socket]).await;
+}
+
+/// The lock of the one replica that publishes is let go of while that replica is frozen.
+#[tokio::test]
+async fn a_frozen_replica_leaves_telling_to_the_other() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    world.published().await;
+    // It freezes with the lock in hand.
+    world.set("friendships", "FAILPOINTS", "outbox-publish=pause");
+    world.restart("friendships", Signal::Term).await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    assert_eq!(reject(&world, &alice, &channel).await, 200);
+    until("it holds the lock", || async {
+        let mut admin = world.postgres.admin("natter").await;
+        let held: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+             WHERE locktype = 'advisory' AND application_name = 'friendships'",
+        )
+        .fetch_one(&mut admin)
+        .await
+        .ok()?;
+        (held > 0).then_some(())
+    })
+    .await;
+    world.set("friendships", "FAILPOINTS", "");
+    world.add("friendships-2", "friendships").await;
+    are_told([&mut alice_socket, &mut bob_socket]).await;
+}
