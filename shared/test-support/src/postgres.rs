@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -19,6 +20,13 @@ use crate::{
 
 /// What the superuser's password is; every role has its own.
 const PASSWORD: &str = "postgres-secret";
+const INITDB: [&str; 5] = [
+    "--no-sync",
+    "--username=postgres",
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    "--locale=C.UTF-8",
+];
 const ROLES: [&str; 6] = [
     "users",
     "users_owner",
@@ -40,35 +48,38 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// Starts on a copy of the template: making one takes longer than most tests.
     pub async fn start() -> Self {
-        let folder = TempDir::with_prefix("natter-postgres-").expect("a temporary folder");
-        let data = folder.path().join("data");
-        fs::create_dir(&data).expect("it is ours");
+        let template = template().await;
+        let folder = owned_folder("natter-postgres-");
+        copy(&template, &folder.path().join("data"));
+        let postgres = Self::on(folder);
+        postgres.answers().await;
+        postgres
+    }
+
+    fn on(folder: TempDir) -> Self {
+        let port = free_port();
+        Self {
+            server: serve(&folder.path().join("data"), port),
+            folder,
+            port,
+        }
+    }
+
+    /// With the roles and schemas that the set-up of a database makes, before any migration.
+    async fn make() -> Self {
+        let folder = owned_folder("natter-template-");
         let password = folder.path().join("password");
         fs::write(&password, PASSWORD).expect("it is ours");
-        if is_root() {
-            let owned = Command::new("chown")
-                .args(["-R", "postgres:"])
-                .arg(folder.path())
-                .status();
-            assert!(
-                owned.is_ok_and(|status| status.success()),
-                "no user postgres"
-            );
-        }
         let made = Command::new("setpriv")
             .args(unprivileged())
             .arg("--")
             .arg(programs().join("initdb"))
-            .args([
-                "--no-sync",
-                "--username=postgres",
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-            ])
+            .args(INITDB)
             .arg(format!("--pwfile={}", password.display()))
-            .args(["--locale=C.UTF-8", "--pgdata"])
-            .arg(&data)
+            .arg("--pgdata")
+            .arg(folder.path().join("data"))
             .current_dir("/")
             .output()
             .expect("initdb is there");
@@ -77,12 +88,7 @@ impl Postgres {
             "{}",
             String::from_utf8_lossy(&made.stderr)
         );
-        let port = free_port();
-        let postgres = Self {
-            server: serve(&data, port),
-            folder,
-            port,
-        };
+        let postgres = Self::on(folder);
         postgres.answers().await;
         let mut admin = postgres.admin("postgres").await;
         sqlx::raw_sql("CREATE DATABASE natter")
@@ -90,12 +96,7 @@ impl Postgres {
             .await
             .expect("a database");
         let mut natter = postgres.admin("natter").await;
-        let mut setup = SETUP.to_owned();
-        for role in ROLES {
-            let password = format!("'{}'", Self::password(role));
-            setup = setup.replace(&format!(":'{role}_password'"), &password);
-        }
-        sqlx::raw_sql(sqlx::AssertSqlSafe(setup))
+        sqlx::raw_sql(sqlx::AssertSqlSafe(setup()))
             .execute(&mut natter)
             .await
             .expect("the set-up");
@@ -209,6 +210,54 @@ impl Postgres {
         })
         .await;
     }
+}
+
+/// The database folder that every test copies: made once, and anew when what it is made of changes.
+async fn template() -> PathBuf {
+    let version = Command::new(programs().join("postgres"))
+        .arg("--version")
+        .output();
+    let version = version.expect("Postgres is there").stdout;
+    let mut hasher = DefaultHasher::new();
+    (version, INITDB, PASSWORD, setup()).hash(&mut hasher);
+    let tools = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools"));
+    let template = tools.join(format!("postgres-template-{:016x}", hasher.finish()));
+    if template.exists() {
+        return template;
+    }
+    let mut made = Postgres::make().await;
+    made.stop(Signal::Int).await;
+    fs::create_dir_all(tools).expect("the checkout can be written to");
+    // Of several that make it at once one is the first: a folder that is there is not replaced.
+    let part = tools.join(format!("postgres-template-{}.part", made.port));
+    copy(&made.data(), &part);
+    if fs::rename(&part, &template).is_err() {
+        fs::remove_dir_all(&part).expect("it is ours");
+    }
+    template
+}
+
+fn setup() -> String {
+    ROLES.iter().fold(SETUP.to_owned(), |setup, role| {
+        let password = format!("'{}'", Postgres::password(role));
+        setup.replace(&format!(":'{role}_password'"), &password)
+    })
+}
+
+/// A temporary folder of the user that Postgres runs as.
+fn owned_folder(prefix: &str) -> TempDir {
+    let folder = TempDir::with_prefix(prefix).expect("a temporary folder");
+    if is_root() {
+        let owned = Command::new("chown")
+            .arg("postgres:")
+            .arg(folder.path())
+            .status();
+        assert!(
+            owned.is_ok_and(|status| status.success()),
+            "no user postgres"
+        );
+    }
+    folder
 }
 
 /// With the owner and the rights, on which Postgres insists.
