@@ -6,10 +6,11 @@ import signal
 import socket
 import time
 
-from .processes import free_port, spawn, stop, wait_for_end
+from .processes import first_number, free_port, runs_on, spawn, stop, wait_for_end
 from .say import Refused
 from .tools import ROOT
 
+PID_FILE = "nats.pid"
 START_SECONDS = 30
 STOP_SECONDS = 15
 # Those of nats.conf, and what each may.
@@ -23,13 +24,11 @@ class Nats:
         self.program = program
         self.folder = data / "nats"
         self.log = data / "nats.log"
-        self.pid_file = data / "nats.pid"
+        self.pid_file = data / PID_FILE
         self.process = None
 
     def start(self):
         self.folder.mkdir(exist_ok=True)
-        # Two servers on one store would spoil it, and it has no lock of its own.
-        wait_for_end(self.pid_file, self.folder, STOP_SECONDS)
         # A letter first: NATS takes what looks like a number for one.
         self.passwords = {user: "n" + secrets.token_hex(24) for user in USERS}
         for _ in range(3):
@@ -62,3 +61,9 @@ class Nats:
                     return True
             time.sleep(0.05)
         return False
+
+
+def wait_for_earlier_nats(data):
+    """Two servers on one store would spoil it, and it has no lock of its own."""
+    pid, folder = first_number(data / PID_FILE), data / "nats"
+    wait_for_end(lambda: pid and runs_on(pid, folder) and f"NATS (process {pid})", folder, STOP_SECONDS)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from .processes import database_account, free_port, spawn, stop, wait_for_end
+from .processes import database_account, first_number, free_port, runs_on, spawn, stop, wait_for_end
 from .say import Refused, say
 from .tools import ROOT, postgres_programs
 
@@ -41,7 +41,6 @@ class Postgres:
         elif not self.password_file.exists():
             raise Refused(f"{self.folder} is there and its password {self.password_file} is not; put it back, or start over with --fresh.")
         self.password = self.password_file.read_text().strip()
-        wait_for_end(self.folder / "postmaster.pid", self.folder, STOP_SECONDS)
         for _ in range(3):
             self.port = free_port()
             if self._serve():
@@ -142,13 +141,54 @@ def write_secret(path, text):
     path.write_text(text + "\n")
 
 
-def elsewhere_of(data):
-    return ELSEWHERE / hashlib.sha256(str(data).encode()).hexdigest()[:16]
+def places_of(data):
+    """Where the database of a data folder may be."""
+    return data / "postgres", ELSEWHERE / hashlib.sha256(str(data).encode()).hexdigest()[:16]
+
+
+def wait_for_earlier_postgres(folder):
+    """Postgres refuses to start on it as long as anything of the server before is left."""
+    wait_for_end(lambda: _left_of_postgres(folder), folder, STOP_SECONDS)
+
+
+def _left_of_postgres(folder):
+    pid_file = folder / "postmaster.pid"
+    pid = first_number(pid_file)
+    if pid is None:
+        return None
+    if runs_on(pid, folder) or _is_unreaped(pid):
+        return f"Postgres (process {pid})"
+    # The sessions of a server that was killed go on to the end of their statement.
+    return "the sessions of Postgres" if _is_attached(pid_file) else None
+
+
+def _is_unreaped(pid):
+    """Whether it has ended and its parent has not noticed, for which Postgres takes it for alive."""
+    account = database_account()
+    process = pathlib.Path(f"/proc/{pid}")
+    try:
+        is_its = process.stat().st_uid == (account.pw_uid if account else os.geteuid())
+        name, _, rest = process.joinpath("stat").read_text().rpartition(")")
+        return is_its and name.endswith("(postgres") and rest.split()[0] == "Z"
+    except OSError:
+        return False
+
+
+def _is_attached(pid_file):
+    """Whether a process uses the shared memory that the server has written down in its seventh line."""
+    try:
+        _key, identifier = pid_file.read_text().splitlines()[6].split()
+        segments = pathlib.Path("/proc/sysvipc/shm").read_text().splitlines()
+        columns = segments[0].split()
+        of_it = [line.split() for line in segments[1:] if line.split()[columns.index("shmid")] == identifier]
+        return any(int(segment[columns.index("nattch")]) > 0 for segment in of_it)
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def _reachable(data, account):
     """The folder for the database: below the data folder, if its user can get there."""
-    folder = data / "postgres"
+    folder, _ = places_of(data)
     if account is None:
         return folder
     test = subprocess.run(
@@ -156,6 +196,6 @@ def _reachable(data, account):
     )
     if test.returncode == 0:
         return folder
-    elsewhere = elsewhere_of(data)
+    _, elsewhere = places_of(data)
     say(f"the user {account.pw_name} cannot reach {data}; the database is kept in {elsewhere}")
     return elsewhere

@@ -65,38 +65,30 @@ def spawn(command, *, log, env=None, account=None, end_with=signal.SIGTERM):
     )
 
 
-def wait_for_end(pid_file, folder, seconds):
-    """Waits for the processes of an earlier start that are still ending on this folder."""
+def wait_for_end(left, folder, seconds):
+    """Waits while `left` names what an earlier start left running on this folder."""
     deadline = time.monotonic() + seconds
-    waits = False
-    while pids := _running_on(pid_file, folder):
+    told = None
+    while what := left():
         if time.monotonic() > deadline:
-            raise Refused(f"Process {pids[0]} of an earlier start still runs on {folder}.")
-        if not waits:
-            say(f"waiting for process {pids[0]} of an earlier start, which is still ending")
-            waits = True
+            raise Refused(f"{what[0].upper()}{what[1:]} of an earlier start has not ended on {folder}.")
+        if what != told:
+            say(f"waiting for {what} of an earlier start, which is still ending")
+            told = what
         time.sleep(0.1)
 
 
-def _running_on(pid_file, folder):
-    """The server of that file, and the sessions of a Postgres that was killed: they work in its folder
-    until their last statement ends."""
-    pids = [int(process.name) for process in pathlib.Path("/proc").iterdir() if process.name.isdigit()]
-    running = [pid for pid in pids if _is_session_of(pid, folder)]
+def first_number(file):
+    """The process that a server has written down there, if it has."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        server = int(pid_file.read_text().split()[0])
-        process = pathlib.Path(f"/proc/{server}")
-        # One that has ended and is not yet waited for has no command, and Postgres takes it for alive.
-        is_zombie = process.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        if is_zombie or os.fsencode(folder) in process.joinpath("cmdline").read_bytes():
-            running.append(server)
-    return running
+        return int(file.read_text().split()[0])
+    return None
 
 
-def _is_session_of(pid, folder):
-    process = pathlib.Path(f"/proc/{pid}")
+def runs_on(pid, folder):
     try:
-        return (process / "cwd").readlink() == folder and (process / "comm").read_text() == "postgres\n"
+        # Of a process that has ended and is not yet waited for there is none.
+        return os.fsencode(folder) in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

@@ -120,6 +120,7 @@ fn start(data: &Path, port: u16) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .kill_on_drop(true)
         .spawn()
         .expect("it starts")
 }
@@ -198,6 +199,25 @@ fn children(process: &str) -> Vec<String> {
     children.split_whitespace().map(str::to_owned).collect()
 }
 
+/// A process that goes on at the latest when the test ends: frozen, it could not end either.
+struct Frozen(String);
+
+impl Frozen {
+    async fn new(process: &str) -> Self {
+        signal("STOP", process).await;
+        Self(process.to_owned())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let thaw = format!("kill -CONT {}", self.0);
+        let _ = std::process::Command::new("sh")
+            .args(["-c", &thaw])
+            .output();
+    }
+}
+
 /// Its Postgres.
 fn postgres_of(launcher: &Child) -> String {
     let launcher = launcher.id().expect("it runs").to_string();
@@ -233,12 +253,12 @@ async fn it_waits_for_the_servers_of_an_earlier_start_to_end() {
     url_of(&mut earlier).await;
     let postgres = postgres_of(&earlier);
     // Postgres is told to end with its launcher, and does not get to it.
-    signal("STOP", &postgres).await;
+    let frozen = Frozen::new(&postgres).await;
     earlier.kill().await.expect("it ran");
 
     let mut later = start(data.path(), port);
-    waits_for(&mut later, &format!("process {postgres}")).await;
-    signal("CONT", &postgres).await;
+    waits_for(&mut later, &format!("Postgres (process {postgres})")).await;
+    drop(frozen);
     url_of(&mut later).await;
     ends_at_ctrl_c(later, data.path()).await;
 }
@@ -256,14 +276,15 @@ async fn it_waits_for_the_sessions_of_a_killed_postgres_to_end() {
     let session = children(&postgres).into_iter().find(is_session);
     let session = session.expect("Natter is connected");
     // Neither the session nor Postgres can end before the launcher has.
-    signal("STOP", &session).await;
-    signal("STOP", &postgres).await;
+    let frozen = Frozen::new(&session).await;
+    let server = Frozen::new(&postgres).await;
     earlier.kill().await.expect("it ran");
     signal("KILL", &postgres).await;
 
     let mut later = start(data.path(), port);
-    waits_for(&mut later, &format!("process {session}")).await;
-    signal("CONT", &session).await;
+    waits_for(&mut later, "the sessions of Postgres").await;
+    drop(frozen);
+    drop(server);
     url_of(&mut later).await;
     ends_at_ctrl_c(later, data.path()).await;
 }
@@ -274,10 +295,12 @@ async fn it_waits_for_an_earlier_start_that_is_stopping() {
     let mut earlier = start(data.path(), port);
     url_of(&mut earlier).await;
     let mut refused = start(data.path(), port);
-    let ended = refused.wait().await.expect("it was started");
-    assert!(!ended.success(), "two ran on one folder");
-    let postgres = postgres_of(&earlier);
-    signal("STOP", &postgres).await;
+    let mut said = String::new();
+    let stderr = refused.stderr.as_mut().expect("it is piped");
+    let read = stderr.read_to_string(&mut said).await;
+    read.expect("it can be read");
+    assert!(said.contains("Another Natter is running on"), "{said}");
+    let frozen = Frozen::new(&postgres_of(&earlier)).await;
     let id = earlier.id().expect("it runs").to_string();
     signal("INT", &id).await;
     let mut said = BufReader::new(earlier.stderr.take().expect("it is piped")).lines();
@@ -289,7 +312,7 @@ async fn it_waits_for_an_earlier_start_that_is_stopping() {
 
     let mut later = start(data.path(), port);
     waits_for(&mut later, "an earlier start").await;
-    signal("CONT", &postgres).await;
+    drop(frozen);
     let ended = earlier.wait().await.expect("it was started");
     assert!(ended.success(), "{ended}");
     url_of(&mut later).await;
