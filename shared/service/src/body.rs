@@ -37,8 +37,8 @@ pub struct Fields {
 /// Fields beside files, of which several may have one name, as the inputs of a page do.
 pub struct FieldsAndFiles {
     pub fields: Fields,
-    /// Every file that was chosen, in their order.
-    pub files: Vec<Upload>,
+    /// Every file that was chosen, with its field's name, in their order.
+    pub files: Vec<(String, Upload)>,
 }
 
 #[derive(Debug)]
@@ -48,8 +48,20 @@ pub enum Value {
     /// A JSON value that is neither text nor null, as it was sent.
     Json(Box<RawValue>),
     File(Upload),
-    /// A form has several of that name: a list, where nobody takes one.
+    /// Several of this name in a form. No field is a list: whoever reads it refuses it as of the wrong
+    /// type.
     Repeated,
+}
+
+impl Value {
+    /// As a page sends an input that was left empty.
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::File(file) => file.is_none(),
+            Self::Null | Self::Json(_) | Self::Repeated => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -80,11 +92,6 @@ impl Fields {
         self.values.get(name)
     }
 
-    /// The value, out of the fields.
-    pub fn take(&mut self, name: &str) -> Option<Value> {
-        self.values.remove(name)
-    }
-
     /// Whether it was a form, in which an input that was left empty is an empty text.
     pub fn is_form(&self) -> bool {
         self.is_form
@@ -109,6 +116,9 @@ impl Entries {
                     let text = "The request body has a field twice.";
                     return Err(Problem::malformed_body(text));
                 }
+                // A page sends an empty input beside the one that was used.
+                Entry::Occupied(_) if value.is_empty() => {}
+                Entry::Occupied(mut entry) if entry.get().is_empty() => drop(entry.insert(value)),
                 Entry::Occupied(mut entry) => drop(entry.insert(Value::Repeated)),
             }
         }
@@ -118,13 +128,13 @@ impl Entries {
         })
     }
 
-    fn take_files(&mut self) -> Vec<Upload> {
+    fn take_files(&mut self) -> Vec<(String, Upload)> {
         let values = std::mem::take(&mut self.values);
         let mut files = Vec::new();
         for (name, value) in values {
             match value {
                 Value::File(file) if file.is_none() => {}
-                Value::File(file) => files.push(file),
+                Value::File(file) => files.push((name, file)),
                 value => self.values.push((name, value)),
             }
         }
@@ -176,8 +186,12 @@ impl Entries {
             .map_err(|error| refuse(error.status()))?
         {
             let header = field.headers().get(header::CONTENT_DISPOSITION);
-            let described = header.map(|value| Disposition::parse(value.as_bytes()));
-            let Disposition { name, filename } = described.unwrap_or_default();
+            let described = match header {
+                Some(header) => Disposition::parse(header.as_bytes()),
+                None => Some(Disposition::default()),
+            };
+            let too_long = || Problem::malformed_body("A part's Content-Disposition is too long.");
+            let Disposition { name, filename } = described.ok_or_else(too_long)?;
             let content_type = field.content_type().map(str::to_owned);
             let bytes = field
                 .bytes()

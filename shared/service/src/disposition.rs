@@ -1,7 +1,21 @@
 //! The names in a part's `Content-Disposition`, in all the forms in which clients write them.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use encoding_rs::Encoding;
+use std::collections::BTreeMap;
+
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use encoding_rs::{Encoding, UTF_8};
+
+/// With or without its padding.
+const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The longest header that is read: a name is at most a few hundred bytes.
+const MAX_BYTES: usize = 8 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Disposition {
@@ -14,19 +28,23 @@ pub struct Disposition {
 }
 
 impl Disposition {
-    pub fn parse(header: &[u8]) -> Self {
+    /// `None` of one that is too long.
+    pub fn parse(header: &[u8]) -> Option<Self> {
+        if header.len() > MAX_BYTES {
+            return None;
+        }
         let parameters = Parameters::parse(&text(header));
-        let extended = parameters.get("filename*");
-        let decoded = extended.and_then(extended_value);
-        let filename = decoded
+        let extended = parameters.get("filename*").and_then(extended_value);
+        let extended = extended.filter(|name| !name.is_empty());
+        let filename = extended
             .or_else(|| parameters.continued("filename"))
             .or_else(|| parameters.get("filename").map(plain))
             // A name that cannot be read is no reason to lose the file.
-            .or_else(|| extended.map(str::to_owned));
-        Self {
+            .or_else(|| parameters.unread("filename*"));
+        Some(Self {
             name: parameters.get("name").unwrap_or_default().to_owned(),
             filename,
-        }
+        })
     }
 }
 
@@ -38,15 +56,17 @@ fn text(bytes: &[u8]) -> String {
     }
 }
 
-/// Names in lower case, and values without their quotes.
-struct Parameters(Vec<(String, String)>);
+/// By their names in lower case, without the quotes of the values. Of two of one name the first counts.
+struct Parameters(BTreeMap<String, String>);
 
 impl Parameters {
     fn parse(header: &str) -> Self {
-        let mut parameters = Vec::new();
+        let mut parameters = BTreeMap::new();
         let mut rest = header.split_once(';').map_or("", |(_, rest)| rest);
         while let Some((name, after)) = rest.split_once('=') {
-            let name = name.trim_matches([';', ' ', '\t']).to_ascii_lowercase();
+            // What has no value is none.
+            let name = name.rsplit(';').next().unwrap_or_default();
+            let name = name.trim().to_ascii_lowercase();
             let after = after.trim_start();
             let value;
             (value, rest) = match after.strip_prefix('"') {
@@ -56,19 +76,18 @@ impl Parameters {
                     (value.trim_end().to_owned(), rest)
                 }
             };
-            parameters.push((name, value));
+            parameters.entry(name).or_insert(value);
         }
         Self(parameters)
     }
 
-    fn get(&self, wanted: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(name, _)| name == wanted);
-        found.map(|(_, value)| value.as_str())
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
     }
 
     /// A value in parts, as in `filename*0*=UTF-8''na%C3%AFve; filename*1=".txt"`.
     fn continued(&self, name: &str) -> Option<String> {
-        let mut charset = "UTF-8";
+        let mut charset = "";
         let mut bytes = Vec::new();
         for part in 0.. {
             if let Some(value) = self.get(&format!("{name}*{part}*")) {
@@ -80,11 +99,21 @@ impl Parameters {
                 bytes.extend(percent_decoded(encoded)?);
             } else if let Some(value) = self.get(&format!("{name}*{part}")) {
                 bytes.extend(value.as_bytes());
+            } else if part == 0 {
+                return None;
             } else {
                 break;
             }
         }
-        (!bytes.is_empty()).then(|| decoded(charset, &bytes))?
+        decoded(charset, &bytes)
+    }
+
+    /// The values of all names that begin so, as they stand there.
+    fn unread(&self, beginning: &str) -> Option<String> {
+        let all = self.0.iter();
+        let values = all.filter(|(name, _)| name.starts_with(beginning));
+        let values: Vec<&str> = values.map(|(_, value)| value.as_str()).collect();
+        (!values.is_empty()).then(|| values.concat())
     }
 }
 
@@ -135,8 +164,12 @@ fn hex(high: u8, low: u8) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
+/// A charset that is not named is UTF-8.
 fn decoded(charset: &str, bytes: &[u8]) -> Option<String> {
-    let encoding = Encoding::for_label(charset.as_bytes())?;
+    let encoding = match charset {
+        "" => UTF_8,
+        charset => Encoding::for_label(charset.as_bytes())?,
+    };
     let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
     Some(text.into_owned())
 }
@@ -161,45 +194,39 @@ fn plain(value: &str) -> String {
 /// without any.
 fn encoded_words(value: &str) -> Option<String> {
     let mut all = String::new();
-    // Words of one charset that follow each other: a character may begin in one and end in the next.
-    let mut words: Option<(&str, Vec<u8>)> = None;
-    let mut rest = value;
+    // A character may begin in one word and end in the next.
+    let mut begun: Vec<u8> = Vec::new();
     let mut has_any = false;
+    let mut rest = value;
     while let Some(start) = rest.find("=?") {
         let Some((charset, bytes, after)) = encoded_word(&rest[start..]) else {
             break;
         };
+        // Spaces between two words are none of the text's.
         let before = &rest[..start];
-        match &mut words {
-            Some((last, joined)) if before.trim().is_empty() && *last == charset => {
-                joined.extend(bytes);
-            }
-            _ => {
-                if let Some((charset, bytes)) = words.take() {
-                    all += &decoded(charset, &bytes)?;
-                }
-                // Spaces between two words are none of the text's.
-                if !has_any || !before.trim().is_empty() {
-                    all += before;
-                }
-                words = Some((charset, bytes));
-            }
+        if !has_any || !before.trim().is_empty() {
+            all += before;
+        }
+        begun.extend(bytes);
+        if let Some(text) = decoded(charset, &begun) {
+            all += &text;
+            begun.clear();
         }
         has_any = true;
         rest = after;
     }
-    let (charset, bytes) = words?;
-    all += &decoded(charset, &bytes)?;
-    Some(all + rest)
+    (has_any && begun.is_empty()).then(|| all + rest)
 }
 
 /// The charset and bytes of the encoded word at the beginning, and what follows it.
 fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
     let (charset, rest) = text.strip_prefix("=?")?.split_once('?')?;
+    // A language may follow (RFC 2231).
+    let charset = charset.split('*').next().unwrap_or_default();
     let (encoding, rest) = rest.split_once('?')?;
     let (content, after) = rest.split_once("?=")?;
     let bytes = match encoding {
-        "B" | "b" => BASE64_STANDARD.decode(content).ok()?,
+        "B" | "b" => LENIENT_BASE64.decode(content).ok()?,
         "Q" | "q" => quoted_printable(content)?,
         _ => return None,
     };
@@ -311,12 +338,34 @@ mod tests {
                 Some("ab.txt"),
             ),
             (b"form-data; filename*=koi8-r''%C6%C1%CA%CC", Some("файл")),
+            (
+                b"form-data; filename*0*=''na%C3%AFve; filename*1=.txt",
+                Some("naïve.txt"),
+            ),
+            (
+                b"form-data; filename=\"a.txt\"; filename*=UTF-8''",
+                Some("a.txt"),
+            ),
+            // Each word of this charset returns to ASCII at its end.
+            (
+                b"form-data; filename=\"=?iso-2022-jp?b?GyRCRnxLXBsoQg==?= =?ISO-2022-JP*ja?b?GyRCOGwbKEIudHh0?=\"",
+                Some("日本語.txt"),
+            ),
+            (b"form-data; filename=\"=?utf-8?b?bmHDr3Zl?=\"", Some("naïve")),
+            (b"form-data; filename=\"=?utf-8?b?bmHDrw?=\"", Some("naï")),
+            // What cannot be read is shown as it stands.
             (b"form-data; filename*=UTF-8''%ZZ", Some("UTF-8''%ZZ")),
+            (
+                b"form-data; filename*0*=X-none''a; filename*1=.txt",
+                Some("X-none''a.txt"),
+            ),
+            (b"form-data; filename*1=\"b.txt\"", Some("b.txt")),
+            (b"form-data; filename*0=\"\"", Some("")),
             (b"form-data; name=\"file\"; filename=\"\"", Some("")),
             (b"form-data; name=\"file\"", None),
             (b"", None),
         ] {
-            let found = Disposition::parse(header);
+            let found = Disposition::parse(header).expect("it is short");
             assert_eq!(
                 found.filename.as_deref(),
                 name,
@@ -332,10 +381,20 @@ mod tests {
             &br#"form-data; name="file""#[..],
             br#"form-data; NAME=file; filename=a.txt"#,
             br#"form-data; filename="x; name=other"; name="file""#,
+            br#"form-data; attachment; name="file"; filename="a.txt""#,
         ] {
-            assert_eq!(Disposition::parse(header).name, "file");
+            let found = Disposition::parse(header).expect("it is short");
+            assert_eq!(found.name, "file");
         }
-        assert_eq!(Disposition::parse(b"form-data").name, "");
+        let none = Disposition::parse(b"form-data").expect("it is short");
+        assert_eq!(none.name, "");
+    }
+
+    #[test]
+    fn a_header_without_end_is_not_read() {
+        let parts = (0..).map(|part| format!("; filename*{part}=x"));
+        let header: String = parts.take(1_000).collect();
+        assert!(Disposition::parse(format!("form-data{header}").as_bytes()).is_none());
     }
 
     proptest! {

@@ -11,14 +11,14 @@ use http_range_header::{EndPosition, StartPosition, parse_range_header};
 use natter_auth::Caller;
 use natter_media::{MESSAGES, Place};
 use natter_protocol::{MediaId, message::Media};
-use natter_service::{BaseUrl, Fields, PathId, Value};
+use natter_service::{BaseUrl, FieldsAndFiles, PathId};
 use utoipa::ToSchema;
 
 use crate::{Messages, error::Error, files, plan::KnownMedia};
 
 /// A file.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
+#[expect(dead_code, reason = "documents what FieldsAndFiles reads")]
 pub struct FileForm {
     /// At most 25 MiB.
     #[schema(schema_with = natter_service::file)]
@@ -40,12 +40,12 @@ pub async fn upload(
     State(messages): State<Messages>,
     caller: Caller,
     base: BaseUrl,
-    mut fields: Fields,
+    FieldsAndFiles { mut files, .. }: FieldsAndFiles,
 ) -> Result<(StatusCode, Json<Media>), Error> {
-    let file = match fields.take("file") {
-        Some(Value::File(file)) if !file.is_none() => file,
-        _ => return Err(Error::FileRequired),
-    };
+    let (name, file) = files.pop().ok_or(Error::FileRequired)?;
+    if name != "file" || !files.is_empty() {
+        return Err(Error::FileRequired);
+    }
     let (id, new) = files::store(&messages.media, file).await?;
     let known = KnownMedia::new(caller.user, id, new);
     messages.store.add_upload(&known).await?;
@@ -96,16 +96,8 @@ pub async fn download(
         })?;
     }
     let media = known.media;
-    // RFC 9110: a range is of GET alone, and `If-Range` holds for no answer without a validator.
-    let takes_range = method == Method::GET && !headers.contains_key(header::IF_RANGE);
-    let part = if takes_range {
-        range(&headers, media.size)
-    } else {
-        Ok(None)
-    };
-    let part = match part {
-        Ok(part) => part,
-        Err(()) => return Ok(unsatisfiable(media.size)),
+    let Ok(part) = range(&method, &headers, media.size) else {
+        return Ok(unsatisfiable(media.size));
     };
     let (first, last) = part.unwrap_or((0, media.size.saturating_sub(1)));
     let bytes = if media.size == 0 {
@@ -142,7 +134,11 @@ pub async fn download(
 }
 
 /// The one range that is asked for, as its first and last byte; none for the whole file.
-fn range(headers: &HeaderMap, size: u64) -> Result<Option<(u64, u64)>, ()> {
+fn range(method: &Method, headers: &HeaderMap, size: u64) -> Result<Option<(u64, u64)>, ()> {
+    // RFC 9110: a range is of GET alone, and `If-Range` holds for no answer without a validator.
+    if method != Method::GET || headers.contains_key(header::IF_RANGE) {
+        return Ok(None);
+    }
     let Some(value) = headers
         .get(header::RANGE)
         .and_then(|value| value.to_str().ok())

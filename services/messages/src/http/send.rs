@@ -12,8 +12,8 @@ use natter_protocol::{
 };
 use natter_service::{BaseUrl, Fields, FieldsAndFiles, PathId, Value};
 use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, Schema, Type, schema::AnyOfBuilder},
+    ToSchema,
+    openapi::{ObjectBuilder, Ref, Schema, Type, schema::AnyOfBuilder},
 };
 
 use super::item::{Item, items};
@@ -53,7 +53,8 @@ fn id_or_empty() -> Schema {
     let empty = ObjectBuilder::new()
         .schema_type(Type::String)
         .max_length(Some(0));
-    let either = AnyOfBuilder::new().item(MessageId::schema()).item(empty);
+    let id = Ref::from_schema_name(MessageId::name());
+    let either = AnyOfBuilder::new().item(id).item(empty);
     either.build().into()
 }
 
@@ -96,7 +97,7 @@ pub async fn send(
     check_payload(&payload, count > 0).map_err(|error| invalid(&error))?;
     let reply_to = reply_to(&fields)?;
     let mut media = natter_media::add_all(&messages.media, named).await?;
-    for file in files {
+    for (_, file) in files {
         let (id, new) = store(&messages.media, file).await?;
         media.push(SendMedia { id, new: Some(new) });
     }
