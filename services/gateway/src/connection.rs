@@ -344,6 +344,7 @@ impl Connection {
                 false => None,
             };
         }
+        metrics::counter!("gateway_deliveries_total").increment(count as u64);
         Ok(())
     }
 
@@ -374,9 +375,9 @@ impl Connection {
             }
             // Several frames; they are no channel's.
             Delivery::Presence(_) => None,
-            Delivery::Typing(typing) => {
-                self.channels.get(&typing.channel)?;
-                Some(typing.frame.clone())
+            Delivery::Ephemeral(shown) => {
+                self.channels.get(&shown.channel)?;
+                Some(shown.frame.clone())
             }
             Delivery::Mark(mark) => {
                 self.channels.get(&mark.channel)?;

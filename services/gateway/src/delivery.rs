@@ -12,7 +12,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 pub enum Delivery {
     Log(Arc<LogDelivery>),
     Mark(Arc<MarkDelivery>),
-    Typing(Arc<TypingDelivery>),
+    /// Shown once to who is there, and never stored.
+    Ephemeral(Arc<EphemeralDelivery>),
     /// How it is with some friends.
     Presence(Arc<[Utf8Bytes]>),
 }
@@ -56,7 +57,7 @@ pub struct MarkDelivery {
     pub frame: Utf8Bytes,
 }
 
-pub struct TypingDelivery {
+pub struct EphemeralDelivery {
     pub channel: FriendshipId,
     pub frame: Utf8Bytes,
 }

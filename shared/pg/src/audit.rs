@@ -228,7 +228,7 @@ async fn take_back_overlapped(
 ) -> anyhow::Result<u64> {
     let suspects: Vec<Place> = sqlx::query_as(
         "SELECT id, stream_seq, event_id, published_at FROM (
-             SELECT *, min(stream_first) OVER (
+             SELECT id, stream_seq, event_id, published_at, min(stream_first) OVER (
                  ORDER BY published_at DESC, id DESC
                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
              ) AS given_later

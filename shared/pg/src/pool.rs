@@ -10,7 +10,7 @@ use sqlx::{
     postgres::PgPoolOptions,
 };
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     schema::{Role, Schema, cannot_be_used},
@@ -22,6 +22,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_millis(500);
 /// A statement that nobody waits for any more goes on to its end, and keeps its place in the pool.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(6);
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Milliseconds, as Postgres settings: a statement, a lock wait and an abandoned transaction end.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
 const LOCK_TIMEOUT_MS: &str = "2000";
@@ -59,7 +60,20 @@ pub async fn connect(
         .connect_lazy_with(options);
     wait_for_schema(&pool, url, schema, migrations, patience).await?;
     fill(&pool, connections).await;
+    tokio::spawn(watch(pool.clone(), schema));
     Ok(pool)
+}
+
+/// Tells how many connections are used, until the pool is closed or the process ends.
+async fn watch(pool: PgPool, schema: &'static str) {
+    let used = metrics::gauge!("database_connections", "schema" => schema, "state" => "used");
+    let idle = metrics::gauge!("database_connections", "schema" => schema, "state" => "idle");
+    while !pool.is_closed() {
+        let (all, free) = (f64::from(pool.size()), pool.num_idle() as f64);
+        used.set((all - free).max(0.0));
+        idle.set(free);
+        sleep(WATCH_EVERY).await;
+    }
 }
 
 /// Makes all connections: whoever comes first shall not wait for them.

@@ -6,13 +6,13 @@ use axum::{
     Router,
     body::Body,
     extract::{MatchedPath, Request},
-    http::{HeaderName, HeaderValue, Response, StatusCode, Uri, header, uri::PathAndQuery},
+    http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header, uri::PathAndQuery},
     middleware::{self, Next},
     response::IntoResponse,
 };
 use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tracing::{Instrument, field};
+use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use crate::{
@@ -31,6 +31,8 @@ const MAX_ADDRESS_BYTES: usize = 32 * 1024;
 const MAX_HEADERS_BYTES: usize = 64 * 1024;
 /// The longest `X-Request-Id` that is taken over.
 const MAX_REQUEST_ID_BYTES: usize = 128;
+/// What proxies write for a request whose client left before it was answered.
+const CLIENT_LEFT: u16 = 499;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A service's routes with the contract's rules for every endpoint around them. Routes are
@@ -98,7 +100,6 @@ async fn head(request: Request, next: Next) -> Response<Body> {
 
 /// Request id, span and metrics.
 async fn observe(request: Request, next: Next) -> Response<Body> {
-    let started = Instant::now();
     let method = request.method().clone();
     let route = request
         .extensions()
@@ -125,26 +126,55 @@ async fn observe(request: Request, next: Next) -> Response<Body> {
         user = field::Empty,
     );
     set_parent(&span, request.headers());
+    let mut access = Access {
+        span: span.clone(),
+        started: Instant::now(),
+        method,
+        route,
+        status: None,
+    };
 
-    let mut response = next.run(request).instrument(span.clone()).await;
-    let status = response.status().as_u16();
-    span.record("status", status);
+    let mut response = next.run(request).instrument(span).await;
+    access.status = Some(response.status().as_u16());
+    drop(access);
     response.headers_mut().insert(REQUEST_ID, request_id);
     let nosniff = HeaderValue::from_static("nosniff");
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-    let elapsed = started.elapsed();
-    let _in_span = span.enter();
-    // The access log: method, route, status, request id and user are the span's.
-    tracing::info!(duration_ms = elapsed.as_secs_f64() * 1_000.0, "answered");
-    let labels = [
-        ("method", method.as_str().to_owned()),
-        ("route", route),
-        ("status", status.to_string()),
-    ];
-    metrics::counter!("http_requests_total", &labels).increment(1);
-    metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed);
     response
+}
+
+/// A request's line in the access log and its metrics, written when it ends, however that is.
+struct Access {
+    span: Span,
+    started: Instant,
+    method: Method,
+    route: String,
+    /// `None` until it is answered.
+    status: Option<u16>,
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        let duration_ms = elapsed.as_secs_f64() * 1_000.0;
+        let status = self.status.unwrap_or(CLIENT_LEFT);
+        self.span.record("status", status);
+        let _in_span = self.span.enter();
+        // Method, route, status, request id and user are the span's.
+        if self.status.is_some() {
+            tracing::info!(duration_ms, "answered");
+        } else {
+            tracing::info!(duration_ms, "the client left before its answer");
+        }
+        let labels = [
+            ("method", self.method.as_str().to_owned()),
+            ("route", std::mem::take(&mut self.route)),
+            ("status", status.to_string()),
+        ];
+        metrics::counter!("http_requests_total", &labels).increment(1);
+        metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed);
+    }
 }
 
 fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {

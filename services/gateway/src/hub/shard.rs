@@ -12,7 +12,7 @@ use futures_util::{
 };
 use natter_bus::{Bus, Message, Subscriber, pass_over, unread};
 use natter_protocol::{
-    FriendshipId, MessageId, UserId,
+    FriendshipId, MessageId, Timestamp, UserId,
     call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS},
     event::{Event as BusEvent, LogEvent, MarkEvent, TypingEvent, Unread, read},
     frame::{self, ServerFrame},
@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Command, ordered::Ordered};
 use crate::{
     close::Close,
-    delivery::{Delivery, Frame, LogDelivery, MarkDelivery, TypingDelivery, encode},
+    delivery::{Delivery, EphemeralDelivery, Frame, LogDelivery, MarkDelivery, encode},
     peer::Peer,
 };
 
@@ -508,6 +508,9 @@ impl Channel {
                 let version = event.version.into();
                 pass_over(&Unread::Unknown { name, version });
             }
+            // The database's clock against this machine's.
+            let age = Timestamp::now().utc() - event.time.utc();
+            metrics::histogram!("send_to_friend_seconds").record(age.to_std().unwrap_or_default());
             let delivery = Delivery::Log(Arc::new(log_delivery(event)));
             self.deliver(&delivery, |_| true);
         }
@@ -587,7 +590,7 @@ impl Channel {
             user,
             active,
         });
-        let delivery = Delivery::Typing(Arc::new(TypingDelivery { channel, frame }));
+        let delivery = Delivery::Ephemeral(Arc::new(EphemeralDelivery { channel, frame }));
         self.deliver(&delivery, |peer| peer.user != user);
     }
 }

@@ -1,7 +1,7 @@
 //! What an operator sees: a line for each request, and a line and a count for each close.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Process};
+use natter_test_support::{Friends, Process, until};
 use reqwest::Client;
 use serde_json::Value;
 
@@ -62,4 +62,66 @@ async fn each_request_has_a_line_and_each_close_a_line_and_a_count() {
     let metrics = world.metrics("standalone").await.expect("metrics");
     let count = "websocket_closes_total{code=\"4001\",cause=\"session_ended\"} 1";
     assert!(metrics.contains(count), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_request_whose_client_left_has_a_line_too() {
+    let mut world = World::start(Topology::Standalone).await;
+    let Friends { alice, .. } = world.friends().await;
+    let mut admin = world.postgres.admin("natter").await;
+    let lock = "BEGIN; LOCK TABLE users.accounts IN ACCESS EXCLUSIVE MODE";
+    let locked = sqlx::raw_sql(lock).execute(&mut admin).await;
+    locked.expect("a superuser may");
+    let profile = format!("{}/api/users/profile/", world.users());
+    let request = Client::new().get(&profile).bearer_auth(&alice.access);
+    let request = request.header("X-Request-Id", "left");
+    let asking = tokio::spawn(request.send());
+    until("it waits for the lock", || async {
+        let mut admin = world.postgres.admin("natter").await;
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE application_name = 'users' AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut admin)
+        .await
+        .ok()?;
+        (waiting > 0).then_some(())
+    })
+    .await;
+    asking.abort();
+    let process = world.process("standalone");
+    let left = "the client left before its answer";
+    let line = line(process, left, |line| line["span"]["request_id"] == "left").await;
+    assert_eq!(line["span"]["status"], 499);
+    assert_eq!(line["span"]["route"], "/api/users/profile/");
+    let metrics = world.metrics("standalone").await.expect("metrics");
+    assert!(metrics.contains("status=\"499\""), "{metrics}");
+}
+
+/// What a message's way and the database's connections are seen by.
+#[tokio::test]
+async fn deliveries_and_connections_are_counted() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway()).await;
+    let ack = alice_socket.say(&channel, "first", "Hi").await;
+    assert_eq!(ack["type"], "ack");
+    bob_socket.frame("friendship_message").await;
+    until("what was delivered is counted", || async {
+        let metrics = world.metrics("standalone").await.ok()?;
+        let names = [
+            "gateway_deliveries_total ",
+            "send_to_friend_seconds_count ",
+            "database_connections{schema=\"messages\",state=\"idle\"}",
+            "database_connections{schema=\"users\",state=\"used\"}",
+        ];
+        let has = |name: &&str| metrics.contains(*name);
+        names.iter().all(has).then_some(())
+    })
+    .await;
 }
