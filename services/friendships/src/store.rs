@@ -16,14 +16,10 @@ use crate::friendship::Statuses;
 #[derive(Clone)]
 pub struct Store(PgPool);
 
-/// The columns of a [`Row`], between two parts of a statement.
-macro_rules! with_columns {
-    ($before:literal, $after:literal) => {
-        concat!(
-            $before,
-            " id, from_user, to_user, status_from_user, status_to_user, date_created, revision ",
-            $after
-        )
+/// The columns of a [`Row`].
+macro_rules! columns {
+    () => {
+        "id, from_user, to_user, status_from_user, status_to_user, date_created, revision"
     };
 }
 
@@ -87,14 +83,12 @@ impl Store {
         limit: i64,
     ) -> sqlx::Result<Vec<Friendship>> {
         let rows: Vec<Row> = sqlx::query_as(concat!(
-            with_columns!(
-                "SELECT",
-                "FROM friendships WHERE from_user = $1 AND id > $2"
-            ),
-            with_columns!(
-                " UNION ALL SELECT",
-                "FROM friendships WHERE to_user = $1 AND id > $2 ORDER BY id LIMIT $3"
-            ),
+            "SELECT ",
+            columns!(),
+            " FROM friendships WHERE from_user = $1 AND id > $2",
+            " UNION ALL SELECT ",
+            columns!(),
+            " FROM friendships WHERE to_user = $1 AND id > $2 ORDER BY id LIMIT $3"
         ))
         .bind(user.0)
         .bind(after.map_or(Uuid::nil(), |id| id.0))
@@ -109,11 +103,12 @@ impl Store {
     /// All friendships of a user, oldest first.
     pub async fn of_user(&self, user: UserId) -> sqlx::Result<Vec<Friendship>> {
         let rows: Vec<Row> = sqlx::query_as(concat!(
-            with_columns!("SELECT", "FROM friendships WHERE from_user = $1"),
-            with_columns!(
-                " UNION ALL SELECT",
-                "FROM friendships WHERE to_user = $1 ORDER BY date_created, id"
-            ),
+            "SELECT ",
+            columns!(),
+            " FROM friendships WHERE from_user = $1",
+            " UNION ALL SELECT ",
+            columns!(),
+            " FROM friendships WHERE to_user = $1 ORDER BY date_created, id"
         ))
         .bind(user.0)
         .fetch_all(&self.0)
@@ -124,7 +119,7 @@ impl Store {
     }
 
     pub async fn get(&self, id: FriendshipId) -> sqlx::Result<Option<FriendshipState>> {
-        let statement = with_columns!("SELECT", "FROM friendships WHERE id = $1");
+        let statement = concat!("SELECT ", columns!(), " FROM friendships WHERE id = $1");
         let row: Option<Row> = sqlx::query_as(statement)
             .bind(id.0)
             .fetch_optional(&self.0)
@@ -174,12 +169,12 @@ pub async fn insert(
     to: UserId,
     status: Status,
 ) -> sqlx::Result<Option<FriendshipState>> {
-    let row: Option<Row> = sqlx::query_as(with_columns!(
+    let row: Option<Row> = sqlx::query_as(concat!(
         "INSERT INTO friendships (id, from_user, to_user, status_from_user, status_to_user)
          VALUES ($1, $2, $3, $4, 'pending')
          ON CONFLICT (least(from_user, to_user), greatest(from_user, to_user)) DO NOTHING
-         RETURNING",
-        ""
+         RETURNING ",
+        columns!()
     ))
     .bind(Uuid::now_v7())
     .bind(from.0)
@@ -228,7 +223,11 @@ pub async fn lock(
     tx: &mut Transaction<'_, Postgres>,
     id: FriendshipId,
 ) -> sqlx::Result<Option<FriendshipState>> {
-    let statement = with_columns!("SELECT", "FROM friendships WHERE id = $1 FOR UPDATE");
+    let statement = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM friendships WHERE id = $1 FOR UPDATE"
+    );
     let row: Option<Row> = sqlx::query_as(statement)
         .bind(id.0)
         .fetch_optional(&mut **tx)
@@ -241,11 +240,11 @@ pub async fn set_statuses(
     id: FriendshipId,
     statuses: Statuses,
 ) -> sqlx::Result<FriendshipState> {
-    let row: Row = sqlx::query_as(with_columns!(
+    let row: Row = sqlx::query_as(concat!(
         "UPDATE friendships
          SET status_from_user = $2, status_to_user = $3, revision = revision + 1
-         WHERE id = $1 RETURNING",
-        ""
+         WHERE id = $1 RETURNING ",
+        columns!()
     ))
     .bind(id.0)
     .bind(statuses.from.as_str())

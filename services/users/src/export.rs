@@ -144,17 +144,27 @@ impl Exports {
         account: Account,
         sessions: Vec<PastSession>,
     ) -> Result<(), Broken> {
-        let user = UserId(account.id);
+        // Every field: one that the export forgets does not compile.
+        let Account {
+            id,
+            username,
+            email,
+            first_name,
+            last_name,
+            image,
+            created_at,
+        } = account;
+        let user = UserId(id);
         let mut archive = ZipFileWriter::with_tokio(writer);
         let profile = json!({
-            "id": user, "username": account.username, "email": account.email,
-            "first_name": account.first_name, "last_name": account.last_name,
-            "personal_image": account.image, "created_at": Timestamp::from(account.created_at),
+            "id": user, "username": username, "email": email,
+            "first_name": first_name, "last_name": last_name,
+            "personal_image": image, "created_at": Timestamp::from(created_at),
         });
         whole(&mut archive, "account.json", &profile).await?;
         let sessions: Vec<_> = sessions.iter().map(shown).collect();
         whole(&mut archive, "sessions.json", &sessions).await?;
-        if let Some(name) = &account.image {
+        if let Some(name) = &image {
             self.file(&mut archive, name, image::object(name)).await?;
         }
         let friendships = self.friendships(user).await?;

@@ -22,6 +22,13 @@ const SIGNING_KEY_LOCK: i64 = 0x6e61_7474_6572;
 #[derive(Clone)]
 pub struct Store(PgPool);
 
+/// The columns of an [`Account`].
+macro_rules! columns {
+    () => {
+        "id, username, email, first_name, last_name, image, created_at"
+    };
+}
+
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Account {
     pub id: Uuid,
@@ -157,12 +164,13 @@ impl Store {
         user_agent: &str,
     ) -> Result<NewSession, Error> {
         let mut tx = self.0.begin().await?;
-        let account: Account = sqlx::query_as(
+        let account: Account = sqlx::query_as(concat!(
             "INSERT INTO accounts
                  (id, username, username_key, email, password_hash, first_name, last_name, image)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             RETURNING id, username, email, first_name, last_name, image, created_at",
-        )
+             RETURNING ",
+            columns!()
+        ))
         .bind(Uuid::now_v7())
         .bind(new.username.as_str())
         .bind(new.username.key())
@@ -243,22 +251,22 @@ impl Store {
     }
 
     pub async fn account(&self, user: UserId) -> sqlx::Result<Option<Account>> {
-        sqlx::query_as(
-            "SELECT id, username, email, first_name, last_name, image, created_at FROM accounts WHERE id = $1",
-        )
+        sqlx::query_as(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM accounts WHERE id = $1"
+        ))
         .bind(user.0)
         .fetch_optional(&self.0)
         .await
     }
 
     pub async fn accounts(&self, users: &[Uuid]) -> sqlx::Result<Vec<Account>> {
-        sqlx::query_as(
-            "SELECT id, username, email, first_name, last_name, image, created_at
-             FROM accounts WHERE id = ANY($1)",
-        )
-        .bind(users)
-        .fetch_all(&self.0)
-        .await
+        let statement = concat!("SELECT ", columns!(), " FROM accounts WHERE id = ANY($1)");
+        sqlx::query_as(statement)
+            .bind(users)
+            .fetch_all(&self.0)
+            .await
     }
 
     pub async fn change_profile(
@@ -274,14 +282,15 @@ impl Store {
                 .await?;
         let previous = previous.ok_or(Error::AccountGone)?;
         let changes_image = change.image.is_some();
-        let account: Account = sqlx::query_as(
+        let account: Account = sqlx::query_as(concat!(
             "UPDATE accounts SET
                  first_name = coalesce($2, first_name),
                  last_name = coalesce($3, last_name),
                  image = CASE WHEN $4 THEN $5 ELSE image END
              WHERE id = $1
-             RETURNING id, username, email, first_name, last_name, image, created_at",
-        )
+             RETURNING ",
+            columns!()
+        ))
         .bind(user.0)
         .bind(change.first_name)
         .bind(change.last_name)
@@ -364,11 +373,12 @@ impl Store {
         limit: u64,
         offset: u64,
     ) -> sqlx::Result<Vec<Account>> {
-        sqlx::query_as(
-            "SELECT id, username, email, first_name, last_name, image, created_at FROM accounts
-             WHERE username_key LIKE $1
-             ORDER BY username_key LIMIT $2 OFFSET $3",
-        )
+        sqlx::query_as(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM accounts WHERE username_key LIKE $1
+             ORDER BY username_key LIMIT $2 OFFSET $3"
+        ))
         .bind(containing(username_key))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .bind(i64::try_from(offset).unwrap_or(i64::MAX))
