@@ -228,12 +228,11 @@ async fn template() -> PathBuf {
     let mut made = Postgres::make().await;
     made.stop(Signal::Int).await;
     fs::create_dir_all(tools).expect("the checkout can be written to");
+    let part = TempDir::with_prefix_in("postgres-template-", tools).expect("a temporary folder");
+    copy(&made.data(), &part.path().join("data"));
     // Of several that make it at once one is the first: a folder that is there is not replaced.
-    let part = tools.join(format!("postgres-template-{}.part", made.port));
-    copy(&made.data(), &part);
-    if fs::rename(&part, &template).is_err() {
-        fs::remove_dir_all(&part).expect("it is ours");
-    }
+    let first = fs::rename(part.path().join("data"), &template);
+    assert!(first.is_ok() || template.exists(), "{first:?}");
     template
 }
 

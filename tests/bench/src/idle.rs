@@ -1,6 +1,9 @@
-//! What an idle connection costs the gateway.
+//! What an idle connection costs the gateway, and how fast connections are opened.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use natter_e2e::{Topology, World};
@@ -24,16 +27,21 @@ pub async fn run() -> anyhow::Result<()> {
     sockets.extend(crowd::open(&gateway, &tokens[..1], OPENING).await?);
     tokio::time::sleep(SETTLE).await;
     let empty = resident_bytes(id)?;
-    line("| connections | RSS of the gateway | for each |")?;
-    line("| --- | --- | --- |")?;
-    line(&format!("| 1 | {:.1} MiB | |", mib(empty)))?;
+    line("| connections | RSS of the gateway | for each | connects a second |")?;
+    line("| --- | --- | --- | --- |")?;
+    line(&format!("| 1 | {:.1} MiB | | |", mib(empty)))?;
     for size in SIZES {
         let from = sockets.len();
+        let started = Instant::now();
         sockets.extend(crowd::open(&gateway, &tokens[from..size], OPENING).await?);
+        let rate = (size - from) as f64 / started.elapsed().as_secs_f64();
         tokio::time::sleep(SETTLE).await;
         let now = resident_bytes(id)?;
         let each = now.saturating_sub(empty) as f64 / size as f64 / 1_024.0;
-        line(&format!("| {size} | {:.1} MiB | {each:.1} KiB |", mib(now)))?;
+        let now = mib(now);
+        line(&format!(
+            "| {size} | {now:.1} MiB | {each:.1} KiB | {rate:.0} |"
+        ))?;
     }
     Ok(())
 }
