@@ -507,6 +507,17 @@ async fn a_form_is_taken_whole_or_refused() {
         .part("file", file("b.txt"));
     let (status, refused) = post(&media, form).await;
     assert_eq!((status, &refused["code"]), (400, &json!("file_required")));
+    let form = Form::new()
+        .part("file", file("a.txt"))
+        .part("other", file("b.txt"));
+    let (status, refused) = post(&media, form).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("file_required")));
+    let not_chosen = Part::bytes(Vec::new()).file_name("");
+    let form = Form::new()
+        .part("file", not_chosen)
+        .part("file", file("a.txt"));
+    let (status, uploaded) = post(&media, form).await;
+    assert_eq!((status, &uploaded["filename"]), (201, &json!("a.txt")));
     let form = Form::new().text("payload", "one").text("payload", "two");
     let (status, refused) = post(&send, form).await;
     assert_eq!((status, &refused["code"]), (400, &json!("invalid_message")));
