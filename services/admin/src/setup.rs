@@ -29,7 +29,7 @@ pub struct Owners {
     )]
     users_owner_database_url: DatabaseUrl,
 
-    /// Its password, where the URL has none
+    /// Password of the role natter_users_owner, if its URL has none
     #[arg(
         long,
         env = "NATTER_USERS_OWNER_DATABASE_PASSWORD",
@@ -45,7 +45,7 @@ pub struct Owners {
     )]
     friendships_owner_database_url: DatabaseUrl,
 
-    /// Its password, where the URL has none
+    /// Password of the role natter_friendships_owner, if its URL has none
     #[arg(
         long,
         env = "NATTER_FRIENDSHIPS_OWNER_DATABASE_PASSWORD",
@@ -61,7 +61,7 @@ pub struct Owners {
     )]
     messages_owner_database_url: DatabaseUrl,
 
-    /// Its password, where the URL has none
+    /// Password of the role natter_messages_owner, if its URL has none
     #[arg(
         long,
         env = "NATTER_MESSAGES_OWNER_DATABASE_PASSWORD",

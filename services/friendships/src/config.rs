@@ -23,7 +23,7 @@ pub struct Settings {
     )]
     friendships_database_url: DatabaseUrl,
 
-    /// Its password, where the URL has none
+    /// Password of the role natter_friendships, if NATTER_FRIENDSHIPS_DATABASE_URL has none
     #[arg(
         long,
         env = "NATTER_FRIENDSHIPS_DATABASE_PASSWORD",

@@ -16,11 +16,11 @@ pub struct Settings {
     )]
     pub gateway_nats_password: Password,
 
-    /// Seconds between pings; a connection that is silent for two of them is dropped
+    /// Seconds between pings; a connection that sends nothing for two such intervals is dropped
     #[arg(long, env = "NATTER_HEARTBEAT_SECONDS", value_name = "NATTER_HEARTBEAT_SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..))]
     pub heartbeat_seconds: u64,
 
-    /// Most connections of one user; past it the oldest is closed
+    /// Most connections that one user may have at this gateway; when there are more, the oldest connection is closed
     #[arg(long, env = "NATTER_USER_CONNECTIONS", value_name = "NATTER_USER_CONNECTIONS", default_value_t = 20, value_parser = value_parser!(u32).range(1..))]
     pub user_connections: u32,
 

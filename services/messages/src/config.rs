@@ -25,7 +25,7 @@ pub struct Settings {
     )]
     messages_database_url: DatabaseUrl,
 
-    /// Its password, where the URL has none
+    /// Password of the role natter_messages, if NATTER_MESSAGES_DATABASE_URL has none
     #[arg(
         long,
         env = "NATTER_MESSAGES_DATABASE_PASSWORD",
@@ -33,7 +33,7 @@ pub struct Settings {
     )]
     messages_database_password: Option<Password>,
 
-    /// Maximum database connections, beside the 5 of its writers
+    /// Maximum database connections, in addition to the 5 connections of the writers
     #[arg(long, env = "NATTER_MESSAGES_DATABASE_CONNECTIONS", value_name = "NATTER_MESSAGES_DATABASE_CONNECTIONS", default_value_t = 12, value_parser = value_parser!(u32).range(4..))]
     pub messages_database_connections: u32,
 

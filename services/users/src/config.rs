@@ -30,7 +30,7 @@ pub struct Settings {
     )]
     users_database_url: DatabaseUrl,
 
-    /// Its password, where the URL has none
+    /// Password of the role natter_users, if NATTER_USERS_DATABASE_URL has none
     #[arg(
         long,
         env = "NATTER_USERS_DATABASE_PASSWORD",
@@ -42,7 +42,7 @@ pub struct Settings {
     #[arg(long, env = "NATTER_USERS_DATABASE_CONNECTIONS", value_name = "NATTER_USERS_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = value_parser!(u32).range(2..))]
     pub users_database_connections: u32,
 
-    /// File with the Ed25519 key that signs tokens (PKCS#8 v1, PEM); without it one is made and kept in the schema
+    /// File with the Ed25519 key that signs tokens (PKCS#8 v1, PEM); without this file the service makes a key and keeps it in its schema
     #[arg(
         long,
         env = "NATTER_SIGNING_KEY_FILE",
@@ -62,7 +62,7 @@ pub struct Settings {
     #[arg(long, env = "NATTER_ROTATE_REFRESH_TOKENS", value_name = "NATTER_ROTATE_REFRESH_TOKENS", default_value_t = true, action = ArgAction::Set)]
     rotate_refresh_tokens: bool,
 
-    /// Whether the old refresh token stops working then
+    /// Whether a refresh token stops working once it has been exchanged for a new one
     #[arg(long, env = "NATTER_REVOKE_AFTER_ROTATION", value_name = "NATTER_REVOKE_AFTER_ROTATION", default_value_t = true, action = ArgAction::Set)]
     revoke_after_rotation: bool,
 

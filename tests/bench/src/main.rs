@@ -1,4 +1,4 @@
-//! The figures in the README: each is printed by a subcommand, measured against real Natter
+//! The figures in `tests/bench/README.md`: each is printed by a subcommand, measured against real Natter
 //! processes with a Postgres and a NATS of their own. Nothing is asserted here.
 //!
 //! `deploy/bench history` and so on builds in release mode and runs it.

@@ -1,4 +1,4 @@
-//! Figures as they stand in the README.
+//! Figures as they stand in `tests/bench/README.md`.
 
 use std::{io::Write, time::Duration};
 
