@@ -16,6 +16,8 @@ const HTTP: &[(&str, &[&str])] = &[
         &[
             "bodies_that_are_none_get_an_error_body",
             "sending_over_http_is_like_sending_a_frame",
+            "a_form_whose_file_was_not_chosen_sends_its_text",
+            "a_form_is_taken_whole_or_refused",
         ],
     ),
     ("error bodies", &["every_documented_error_has_its_body"]),
