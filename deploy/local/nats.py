@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 
-from .processes import first_number, free_port, runs_on, spawn, stop, wait_for_end
+from .processes import free_port, pid_in, runs_on, spawn, stop, wait_for_end
 from .say import Refused
 from .tools import ROOT
 
@@ -65,5 +65,5 @@ class Nats:
 
 def wait_for_earlier_nats(data):
     """Two servers on one store would spoil it, and it has no lock of its own."""
-    pid, folder = first_number(data / PID_FILE), data / "nats"
-    wait_for_end(lambda: pid and runs_on(pid, folder) and f"NATS (process {pid})", folder, STOP_SECONDS)
+    pid, folder = pid_in(data / PID_FILE), data / "nats"
+    wait_for_end(lambda: pid and runs_on(pid, folder) and f"NATS (process {pid}) of an earlier start", folder, STOP_SECONDS)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from .processes import database_account, first_number, free_port, runs_on, spawn, stop, wait_for_end
+from .processes import database_account, free_port, pid_in, runs_on, spawn, stop, wait_for_end
 from .say import Refused, say
 from .tools import ROOT, postgres_programs
 
@@ -153,13 +153,13 @@ def wait_for_earlier_postgres(folder):
 
 def _left_of_postgres(folder):
     pid_file = folder / "postmaster.pid"
-    pid = first_number(pid_file)
+    pid = pid_in(pid_file)
     if pid is None:
         return None
     if runs_on(pid, folder) or _is_unreaped(pid):
-        return f"Postgres (process {pid})"
+        return f"Postgres (process {pid}) of an earlier start"
     # The sessions of a server that was killed go on to the end of their statement.
-    return "the sessions of Postgres" if _is_attached(pid_file) else None
+    return "the sessions of Postgres of an earlier start" if _is_attached(pid_file) else None
 
 
 def _is_unreaped(pid):
@@ -175,15 +175,17 @@ def _is_unreaped(pid):
 
 
 def _is_attached(pid_file):
-    """Whether a process uses the shared memory that the server has written down in its seventh line."""
+    """Whether a process uses the shared memory that the server has written down in its seventh line. Its
+    number may be another Postgres' since a reboot; its key is made of the folder's inode."""
     try:
-        _key, identifier = pid_file.read_text().splitlines()[6].split()
-        segments = pathlib.Path("/proc/sysvipc/shm").read_text().splitlines()
-        columns = segments[0].split()
-        of_it = [line.split() for line in segments[1:] if line.split()[columns.index("shmid")] == identifier]
-        return any(int(segment[columns.index("nattch")]) > 0 for segment in of_it)
+        key, identifier = map(int, pid_file.read_text().splitlines()[6].split())
+        head, *segments = pathlib.Path("/proc/sysvipc/shm").read_text().splitlines()
+        segments = [dict(zip(head.split(), map(int, segment.split()))) for segment in segments]
     except (OSError, ValueError, IndexError):
         return False
+    # A key has 32 bits, with a sign in one of the two places.
+    of_it = [one for one in segments if one["shmid"] == identifier and (one["key"] - key) % 2**32 == 0]
+    return any(one["nattch"] > 0 for one in of_it)
 
 
 def _reachable(data, account):

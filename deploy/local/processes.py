@@ -71,14 +71,14 @@ def wait_for_end(left, folder, seconds):
     told = None
     while what := left():
         if time.monotonic() > deadline:
-            raise Refused(f"{what[0].upper()}{what[1:]} of an earlier start has not ended on {folder}.")
+            raise Refused(f"{what[0].upper()}{what[1:]} has not ended on {folder}.")
         if what != told:
-            say(f"waiting for {what} of an earlier start, which is still ending")
+            say(f"waiting for {what}, still ending")
             told = what
         time.sleep(0.1)
 
 
-def first_number(file):
+def pid_in(file):
     """The process that a server has written down there, if it has."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int(file.read_text().split()[0])
