@@ -11,6 +11,7 @@ use natter_test_support::{
     until,
 };
 use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection};
 use tempfile::TempDir;
 use tokio::{
     process::Command,
@@ -291,6 +292,32 @@ impl World {
         };
         self.services.insert(name, service);
         self.ready_one(name).await;
+    }
+
+    /// Locks a table until the connection ends.
+    pub async fn lock(&self, table: &str, mode: &str) -> PgConnection {
+        let mut admin = self.postgres.admin("natter").await;
+        let lock = format!("BEGIN; LOCK TABLE {table} IN {mode} MODE");
+        let locked = sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut admin).await;
+        locked.expect("a superuser may");
+        admin
+    }
+
+    /// Waits until a statement of this service waits for a lock.
+    pub async fn waits_for_lock(&self, service: &str) {
+        until("a request waits for the lock", || async {
+            let mut admin = self.postgres.admin("natter").await;
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE application_name = $1 AND wait_event_type = 'Lock'",
+            )
+            .bind(service)
+            .fetch_one(&mut admin)
+            .await
+            .ok()?;
+            (waiting > 0).then_some(())
+        })
+        .await;
     }
 
     /// Gives a process a setting that counts from its next start on.

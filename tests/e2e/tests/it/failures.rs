@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use natter_e2e::{Log, Subscriber, Talker, Topology, World};
 use natter_test_support::{Friends, PATIENCE, Person, Signal, Silent, Socket, until};
 use serde_json::json;
+use sqlx::Connection;
 use std::time::Instant;
 
 /// A send while something is down is answered, and the sockets stay.
@@ -245,32 +246,19 @@ async fn a_database_that_is_gone_without_a_word_is_connected_to_again() {
 
 /// Silences the way to the database while requests wait for it.
 async fn fall_silent(world: &World, link: &Silent, alice: &Person, url: &str) {
-    let mut admin = world.postgres.admin("natter").await;
-    let lock = "BEGIN; LOCK TABLE friendships.friendships IN ACCESS EXCLUSIVE MODE";
-    let locked = sqlx::raw_sql(lock).execute(&mut admin).await;
-    locked.expect("a superuser may");
+    let locked = world
+        .lock("friendships.friendships", "ACCESS EXCLUSIVE")
+        .await;
     let asked = futures_util::future::join_all((0..2).map(|_| alice.get(url)));
     let silenced = async {
-        until("a request waits for the lock", || async {
-            let mut admin = world.postgres.admin("natter").await;
-            let waiting: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM pg_stat_activity
-                 WHERE application_name = 'friendships' AND wait_event_type = 'Lock'",
-            )
-            .fetch_one(&mut admin)
-            .await
-            .ok()?;
-            (waiting > 0).then_some(())
-        })
-        .await;
+        world.waits_for_lock("friendships").await;
         link.silence();
     };
     let (answers, ()) = tokio::join!(asked, silenced);
     for (status, body) in answers {
         assert_eq!(status.as_u16(), 503, "{body}");
     }
-    let ended = sqlx::raw_sql("ROLLBACK").execute(&mut admin).await;
-    ended.expect("it ends");
+    locked.close().await.expect("it ends");
 }
 
 #[tokio::test]

@@ -259,7 +259,8 @@ async fn it_waits_for_the_servers_of_an_earlier_start_to_end() {
     let mut later = start(data.path(), port);
     waits_for(&mut later, &format!("Postgres (process {postgres})")).await;
     drop(frozen);
-    url_of(&mut later).await;
+    let url = url_of(&mut later).await;
+    assert_eq!(url, format!("http://127.0.0.1:{port}/"));
     ends_at_ctrl_c(later, data.path()).await;
 }
 
@@ -285,7 +286,8 @@ async fn it_waits_for_the_sessions_of_a_killed_postgres_to_end() {
     waits_for(&mut later, "the sessions of Postgres").await;
     drop(frozen);
     drop(server);
-    url_of(&mut later).await;
+    let url = url_of(&mut later).await;
+    assert_eq!(url, format!("http://127.0.0.1:{port}/"));
     ends_at_ctrl_c(later, data.path()).await;
 }
 
@@ -315,6 +317,7 @@ async fn it_waits_for_an_earlier_start_that_is_stopping() {
     drop(frozen);
     let ended = earlier.wait().await.expect("it was started");
     assert!(ended.success(), "{ended}");
-    url_of(&mut later).await;
+    let url = url_of(&mut later).await;
+    assert_eq!(url, format!("http://127.0.0.1:{port}/"));
     ends_at_ctrl_c(later, data.path()).await;
 }

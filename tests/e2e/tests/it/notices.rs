@@ -3,6 +3,7 @@
 use natter_e2e::{Topology, World};
 use natter_test_support::{Friends, Person, Signal, Silent, Socket, until};
 use serde_json::json;
+use sqlx::Connection;
 
 /// Rejects the friendship; nothing where the answer is lost with the process.
 async fn reject(world: &World, person: &Person, channel: &str) -> Option<u16> {
@@ -37,27 +38,12 @@ async fn what_was_told_into_silence_is_told_again() {
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let mut bob_socket = bob.connect(&world.gateway_2()).await;
 
-    let mut admin = world.postgres.admin("natter").await;
-    let lock = "BEGIN; LOCK TABLE friendships.friendships IN SHARE MODE";
-    let locked = sqlx::raw_sql(lock).execute(&mut admin).await;
-    locked.expect("a superuser may");
+    let locked = world.lock("friendships.friendships", "SHARE").await;
     let silenced = async {
         // It has asked the other services all that it must know.
-        until("the request waits for the lock", || async {
-            let mut admin = world.postgres.admin("natter").await;
-            let waiting: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM pg_stat_activity
-                 WHERE application_name = 'friendships' AND wait_event_type = 'Lock'",
-            )
-            .fetch_one(&mut admin)
-            .await
-            .ok()?;
-            (waiting > 0).then_some(())
-        })
-        .await;
+        world.waits_for_lock("friendships").await;
         link.silence();
-        let ended = sqlx::raw_sql("ROLLBACK").execute(&mut admin).await;
-        ended.expect("it ends");
+        locked.close().await.expect("it ends");
     };
     let (status, ()) = tokio::join!(reject(&world, &alice, &channel), silenced);
     assert_eq!(status, Some(200));

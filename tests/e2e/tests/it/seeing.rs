@@ -68,26 +68,12 @@ async fn each_request_has_a_line_and_each_close_a_line_and_a_count() {
 async fn a_request_whose_client_left_has_a_line_too() {
     let mut world = World::start(Topology::Standalone).await;
     let Friends { alice, .. } = world.friends().await;
-    let mut admin = world.postgres.admin("natter").await;
-    let lock = "BEGIN; LOCK TABLE users.accounts IN ACCESS EXCLUSIVE MODE";
-    let locked = sqlx::raw_sql(lock).execute(&mut admin).await;
-    locked.expect("a superuser may");
+    let _locked = world.lock("users.accounts", "ACCESS EXCLUSIVE").await;
     let profile = format!("{}/api/users/profile/", world.users());
     let request = Client::new().get(&profile).bearer_auth(&alice.access);
     let request = request.header("X-Request-Id", "left");
     let asking = tokio::spawn(request.send());
-    until("it waits for the lock", || async {
-        let mut admin = world.postgres.admin("natter").await;
-        let waiting: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity
-             WHERE application_name = 'users' AND wait_event_type = 'Lock'",
-        )
-        .fetch_one(&mut admin)
-        .await
-        .ok()?;
-        (waiting > 0).then_some(())
-    })
-    .await;
+    world.waits_for_lock("users").await;
     asking.abort();
     let process = world.process("standalone");
     let left = "the client left before its answer";
