@@ -518,6 +518,13 @@ async fn a_form_is_taken_whole_or_refused() {
         .part("file", file("a.txt"));
     let (status, uploaded) = post(&media, form).await;
     assert_eq!((status, &uploaded["filename"]), (201, &json!("a.txt")));
+    for texts in [["", "said"], ["said", ""]] {
+        let form = texts.into_iter();
+        let form = form.fold(Form::new(), |form, text| form.text("payload", text));
+        let (status, item) = post(&send, form).await;
+        assert_eq!(status, 201, "{item}");
+        assert_eq!(item["message"]["content"], "said");
+    }
     let form = Form::new().text("payload", "one").text("payload", "two");
     let (status, refused) = post(&send, form).await;
     assert_eq!((status, &refused["code"]), (400, &json!("invalid_message")));
