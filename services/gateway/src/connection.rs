@@ -4,6 +4,7 @@
 //! hub delivers. Nothing it waits for can hold it past a deadline, and whoever wants it closed
 //! (an ended session, a full queue, a stopping process) reaches it in the midst of a write.
 
+mod by_channel;
 mod channels;
 mod delivered;
 mod finish;
@@ -12,16 +13,10 @@ mod open;
 mod pace;
 mod resume;
 mod sends;
-mod shown;
 mod timer;
 mod used;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    future::ready,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, future::ready, sync::Arc, time::Duration};
 
 use natter_protocol::{
     FriendshipId, Timestamp, UserId,
@@ -42,11 +37,11 @@ use crate::{
     peer::{Notice, Peer},
     socket::{Received, Socket},
 };
+use by_channel::ByChannel;
 use channels::{Listing, listed};
 use frames::tell_typing;
 use pace::Pace;
 use sends::Sends;
-use shown::Shown;
 use timer::{Due, Timer};
 use used::{Used, next_answer};
 
@@ -69,13 +64,14 @@ struct Connection {
     /// The friend in each channel; handed to presence when the connection goes live.
     friends: Vec<(FriendshipId, UserId)>,
     /// What links in frames start with.
-    base_url: String,
+    base_url: Arc<str>,
     full: bool,
     /// Whether deliveries are written: at once, or from `resumed` on.
     live: bool,
     /// Every open channel, and the newest seq written of it.
-    channels: HashMap<FriendshipId, u64>,
-    shown: Shown,
+    channels: ByChannel<u64>,
+    /// The revision of each friendship that the client knows of: nothing older is shown to it.
+    shown: ByChannel<i32>,
     /// None while nothing was sent or delivered.
     used: Option<Box<Used>>,
     timer: Timer,
@@ -102,7 +98,7 @@ pub fn run(
     gateway: Arc<Gateway>,
     socket: Socket,
     admission: Admission,
-    base_url: String,
+    base_url: Arc<str>,
 ) -> impl Future<Output = ()> + Send {
     let opening = Box::pin(open(gateway, socket, admission, base_url));
     async move {
@@ -120,7 +116,7 @@ async fn open(
     gateway: Arc<Gateway>,
     socket: Socket,
     admission: Admission,
-    base_url: String,
+    base_url: Arc<str>,
 ) -> Option<Box<Connection>> {
     let peer = Peer::new(admission.user, admission.sid);
     let limit = gateway.settings.user_connections;
@@ -365,7 +361,7 @@ impl Connection {
         match delivery {
             Delivery::Log(log) => {
                 // Of a channel that was left meanwhile nothing more is shown.
-                let newest = self.channels.get_mut(&log.channel)?;
+                let newest = self.channels.get_mut(log.channel)?;
                 if log.seq <= *newest {
                     return None;
                 }
@@ -376,11 +372,11 @@ impl Connection {
             // Several frames; they are no channel's.
             Delivery::Presence(_) => None,
             Delivery::Ephemeral(shown) => {
-                self.channels.get(&shown.channel)?;
+                self.channels.get(shown.channel)?;
                 Some(shown.frame.clone())
             }
             Delivery::Mark(mark) => {
-                self.channels.get(&mark.channel)?;
+                self.channels.get(mark.channel)?;
                 let used = self.used.as_ref();
                 let known = used.and_then(|used| used.marks.get(&mark.channel).copied());
                 let known = known.unwrap_or_default();
@@ -422,7 +418,7 @@ impl Connection {
         }
         gateway.presence.go(&peer).await;
         // Also what it was just leaving when it was closed.
-        let channels = channels.into_keys().chain(left.into_keys());
+        let channels = channels.ids().chain(left.into_keys());
         gateway.hub.leave(&peer, channels).await;
         refuse(socket, reason, Some(peer.user)).await;
     }

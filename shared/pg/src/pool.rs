@@ -19,6 +19,8 @@ use crate::{
 
 /// How long a request waits for a connection before it is answered `unavailable`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// For so long after it last answered a connection is taken to live.
+pub(crate) const TRUSTED: Duration = Duration::from_secs(1);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_millis(500);
 /// A statement that nobody waits for any more goes on to its end, and keeps its place in the pool.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(6);
@@ -55,7 +57,15 @@ pub async fn connect(
         // sqlx asks without a limit: on its way back a connection whose server is gone without a word
         // would keep its place in the pool until the kernel gives up, a quarter of an hour later.
         .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(lives(connection, PING_TIMEOUT)))
+        .before_acquire(|connection, metadata| {
+            Box::pin(async move {
+                // It was asked when it came back.
+                if metadata.idle_for < TRUSTED {
+                    return Ok(true);
+                }
+                lives(connection, PING_TIMEOUT).await
+            })
+        })
         .after_release(|connection, _| Box::pin(lives(connection, RELEASE_TIMEOUT)))
         .connect_lazy_with(options);
     wait_for_schema(&pool, url, schema, migrations, patience).await?;

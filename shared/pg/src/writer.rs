@@ -1,7 +1,7 @@
 //! A connection of one task's own, for statements that are sent all the time.
 //!
-//! The pool asks Postgres whether a connection lives before it lends it and again when it comes
-//! back; a writer asks only after a pause. A connection on which something was
+//! The pool asks Postgres whether a connection lives when it comes back, and after a pause before
+//! it lends it; a writer asks only after a pause. A connection on which something was
 //! interrupted is thrown away with all that it was doing: it may hang for minutes where the other
 //! machine is gone.
 
@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::time::{Instant, timeout};
 
-use crate::pool::{PING_TIMEOUT, lives};
+use crate::pool::{PING_TIMEOUT, TRUSTED, lives};
 
 /// Plans are made once, without the parameters: with them each execution would be planned again.
 /// No statement of a writer may read a whole table, whatever its statistics say: of a table that
@@ -25,9 +25,6 @@ const SETTINGS: [(&str, &str); 5] = [
     ("idle_in_transaction_session_timeout", "500"),
     ("lock_timeout", "400"),
 ];
-
-/// For so long after its last statement a connection is taken to live.
-const TRUSTED: Duration = Duration::from_secs(1);
 
 /// What is done on a new connection before its first use. One that fails it is not used.
 pub type Greeting =

@@ -15,7 +15,8 @@ use ipnet::IpNet;
 use crate::{Problem, ProcessSettings};
 
 /// Scheme and authority, without a trailing slash: the configured public URL, else the request's.
-pub struct BaseUrl(pub String);
+/// Whoever keeps it long (a connection) shares it.
+pub struct BaseUrl(pub Arc<str>);
 
 /// How a [`BaseUrl`] is found and whose pages are let in; an extension of every request.
 #[derive(Clone)]
@@ -68,7 +69,7 @@ impl<S: Sync> FromRequestParts<S> for PageOrigin {
         let is_allowed = match parts.extensions.get::<Origins>() {
             Some(origins) if origins.has_allowed() => origins.allows(origin),
             _ => {
-                let asked = BaseUrl(asked_url(parts));
+                let asked = BaseUrl(asked_url(parts).into());
                 let is_same = |base| is_same_host(origin, &parts.headers, base);
                 is_same(&base) || is_same(&asked)
             }
@@ -159,8 +160,8 @@ impl<S: Sync> FromRequestParts<S> for BaseUrl {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let origins = parts.extensions.get::<Origins>();
-        let url = origins.and_then(|origins| origins.public_url.as_deref());
-        Ok(Self(url.map_or_else(|| asked_url(parts), str::to_owned)))
+        let url = origins.and_then(|origins| origins.public_url.clone());
+        Ok(Self(url.unwrap_or_else(|| asked_url(parts).into())))
     }
 }
 
@@ -492,7 +493,7 @@ mod tests {
         ] {
             let mut parts = parts(peer, &["10.0.0.1"], headers, |_| {});
             let Ok(base) = BaseUrl::from_request_parts(&mut parts, &()).await;
-            assert_eq!(base.0, expected, "{headers:?}");
+            assert_eq!(&*base.0, expected, "{headers:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Numbered pages: `page` from 1, `page_size` 1 to 100.
 
+use std::sync::Arc;
+
 use axum::{
     extract::FromRequestParts,
     http::{StatusCode, Uri, request::Parts},
@@ -17,7 +19,7 @@ const MAX_PAGE_SIZE: u64 = 100;
 pub struct Page {
     number: u64,
     size: u64,
-    base: String,
+    base: Arc<str>,
     uri: Uri,
     params: Params,
 }

@@ -46,7 +46,7 @@ impl Connection {
             UserNotice::FriendshipUpdate { friendship } => {
                 if !self.is_news(friendship) {
                     // Where it says otherwise than what is known here, the list decides.
-                    if friendship.is_open != self.channels.contains_key(&friendship.id) {
+                    if friendship.is_open != self.channels.contains(friendship.id) {
                         self.list_soon();
                     }
                     return Ok(());
@@ -73,14 +73,20 @@ impl Connection {
     /// Whether a notice tells what the client does not know yet: of a friendship that is newer than
     /// this connection, or newer than what it knows of it.
     fn is_news(&self, told: &Friendship<UserCard>) -> bool {
-        let known = self.shown.revision(told.id).unwrap_or_default();
+        let known = self.shown.get(told.id).unwrap_or_default();
         // 0: from a replica that knows of no revisions.
         told.revision == 0 || told.revision > known
     }
 
+    /// Notes a revision, unless a newer one is known.
+    fn know(&mut self, id: FriendshipId, revision: i32) {
+        let known = self.shown.get(id).unwrap_or(revision);
+        self.shown.insert(id, known.max(revision));
+    }
+
     /// Writes a `friendship_update`, and remembers how new it is.
     async fn show(&mut self, friendship: Friendship<UserCard>) -> Result<(), Close> {
-        self.shown.note(friendship.id, friendship.revision);
+        self.know(friendship.id, friendship.revision);
         self.write(&ServerFrame::FriendshipUpdate { friendship })
             .await
     }
@@ -152,8 +158,8 @@ impl Connection {
         };
         let open = listed.iter().filter(|one| !one.is_closed);
         let open: HashSet<FriendshipId> = open.map(|one| one.channel).collect();
-        let lost = self.channels.keys().filter(|id| !open.contains(id));
-        let lost: Vec<FriendshipId> = lost.copied().collect();
+        let lost = self.channels.ids().filter(|id| !open.contains(id));
+        let lost: Vec<FriendshipId> = lost.collect();
         // The list may be older than what was noticed while it was on its way: where it differs,
         // it is asked how it is now.
         for id in lost {
@@ -164,11 +170,11 @@ impl Connection {
         let since = self.known_since;
         self.known_since = self.listing_since;
         for one in listed {
-            let is_missing = !one.is_closed && !self.channels.contains_key(&one.channel);
-            match self.shown.revision(one.channel) {
+            let is_missing = !one.is_closed && !self.channels.contains(one.channel);
+            match self.shown.get(one.channel) {
                 Some(0) if !is_missing => {
                     // Listed by a replica that knew of no revisions.
-                    self.shown.note(one.channel, one.revision);
+                    self.know(one.channel, one.revision);
                     continue;
                 }
                 Some(shown) if !is_missing && one.revision <= shown => continue,
@@ -196,7 +202,7 @@ impl Connection {
             revision,
         } = state;
         let is_open = friendship.is_open;
-        let shown = self.shown.revision(friendship.id);
+        let shown = self.shown.get(friendship.id);
         if shown.is_some_and(|shown| revision <= shown) {
             return Ok(Some(is_open));
         }
@@ -221,7 +227,7 @@ impl Connection {
         friend: UserId,
         opened: Timestamp,
     ) -> Result<(), Close> {
-        if self.channels.contains_key(&id) {
+        if self.channels.contains(id) {
             return Ok(());
         }
         let left = self.used.as_ref().map(|used| &used.left);
@@ -308,7 +314,7 @@ impl Connection {
     }
 
     async fn lose(&mut self, id: FriendshipId) {
-        if let Some(newest) = self.channels.remove(&id) {
+        if let Some(newest) = self.channels.remove(id) {
             let used = self.used.get_or_insert_default();
             used.left.insert(id, newest);
             used.marks.remove(&id);

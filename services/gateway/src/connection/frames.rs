@@ -123,7 +123,7 @@ impl Connection {
         client_id: Option<String>,
     ) -> Result<(), Close> {
         let TypingFrame { channel, active } = *frame;
-        if !self.channels.contains_key(&channel) {
+        if !self.channels.contains(channel) {
             let refusal = match self.has_left(channel) {
                 true => Refusal::ChannelClosed,
                 false => Refusal::NotAMember,
@@ -186,7 +186,7 @@ impl Connection {
         let send = Send {
             sender: self.peer.user,
             client_id,
-            doubted: !self.channels.contains_key(&channel),
+            doubted: !self.channels.contains(channel),
             what,
         };
         let used = self.used.get_or_insert_default();

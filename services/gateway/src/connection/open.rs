@@ -25,7 +25,7 @@ impl Connection {
         mut socket: Socket,
         peer: Arc<Peer>,
         admission: Admission,
-        base_url: String,
+        base_url: Arc<str>,
     ) -> Result<Box<Self>, Option<(Socket, Close)>> {
         let first = admission.renewed.map(|pair| ServerFrame::Token {
             access: pair.access,
@@ -58,7 +58,9 @@ impl Connection {
         let shown = listed.iter().map(|one| (one.channel, one.revision));
         let shown = shown.collect();
         let open = listed.iter().filter(|one| !one.is_closed);
-        let friends = open.clone().map(|one| (one.channel, one.friend)).collect();
+        let friends = open.clone().map(|one| (one.channel, one.friend));
+        let mut friends: Vec<_> = friends.collect();
+        friends.shrink_to_fit();
         let open: Vec<FriendshipId> = open.map(|one| one.channel).collect();
         let full = admission.full;
         let channels = match gateway.hub.join(&peer, &open, !full).await {
@@ -82,7 +84,7 @@ impl Connection {
             base_url,
             full,
             live: !full,
-            channels,
+            channels: channels.into_iter().collect(),
             shown,
             used: None,
             timer: Timer::start(gateway.settings.heartbeat()),
@@ -100,7 +102,7 @@ impl Connection {
             user: connection.peer.user,
             heartbeat_seconds: gateway.settings.heartbeat_seconds,
             epoch: gateway.epoch.current(),
-            channels: connection.channels.clone(),
+            channels: connection.channels.collect(),
         };
         match connection.write(&ready).await {
             Ok(()) | Err(Close::Done) => {

@@ -53,7 +53,7 @@ impl Connection {
                 .await;
         }
         let mut unknown = 0;
-        let mut since = self.channels.clone();
+        let mut since: HashMap<FriendshipId, u64> = self.channels.collect();
         // Under another epoch the same seq may have been another entry.
         let current = self.gateway.epoch.current();
         let is_other_epoch = epoch.is_some() && current.is_some() && epoch != current;
@@ -77,7 +77,7 @@ impl Connection {
         // First everything up to `ready`, while nothing is queued for this connection yet.
         too_far.extend(self.too_far(&since).await?);
         for (channel, since) in since {
-            if !self.channels.contains_key(&channel) {
+            if !self.channels.contains(channel) {
                 continue;
             }
             let ready = self.channels.insert(channel, since).unwrap_or(since);
@@ -86,27 +86,30 @@ impl Connection {
             }
         }
         // From here on the hub queues what comes; the little before that is read from the log.
-        let open: Vec<FriendshipId> = self.channels.keys().copied().collect();
+        let open: Vec<FriendshipId> = self.channels.ids().collect();
         let heads = self.gateway.hub.activate(&self.peer, &open).await;
         for (channel, head) in heads.map_err(|_| Close::Overloaded)? {
-            if !self.channels.contains_key(&channel) {
+            if !self.channels.contains(channel) {
                 continue;
             }
             if too_far.contains(&channel) {
                 self.channels.insert(channel, head);
             } else {
-                let written = self.channels.get(&channel).copied().unwrap_or(head);
+                let written = self.channels.get(channel).unwrap_or(head);
                 self.replay(channel, written, head).await?;
             }
         }
-        too_far.retain(|channel| self.channels.contains_key(channel));
+        too_far.retain(|channel| self.channels.contains(*channel));
         if !too_far.is_empty() {
-            let channels = too_far.iter().map(|id| (*id, self.channels[id])).collect();
+            let heads = too_far
+                .iter()
+                .filter_map(|id| Some((*id, self.channels.get(*id)?)));
+            let channels = heads.collect();
             self.write(&ServerFrame::Resync { channels }).await?;
         }
         let marks = self.read_marks().await;
         self.live = true;
-        let channels = self.channels.clone();
+        let channels = self.channels.collect();
         self.write(&ServerFrame::Resumed { channels, marks })
             .await?;
         self.come().await;
@@ -121,7 +124,7 @@ impl Connection {
     ) -> Result<HashSet<FriendshipId>, Close> {
         let (mut too_far, mut ahead) = (HashSet::new(), Vec::new());
         for (channel, since) in since {
-            let ready = self.channels.get(channel).copied().unwrap_or_default();
+            let ready = self.channels.get(*channel).unwrap_or_default();
             match ready.checked_sub(*since) {
                 Some(behind) if behind > self.gateway.settings.replay_events => {
                     too_far.insert(*channel);
@@ -146,12 +149,12 @@ impl Connection {
     /// What moves later is queued for this connection already; what it was queued before is not told
     /// again.
     async fn read_marks(&mut self) -> HashMap<FriendshipId, ChannelMarks> {
-        let mut marks = HashMap::with_capacity(self.channels.len());
+        let mut marks = HashMap::new();
         // Where no epoch is known nobody answers this question either.
         if self.gateway.epoch.current().is_none() {
             return marks;
         }
-        let open: Vec<FriendshipId> = self.channels.keys().copied().collect();
+        let open: Vec<FriendshipId> = self.channels.ids().collect();
         for channels in open.chunks(MAX_HEADS) {
             let call = ListMarks {
                 user: self.peer.user,
@@ -200,7 +203,7 @@ impl Connection {
             for event in events.into_iter().filter(|event| event.seq <= up_to) {
                 self.heed().await?;
                 // Closed meanwhile: nothing more of it is shown.
-                if !self.channels.contains_key(&channel) {
+                if !self.channels.contains(channel) {
                     return Ok(());
                 }
                 after_seq = event.seq;
