@@ -5,12 +5,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use natter_bus::CallError;
-use natter_service::Problem;
+use natter_service::{Problem, WrongField};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the query parameters are not valid")]
-    InvalidQuery,
+    #[error(transparent)]
+    Http(#[from] Problem),
+    #[error(transparent)]
+    InvalidBody(#[from] WrongField),
     #[error("the status is none of the three")]
     InvalidStatus,
     #[error("the two are friends or have asked already")]
@@ -34,7 +36,8 @@ pub enum Error {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
-            Error::InvalidQuery => Problem::invalid_query(),
+            Error::Http(problem) => problem,
+            Error::InvalidBody(wrong) => Problem::malformed_body(wrong.to_string()),
             Error::InvalidStatus => Problem::bad_request("invalid_status", "Invalid status."),
             Error::AlreadyExists => {
                 Problem::bad_request("friendship_exists", "Friendship already exists.")

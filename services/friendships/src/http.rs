@@ -7,8 +7,8 @@ use natter_protocol::{
     event::FriendshipEvent,
     friendship::{Friendship, Status, UserCard},
 };
-use natter_service::{Api, BaseUrl, ErrorKey, Fields, Params, ProcessSettings};
-use serde::Serialize;
+use natter_service::{Api, BaseUrl, ErrorKey, Fields, Filled, Params, ProcessSettings};
+use serde::{Deserialize, Serialize};
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,
     openapi::{RefOr, Schema, schema::AnyOfBuilder},
@@ -55,18 +55,16 @@ fn api() -> Api<Friendships> {
     )
 }
 
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "documents what Params reads")]
 struct Listing {
     /// `users`: the two users as objects instead of ids.
     #[param(inline)]
     expand: Option<Expand>,
 }
 
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "documents what Params reads")]
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 enum Expand {
     Users,
 }
@@ -110,10 +108,11 @@ async fn list(
     base: BaseUrl,
     params: Params,
 ) -> Result<Json<Listed>, Error> {
+    let sent: Listing = params.read()?;
     let all = friendships.store.of_user(caller.user).await?;
-    match params.get("expand") {
+    match sent.expand {
         None => Ok(Json(Listed::Ids(all))),
-        Some("users") => {
+        Some(Expand::Users) => {
             let users = all.iter().flat_map(|one| [one.from_user, one.to_user]);
             let cards = cards(&friendships.bus, users).await?;
             let expanded: Vec<_> = all
@@ -122,16 +121,16 @@ async fn list(
                 .collect();
             Ok(Json(Listed::Expanded(expanded)))
         }
-        Some(_) => Err(Error::InvalidQuery),
     }
 }
 
 /// A request for friendship.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
+#[derive(Deserialize, ToSchema)]
 struct Request {
-    to_user: UserId,
-    status: Status,
+    #[schema(value_type = UserId)]
+    to_user: Filled<UserId>,
+    #[schema(value_type = Status)]
+    status: Filled<Status>,
 }
 
 /// Ask for a friendship
@@ -151,11 +150,9 @@ async fn ask(
     base: BaseUrl,
     fields: Fields,
 ) -> Result<(StatusCode, Json<Friendship<UserCard>>), Error> {
-    let status = status(&fields)?;
-    let to: UserId = fields
-        .text("to_user")
-        .and_then(|id| id.parse().ok())
-        .ok_or(Error::UserNotFound)?;
+    let sent: Request = fields.read()?;
+    let status = sent.status.0.ok_or(Error::InvalidStatus)?;
+    let to = sent.to_user.0.ok_or(Error::UserNotFound)?;
     if to == caller.user {
         return Err(Error::WithOneself);
     }
@@ -184,11 +181,12 @@ async fn ask(
 }
 
 /// What one says about a friendship.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
+#[derive(Deserialize, ToSchema)]
 struct Answer {
-    friendship_id: FriendshipId,
-    status: Status,
+    #[schema(value_type = FriendshipId)]
+    friendship_id: Filled<FriendshipId>,
+    #[schema(value_type = Status)]
+    status: Filled<Status>,
 }
 
 /// Answer, or change one's mind
@@ -208,11 +206,9 @@ async fn change(
     base: BaseUrl,
     fields: Fields,
 ) -> Result<Json<Friendship<UserCard>>, Error> {
-    let status = status(&fields)?;
-    let id: FriendshipId = fields
-        .text("friendship_id")
-        .and_then(|id| id.parse().ok())
-        .ok_or(Error::FriendshipNotFound)?;
+    let sent: Answer = fields.read()?;
+    let status = sent.status.0.ok_or(Error::InvalidStatus)?;
+    let id = sent.friendship_id.0.ok_or(Error::FriendshipNotFound)?;
     let known = friendships
         .store
         .get(id)
@@ -225,13 +221,6 @@ async fn change(
 
     let shown = set_side(&friendships.store, id, side, status, &cards).await?;
     Ok(Json(shown.map_users(|card| card.at(&base.0))))
-}
-
-fn status(fields: &Fields) -> Result<Status, Error> {
-    fields
-        .text("status")
-        .and_then(Status::parse)
-        .ok_or(Error::InvalidStatus)
 }
 
 #[cfg(test)]

@@ -39,8 +39,8 @@ impl TryFrom<Row> for FriendshipState {
 
     fn try_from(row: Row) -> Result<Self, sqlx::Error> {
         let status = |text: &str| {
-            Status::parse(text)
-                .ok_or_else(|| sqlx::Error::Decode(format!("not a status: {text}").into()))
+            let status = text.parse::<Status>();
+            status.map_err(|error| sqlx::Error::Decode(format!("{error}: {text}").into()))
         };
         let statuses = Statuses {
             from: status(&row.status_from_user)?,

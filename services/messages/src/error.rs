@@ -7,7 +7,7 @@ use axum::{
 use natter_bus::CallError;
 use natter_media::ItemError;
 use natter_protocol::call::Refusal;
-use natter_service::Problem;
+use natter_service::{Problem, WrongField};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -41,6 +41,12 @@ pub enum Error {
     Call(#[from] CallError),
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+}
+
+impl From<WrongField> for Error {
+    fn from(wrong: WrongField) -> Self {
+        Self::InvalidMessage(wrong.to_string())
+    }
 }
 
 impl From<Error> for Problem {

@@ -6,7 +6,9 @@
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use natter_protocol::MessageId;
-use natter_service::{Page, Params};
+use natter_service::{Flag, Number, Page, from_zero};
+use serde::{Deserialize, Deserializer, de};
+use utoipa::IntoParams;
 
 use crate::{channel::Channel, error::Error, store::Store};
 
@@ -31,6 +33,31 @@ enum Start {
     Seq(u64),
 }
 
+/// What a history request may ask for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Filters {
+    /// From the start on, oldest first (which is also the order without a flag).
+    #[param(value_type = Option<bool>)]
+    after: Option<Flag>,
+    /// Up to the start, newest first. Not together with `after`.
+    #[param(value_type = Option<bool>)]
+    before: Option<Flag>,
+    /// The start, inclusive: RFC 3339, or a date, which is its midnight in UTC. Needs a flag.
+    #[param(value_type = Option<String>, format = "date-time")]
+    start_date: Option<Date>,
+    /// The start, inclusive: a message of this channel. Needs a flag.
+    message_id: Option<MessageId>,
+    /// The same.
+    start_message_id: Option<MessageId>,
+    /// In place of a flag and a start, oldest first: only what comes after this `seq`.
+    #[param(schema_with = from_zero)]
+    after_seq: Option<Number>,
+    /// In place of a flag and a start, newest first: only what comes before this `seq`.
+    #[param(schema_with = from_zero)]
+    before_seq: Option<Number>,
+}
+
 /// A history request's filter, well formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
@@ -46,51 +73,37 @@ pub struct Bounds {
 }
 
 impl Filter {
-    pub fn parse(params: &Params) -> Result<Self, Error> {
-        let after = flag(params.get("after"))?;
-        let before = flag(params.get("before"))?;
-        if after && before {
-            return Err(Error::InvalidQuery);
-        }
-        let mut starts = Vec::new();
-        if let Some(text) = params.get("start_date") {
-            starts.push(Start::Time(date(text)?));
-        }
-        for name in ["message_id", "start_message_id"] {
-            if let Some(text) = params.get(name) {
-                starts.push(Start::Message(
-                    text.parse().map_err(|_| Error::InvalidQuery)?,
-                ));
-            }
-        }
-        let seqs = [
-            ("after_seq", Order::OldestFirst),
-            ("before_seq", Order::NewestFirst),
-        ];
-        let mut by_seq = Vec::new();
-        for (name, order) in seqs {
-            if let Some(text) = params.get(name) {
-                let seq = seq(text)?;
-                by_seq.push(Self {
-                    order,
-                    start: Start::Seq(seq),
-                });
-            }
-        }
-        let order = match before {
-            true => Order::NewestFirst,
-            false => Order::OldestFirst,
-        };
-        match (starts.as_slice(), by_seq.as_slice()) {
-            ([], []) => Ok(Self {
+    pub fn of(sent: Filters) -> Result<Self, Error> {
+        let by_time = sent.start_date.map(|Date(time)| Start::Time(time));
+        let messages = [sent.message_id, sent.start_message_id];
+        let by_message = messages.into_iter().flatten().map(Start::Message);
+        let starts: Vec<Start> = by_time.into_iter().chain(by_message).collect();
+        let by_seq = |order, seq: Option<Number>| {
+            seq.map(|Number(seq)| Self {
                 order,
+                start: Start::Seq(seq),
+            })
+        };
+        let after_seq = by_seq(Order::OldestFirst, sent.after_seq);
+        let before_seq = by_seq(Order::NewestFirst, sent.before_seq);
+        let by_seq: Vec<Self> = after_seq.into_iter().chain(before_seq).collect();
+        let is_set = |flag: Option<Flag>| flag == Some(Flag(true));
+        let order = match (is_set(sent.after), is_set(sent.before)) {
+            (true, true) => return Err(Error::InvalidQuery),
+            (false, true) => Some(Order::NewestFirst),
+            (true, false) => Some(Order::OldestFirst),
+            (false, false) => None,
+        };
+        match (order, starts.as_slice(), by_seq.as_slice()) {
+            (_, [], []) => Ok(Self {
+                order: order.unwrap_or(Order::OldestFirst),
                 start: Start::Everything,
             }),
-            ([start], []) if after || before => Ok(Self {
+            (Some(order), [start], []) => Ok(Self {
                 order,
                 start: *start,
             }),
-            ([], [filter]) if !after && !before => Ok(*filter),
+            (None, [], [filter]) => Ok(*filter),
             _ => Err(Error::InvalidQuery),
         }
     }
@@ -158,42 +171,36 @@ impl Bounds {
     }
 }
 
-/// A decimal number. One too long for the machine is past any end.
-pub fn seq(text: &str) -> Result<u64, Error> {
-    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => Ok(text.parse().unwrap_or(u64::MAX)),
-        false => Err(Error::InvalidQuery),
-    }
-}
-
-fn flag(text: Option<&str>) -> Result<bool, Error> {
-    match text.map(str::to_ascii_lowercase).as_deref() {
-        None | Some("false" | "0") => Ok(false),
-        Some("true" | "1") => Ok(true),
-        Some(_) => Err(Error::InvalidQuery),
-    }
-}
-
 /// An RFC 3339 date-time, or a date, which is its midnight in UTC.
-fn date(text: &str) -> Result<DateTime<Utc>, Error> {
+struct Date(DateTime<Utc>);
+
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = time_of(&text).ok_or_else(|| de::Error::custom("neither a time nor a date"))?;
+        Ok(Self(time))
+    }
+}
+
+fn time_of(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Ok(time.to_utc());
+        return Some(time.to_utc());
     }
     // chrono would also take 2026-1-1, and a sign.
     let is_digit = |(place, byte): (usize, u8)| match place {
         4 | 7 => byte == b'-',
         _ => byte.is_ascii_digit(),
     };
-    match text.len() == 10 && text.bytes().enumerate().all(is_digit) {
-        true => NaiveDate::parse_from_str(text, "%Y-%m-%d")
-            .map(|date| date.and_time(NaiveTime::MIN).and_utc())
-            .map_err(|_| Error::InvalidQuery),
-        false => Err(Error::InvalidQuery),
+    if text.len() != 10 || !text.bytes().enumerate().all(is_digit) {
+        return None;
     }
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+    Some(date.and_time(NaiveTime::MIN).and_utc())
 }
 
 #[cfg(test)]
 mod tests {
+    use natter_service::Params;
     use proptest::prelude::*;
 
     use super::*;
@@ -230,7 +237,8 @@ mod tests {
         ) {
             let pairs: Vec<_> = names.iter().zip(&values).collect();
             let query = serde_urlencoded::to_string(&pairs).expect("a query");
-            let _ = Filter::parse(&Params::of(&query).expect("a query"));
+            let read = Params::of(&query).expect("a query").read();
+            let _ = read.map(Filter::of);
         }
     }
 }

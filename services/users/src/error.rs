@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use natter_auth::TokenError;
-use natter_service::Problem;
+use natter_service::{Problem, WrongField};
 
 use crate::account::Broken;
 
@@ -54,6 +54,16 @@ pub enum Error {
 impl From<Broken> for Error {
     fn from(broken: Broken) -> Self {
         Self::Invalid(broken)
+    }
+}
+
+impl From<WrongField> for Error {
+    fn from(wrong: WrongField) -> Self {
+        let code = match wrong.name() {
+            "personal_image" => "invalid_image",
+            _ => "invalid_name",
+        };
+        Self::Invalid(Broken::new(code, wrong.to_string()))
     }
 }
 

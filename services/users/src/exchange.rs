@@ -25,10 +25,7 @@ pub async fn exchange(users: &Users, presented: Presented<'_>) -> Result<TokenPa
     if claims.sid != presented.sid {
         return Err(Error::InvalidRefresh);
     }
-    let subject = Subject {
-        user: claims.user_id,
-        sid: claims.sid,
-    };
+    let subject = Subject::of(&claims);
     let mut tx = users.store.begin().await?;
     let session = lock_session(&mut tx, subject)
         .await?

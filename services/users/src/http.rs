@@ -19,6 +19,7 @@ use axum::{
 };
 use natter_protocol::call::TokenPair;
 use natter_service::{Api, BaseUrl, ErrorKey, Page, PathId, ProcessSettings, body_limit};
+use utoipa::openapi::{RefOr, Schema};
 use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{
@@ -160,6 +161,13 @@ fn user_agent(headers: &HeaderMap) -> String {
     let value = headers.get(header::USER_AGENT).map(HeaderValue::to_str);
     let text = value.and_then(Result::ok).unwrap_or_default();
     text.chars().take(MAX_USER_AGENT_CHARS).collect()
+}
+
+/// An account's image, as requests have it.
+fn image_schema() -> RefOr<Schema> {
+    let what = "JPEG, PNG, WebP or GIF, at most 5 MiB and 25 megapixels, in a multipart form; \
+        empty or null for none.";
+    natter_service::file_or_none(what)
 }
 
 /// The absolute URL of the account's image.

@@ -1,6 +1,7 @@
 //! What presenting a refresh token means for its session.
 
 use chrono::{DateTime, Duration, Utc};
+use natter_auth::Claims;
 use natter_protocol::{SessionId, UserId};
 use uuid::Uuid;
 
@@ -9,6 +10,15 @@ use uuid::Uuid;
 pub struct Subject {
     pub user: UserId,
     pub sid: SessionId,
+}
+
+impl Subject {
+    pub fn of(claims: &Claims) -> Self {
+        Self {
+            user: claims.user_id,
+            sid: claims.sid,
+        }
+    }
 }
 
 /// How refresh tokens are exchanged.

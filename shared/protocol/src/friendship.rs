@@ -1,6 +1,6 @@
 //! A friendship and the people in it, as events, calls and clients see them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,11 +26,22 @@ impl Status {
             Self::Rejected => "rejected",
         }
     }
+}
 
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text)
+impl FromStr for Status {
+    type Err = UnknownStatus;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|status| status.as_str() == text)
+            .ok_or(UnknownStatus)
     }
 }
+
+/// A text that is none of the three.
+#[derive(Debug, thiserror::Error)]
+#[error("no such status")]
+pub struct UnknownStatus;
 
 /// One friendship, its users as `U`: an id in events and lists, a [`UserCard`] where it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -10,11 +10,11 @@ use axum::{
     routing::get,
 };
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, ObjectBuilder, OneOfBuilder,
-    OpenApiBuilder, RefOr, Response, ResponseBuilder, Schema, Type,
+    ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, Object, ObjectBuilder,
+    OneOfBuilder, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
     example::ExampleBuilder,
     path::{Operation, ParameterIn, PathItem},
-    schema::SchemaType,
+    schema::{AnyOfBuilder, SchemaType},
     security::{Http, HttpAuthScheme, SecurityScheme},
 };
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -24,6 +24,7 @@ use crate::{ErrorKey, Problem, ProcessSettings, wrap};
 /// The name of the bearer scheme in the `security` of operations.
 const BEARER: &str = "bearer";
 const JSON: &str = "application/json";
+const MULTIPART: &str = "multipart/form-data";
 /// What no operation lists, since it is no operation that refuses it.
 const REFUSED_BEFORE: &str = "Beside what each operation lists, any request may be refused before it reaches one: \
 400 `bad_request` (not HTTP/1.1) or `invalid_host`, 404 `not_found` (no such path), 414 `uri_too_long`, \
@@ -67,12 +68,13 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     /// kind may.
     pub fn operation<E: Into<Problem>>(
         mut self,
-        (schemas, mut paths, methods): UtoipaMethodRouter<S>,
+        (mut schemas, mut paths, methods): UtoipaMethodRouter<S>,
         refusals: impl IntoIterator<Item = E>,
     ) -> Self {
         let refusals: Vec<Problem> = refusals.into_iter().map(Into::into).collect();
         for operation in paths.paths.values_mut().filter_map(only_operation) {
             document(operation, self.key, &refusals);
+            split_files(operation, &mut schemas);
         }
         self.routes = self.routes.routes((schemas, paths, methods));
         self
@@ -113,6 +115,15 @@ pub fn from_one() -> RefOr<Schema> {
 pub fn file() -> RefOr<Schema> {
     let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
     any.content_media_type("application/octet-stream").into()
+}
+
+/// The schema of a file in a form that may be left out: empty, or null.
+pub fn file_or_none(description: &str) -> RefOr<Schema> {
+    let none = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .max_length(Some(0));
+    let either = AnyOfBuilder::new().item(file()).item(none);
+    either.description(Some(description)).into()
 }
 
 /// Each route is given to [`Api::operation`] on its own.
@@ -171,6 +182,54 @@ fn without_null(operation: &mut Operation) {
             content.schema = Some(schema.clone());
         }
     }
+}
+
+/// A body that is JSON or a form has files in the form alone: a schema of each.
+fn split_files(operation: &mut Operation, schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else {
+        return;
+    };
+    if !body.content.contains_key(JSON) {
+        return;
+    }
+    let Some(RefOr::T(form)) = body.content.get_mut(MULTIPART) else {
+        return;
+    };
+    let Some(RefOr::Ref(whole)) = &form.schema else {
+        return;
+    };
+    let name = whole.ref_location.rsplit('/').next().unwrap_or_default();
+    let mut with_files = None;
+    // It is there twice: for JSON and for the form.
+    for (_, schema) in schemas.iter_mut().filter(|(known, _)| known == name) {
+        let whole = schema.clone();
+        if let RefOr::T(Schema::Object(json)) = schema
+            && take_files(json)
+        {
+            with_files = Some(whole);
+        }
+    }
+    if let Some(whole) = with_files {
+        let name = format!("{name}Form");
+        form.schema = Some(Ref::from_schema_name(&name).into());
+        schemas.push((name, whole));
+    }
+}
+
+/// Leaves of each file what it is without one; whether there was any.
+fn take_files(schema: &mut Object) -> bool {
+    let mut had_files = false;
+    for property in schema.properties.values_mut() {
+        if let RefOr::T(Schema::AnyOf(either)) = property
+            && either.items.first() == Some(&file())
+            && let Some(RefOr::T(Schema::Object(mut none))) = either.items.pop()
+        {
+            none.description = either.description.take();
+            *property = none.into();
+            had_files = true;
+        }
+    }
+    had_files
 }
 
 fn document(operation: &mut Operation, key: ErrorKey, refusals: &[Problem]) {

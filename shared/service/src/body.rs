@@ -30,8 +30,9 @@ pub struct BodyLimit(usize);
 /// The top-level fields of a body, however it was encoded. A request without a body has none.
 #[derive(Debug, Default)]
 pub struct Fields {
-    values: HashMap<String, Value>,
-    is_form: bool,
+    pub(crate) values: HashMap<String, Value>,
+    /// In which an input that was left empty is an empty text.
+    pub(crate) is_form: bool,
 }
 
 /// Fields beside files, of which several may have one name, as the inputs of a page do.
@@ -42,20 +43,19 @@ pub struct FieldsAndFiles {
 }
 
 #[derive(Debug)]
-pub enum Value {
+pub(crate) enum Value {
     Text(String),
     Null,
     /// A JSON value that is neither text nor null, as it was sent.
     Json(Box<RawValue>),
     File(Upload),
-    /// Several of this name in a form. No field is a list: whoever reads it refuses it as of the wrong
-    /// type.
+    /// Several of this name in a form. No field is a list, so it is of the wrong type.
     Repeated,
 }
 
 impl Value {
     /// As a page sends an input that was left empty.
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         match self {
             Self::Text(text) => text.is_empty(),
             Self::File(file) => file.is_none(),
@@ -76,25 +76,6 @@ impl Upload {
     /// As browsers send a file input in which none was chosen.
     pub fn is_none(&self) -> bool {
         self.filename.is_empty() && self.bytes.is_empty()
-    }
-}
-
-impl Fields {
-    /// The field, if it is a text that is not empty.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        match self.get(name) {
-            Some(Value::Text(text)) if !text.is_empty() => Some(text),
-            _ => None,
-        }
-    }
-
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        self.values.get(name)
-    }
-
-    /// Whether it was a form, in which an input that was left empty is an empty text.
-    pub fn is_form(&self) -> bool {
-        self.is_form
     }
 }
 

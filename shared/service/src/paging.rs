@@ -6,10 +6,10 @@ use axum::{
     extract::FromRequestParts,
     http::{StatusCode, Uri, request::Parts},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{BaseUrl, Params, Problem, from_one};
+use crate::{BaseUrl, Number, Params, Problem, from_one};
 
 const DEFAULT_PAGE_SIZE: u64 = 10;
 const MAX_PAGE_SIZE: u64 = 100;
@@ -24,17 +24,16 @@ pub struct Page {
     params: Params,
 }
 
-/// The query of a paged operation, as it is documented.
-#[derive(IntoParams)]
+/// The query of a paged operation, which [`Page`] reads.
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "Page reads it")]
 pub struct PageParams {
     /// From 1; one past the end is a 404.
     #[param(schema_with = from_one)]
-    page: Option<u64>,
+    page: Option<Number>,
     /// How many results a page has at most, 10 by default; more than 100 is taken as 100.
     #[param(schema_with = from_one)]
-    page_size: Option<u64>,
+    page_size: Option<Number>,
 }
 
 /// A page as clients get it.
@@ -99,10 +98,11 @@ impl<S: Sync> FromRequestParts<S> for Page {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let params = Params::from_request_parts(parts, state).await?;
+        let sent: PageParams = params.read()?;
         let Ok(BaseUrl(base)) = BaseUrl::from_request_parts(parts, state).await;
         Ok(Self {
-            number: positive(params.get("page"), 1)?,
-            size: positive(params.get("page_size"), DEFAULT_PAGE_SIZE)?.min(MAX_PAGE_SIZE),
+            number: positive(sent.page, 1)?,
+            size: positive(sent.page_size, DEFAULT_PAGE_SIZE)?.min(MAX_PAGE_SIZE),
             base,
             uri: parts.uri.clone(),
             params,
@@ -110,15 +110,12 @@ impl<S: Sync> FromRequestParts<S> for Page {
     }
 }
 
-/// A decimal number of at least 1. One too long for the machine is as large as can be.
-fn positive(text: Option<&str>, default: u64) -> Result<u64, Problem> {
-    let Some(text) = text else { return Ok(default) };
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Problem::invalid_query());
-    }
-    match text.parse().unwrap_or(u64::MAX - 1) {
-        0 => Err(Problem::invalid_query()),
-        number => Ok(number.min(u64::MAX - 1)),
+/// One that is sent is at least 1.
+fn positive(number: Option<Number>, default: u64) -> Result<u64, Problem> {
+    match number.map(|number| number.0) {
+        None => Ok(default),
+        Some(0) => Err(Problem::invalid_query()),
+        Some(number) => Ok(number.min(u64::MAX - 1)),
     }
 }
 
@@ -167,12 +164,17 @@ mod tests {
 
     #[test]
     fn numbers_are_decimal_and_from_one() {
-        for bad in ["", "0", "-1", "1.5", "x", "+1", " 1"] {
-            assert!(positive(Some(bad), 1).is_err(), "{bad:?}");
+        let read = |query: &str| {
+            let params = Params::of(query)?.read::<PageParams>()?;
+            positive(params.page, 10)
+        };
+        for bad in ["", "0", "-1", "1.5", "x", "%2b1", "%201"] {
+            assert!(read(&format!("page={bad}")).is_err(), "{bad:?}");
         }
-        assert_eq!(positive(Some("007"), 1).ok(), Some(7));
-        assert!(positive(Some("99999999999999999999999"), 1).is_ok());
-        assert_eq!(positive(None, 10).ok(), Some(10));
+        assert_eq!(read("page=007").ok(), Some(7));
+        assert_eq!(read("page=x&page=2").ok(), Some(2));
+        assert!(read("page=99999999999999999999999").is_ok());
+        assert_eq!(read("").ok(), Some(10));
     }
 
     proptest! {

@@ -80,7 +80,7 @@ impl Problem {
         Self::bad_request("invalid_query", "Invalid query parameters.")
     }
 
-    pub fn malformed_body(text: &'static str) -> Self {
+    pub fn malformed_body(text: impl Into<Cow<'static, str>>) -> Self {
         Self::bad_request("malformed_body", text)
     }
 

@@ -1,5 +1,5 @@
-//! What stands in a request's URL: query parameters, read once for parsing and for the links of a
-//! page, and the id in its path.
+//! What stands in a request's URL: query parameters, which a type of their own reads and documents
+//! as it does the fields of a body, and the id in its path.
 
 use std::{convert::Infallible, str::FromStr};
 
@@ -7,8 +7,12 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error},
+};
 
-use crate::Problem;
+use crate::{Fields, Problem, body::Value};
 
 /// The query of a request, decoded, in its order.
 #[derive(Clone, Debug, Default)]
@@ -21,13 +25,46 @@ impl Params {
         pairs.map(Self).map_err(|_| Problem::invalid_query())
     }
 
-    /// The last value of `name`.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+    /// The parameters as a type that names them; others are ignored, and of several with one name
+    /// the last counts.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let values = self.0.iter().cloned();
+        let fields = Fields {
+            values: values
+                .map(|(name, text)| (name, Value::Text(text)))
+                .collect(),
+            is_form: false,
+        };
+        fields.read().map_err(|_| Problem::invalid_query())
+    }
+}
+
+/// A decimal number from 0. One too long for the machine is as large as can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number(pub u64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => Ok(Self(text.parse().unwrap_or(u64::MAX))),
+            false => Err(D::Error::custom("not a decimal number")),
+        }
+    }
+}
+
+/// `true` or `1`, `false` or `0`, in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flag(pub bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" => Ok(Self(true)),
+            "false" | "0" => Ok(Self(false)),
+            _ => Err(D::Error::custom("neither true nor false")),
+        }
     }
 }
 

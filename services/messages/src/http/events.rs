@@ -3,11 +3,11 @@
 use axum::{Json, extract::State};
 use natter_auth::Caller;
 use natter_protocol::{FriendshipId, frame::ServerFrame};
-use natter_service::{BaseUrl, Params, PathId, from_one, from_zero};
-use serde::Serialize;
+use natter_service::{BaseUrl, Number, Params, PathId, from_one, from_zero};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{Messages, error::Error, history::seq};
+use crate::{Messages, error::Error};
 
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 500;
@@ -21,16 +21,15 @@ pub struct Events {
     newest: u64,
 }
 
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "documents what Params reads")]
 pub struct Range {
     /// Only what comes after this `seq`.
     #[param(schema_with = from_zero)]
-    after_seq: Option<u64>,
+    after_seq: Option<Number>,
     /// How many at most, 100 by default; more than 500 is taken as 500.
     #[param(schema_with = from_one)]
-    limit: Option<u64>,
+    limit: Option<Number>,
 }
 
 /// Catch up with a channel
@@ -52,11 +51,10 @@ pub async fn events(
     params: Params,
 ) -> Result<Json<Events>, Error> {
     let id = friendship.ok_or(Error::FriendshipNotFound)?;
-    let after_seq = params.get("after_seq").map_or(Ok(0), seq)?;
-    let limit = params
-        .get("limit")
-        .map_or(Ok(DEFAULT_LIMIT), seq)?
-        .min(MAX_LIMIT);
+    let sent: Range = params.read()?;
+    let Number(after_seq) = sent.after_seq.unwrap_or(Number(0));
+    let Number(limit) = sent.limit.unwrap_or(Number(DEFAULT_LIMIT));
+    let limit = limit.min(MAX_LIMIT);
     if limit == 0 {
         return Err(Error::InvalidQuery);
     }

@@ -3,43 +3,19 @@
 use axum::{Json, extract::State, http::Method};
 use natter_auth::Caller;
 use natter_protocol::{
-    FriendshipId, MessageId, UserId,
+    FriendshipId, UserId,
     call::{Mark, MarkReply},
 };
-use natter_service::{BaseUrl, Page, PageParams, Paged, Params, PathId, from_zero};
-use utoipa::IntoParams;
+use natter_service::{BaseUrl, Page, PageParams, Paged, Params, PathId};
 
 use super::item::{Item, items};
 use crate::{
     Messages,
     channel::Channel,
     error::Error,
-    history::{Filter, Order},
+    history::{Filter, Filters, Order},
     store::LogRow,
 };
-
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "documents what Params reads")]
-pub struct Filters {
-    /// From the start on, oldest first (which is also the order without a flag).
-    after: Option<bool>,
-    /// Up to the start, newest first. Not together with `after`.
-    before: Option<bool>,
-    /// The start, inclusive: RFC 3339, or a date, which is its midnight in UTC. Needs a flag.
-    #[param(format = "date-time")]
-    start_date: Option<String>,
-    /// The start, inclusive: a message of this channel. Needs a flag.
-    message_id: Option<MessageId>,
-    /// The same.
-    start_message_id: Option<MessageId>,
-    /// In place of a flag and a start, oldest first: only what comes after this `seq`.
-    #[param(schema_with = from_zero)]
-    after_seq: Option<u64>,
-    /// In place of a flag and a start, newest first: only what comes before this `seq`.
-    #[param(schema_with = from_zero)]
-    before_seq: Option<u64>,
-}
 
 /// Read a channel's history
 ///
@@ -64,7 +40,7 @@ pub async fn history(
 ) -> Result<Json<Paged<Item>>, Error> {
     let id = friendship.ok_or(Error::FriendshipNotFound)?;
     let channel = messages.channels.of_member(id, caller.user).await?;
-    let filter = Filter::parse(&params)?;
+    let filter = Filter::of(params.read()?)?;
     let bounds = filter.bounds(&messages.store, &channel).await?;
     let count = bounds.count();
     page.check(count)?;

@@ -18,7 +18,7 @@ use crate::{Messages, error::Error, files, plan::KnownMedia};
 
 /// A file.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what FieldsAndFiles reads")]
+#[expect(dead_code, reason = "documents what is read as a file")]
 pub struct FileForm {
     /// At most 25 MiB.
     #[schema(schema_with = natter_service::file)]

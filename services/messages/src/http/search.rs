@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use axum::{Json, extract::State};
 use natter_auth::Caller;
 use natter_service::{BaseUrl, Page, PageParams, Paged, Params};
+use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::item::{Item, items_with, marks_of};
@@ -18,9 +19,8 @@ use crate::{
 const MAX_QUERY_CHARS: usize = 1_000;
 const MAX_CLAUSES: usize = 8;
 
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "documents what Params reads")]
 pub struct Search {
     /// Words, and parts of three letters and more, that are all to be there; `"…"` around whole
     /// words that stand so, `-` before what may not be there, `or` between at most 8 alternatives.
@@ -48,11 +48,11 @@ pub async fn search(
     params: Params,
     page: Page,
 ) -> Result<Json<Paged<Item>>, Error> {
-    let query = params.get("q").unwrap_or_default();
-    if query.is_empty() || query.chars().count() > MAX_QUERY_CHARS {
+    let Search { q } = params.read()?;
+    if q.is_empty() || q.chars().count() > MAX_QUERY_CHARS {
         return Err(Error::InvalidQuery);
     }
-    let query = Query::parse(query);
+    let query = Query::parse(&q);
     if query.0.len() > MAX_CLAUSES {
         return Err(Error::InvalidQuery);
     }

@@ -1,7 +1,5 @@
 //! `POST /api/messages/status/friendship/<id>/messages/`: sending without a WebSocket.
 
-use std::collections::HashMap;
-
 use axum::{Json, extract::State, http::StatusCode};
 use natter_auth::Caller;
 use natter_protocol::{
@@ -10,7 +8,8 @@ use natter_protocol::{
     frame::MediaItem,
     message::{MAX_MEDIA, check_client_id, check_payload},
 };
-use natter_service::{BaseUrl, Fields, FieldsAndFiles, PathId, Value};
+use natter_service::{BaseUrl, FieldsAndFiles, PathId};
+use serde::Deserialize;
 use utoipa::{
     ToSchema,
     openapi::{ObjectBuilder, Ref, Schema, Type, schema::AnyOfBuilder},
@@ -20,8 +19,7 @@ use super::item::{Item, items};
 use crate::{Messages, error::Error, files::store};
 
 /// A message.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
+#[derive(Deserialize, ToSchema)]
 pub struct NewMessage {
     /// 1 to 8,192 bytes of UTF-8; may be empty when there is media.
     #[schema(max_length = 8192)]
@@ -30,14 +28,18 @@ pub struct NewMessage {
     #[schema(min_length = 1, max_length = 64)]
     client_id: Option<String>,
     /// Each either `{"<filename>": "<base64>"}` or `{"id": "<media id>"}`.
-    #[schema(max_items = 10)]
-    media: Option<Vec<HashMap<String, String>>>,
-    reply_to: Option<MessageId>,
+    #[schema(value_type = Option<Vec<HashMap<String, String>>>, max_items = 10)]
+    media: Option<Vec<MediaItem>>,
+    #[schema(value_type = Option<MessageId>)]
+    reply_to: Option<String>,
 }
 
 /// A message with files, each in a field of any other name. A text that is empty counts as not sent.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
+#[expect(
+    dead_code,
+    reason = "NewMessage and its files, whose fields have any names"
+)]
 pub struct NewMessageForm {
     #[schema(max_length = 8192)]
     payload: Option<String>,
@@ -84,18 +86,23 @@ pub async fn send(
     // Before anything is stored for somebody who may not send here.
     messages.channels.of_member(id, caller.user).await?;
     let invalid = |error: &dyn std::fmt::Display| Error::InvalidMessage(error.to_string());
-    let named = named_media(&fields)?;
+    let sent: NewMessage = fields.read()?;
+    let named = sent.media.unwrap_or_default();
+    for item in &named {
+        item.check().map_err(|error| invalid(&error))?;
+    }
     let count = files.len() + named.len();
     if count > MAX_MEDIA {
         return Err(Error::InvalidMessage(format!(
             "A message has at most {MAX_MEDIA} files."
         )));
     }
-    let client_id = text(&fields, "client_id")?.map(str::to_owned);
-    check_client_id(client_id.as_deref()).map_err(|error| invalid(&error))?;
-    let payload = text(&fields, "payload")?.unwrap_or_default().to_owned();
+    check_client_id(sent.client_id.as_deref()).map_err(|error| invalid(&error))?;
+    let payload = sent.payload.unwrap_or_default();
     check_payload(&payload, count > 0).map_err(|error| invalid(&error))?;
-    let reply_to = reply_to(&fields)?;
+    let reply_to = sent.reply_to.map(|id| id.parse()).transpose();
+    let reply_to = reply_to
+        .map_err(|_| Error::InvalidMessage("reply_to must be a message's id.".to_owned()))?;
     let mut media = natter_media::add_all(&messages.media, named).await?;
     for (_, file) in files {
         let (id, new) = store(&messages.media, file).await?;
@@ -103,7 +110,7 @@ pub async fn send(
     }
     let send = Send {
         sender: caller.user,
-        client_id,
+        client_id: sent.client_id,
         // It is known to no gateway: the friendship service has the last word.
         doubted: true,
         what: SendWhat::Message {
@@ -128,38 +135,4 @@ pub async fn send(
         false => StatusCode::CREATED,
     };
     Ok((status, Json(item.ok_or(Error::Busy)?)))
-}
-
-fn text<'a>(fields: &'a Fields, name: &str) -> Result<Option<&'a str>, Error> {
-    match fields.get(name) {
-        Some(Value::Text(text)) if text.is_empty() && fields.is_form() => Ok(None),
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Text(text)) => Ok(Some(text)),
-        Some(_) => Err(Error::InvalidMessage(format!("{name} must be a text."))),
-    }
-}
-
-fn reply_to(fields: &Fields) -> Result<Option<MessageId>, Error> {
-    let id = text(fields, "reply_to")?.map(str::parse);
-    id.transpose()
-        .map_err(|_| Error::InvalidMessage("reply_to must be a message's id.".to_owned()))
-}
-
-/// `media` as in the frame.
-fn named_media(fields: &Fields) -> Result<Vec<MediaItem>, Error> {
-    match fields.get("media") {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Text(text)) if text.is_empty() && fields.is_form() => Ok(Vec::new()),
-        Some(Value::Json(items)) => {
-            let items: Vec<MediaItem> = serde_json::from_str(items.get()).map_err(|error| {
-                Error::InvalidMessage(format!("media is not as documented: {error}."))
-            })?;
-            for item in &items {
-                item.check()
-                    .map_err(|error| Error::InvalidMessage(error.to_string()))?;
-            }
-            Ok(items)
-        }
-        Some(_) => Err(Error::InvalidMessage("media must be a list.".to_owned())),
-    }
 }

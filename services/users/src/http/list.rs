@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use natter_auth::Caller;
 use natter_protocol::UserId;
 use natter_service::{BaseUrl, Page, PageParams, Paged, Params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{Users, account::username_key, error::Error};
@@ -17,9 +17,8 @@ pub struct Listed {
     personal_image: Option<String>,
 }
 
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "documents what Params reads")]
 pub struct Search {
     /// A part of the name, in any case; without it everybody is listed.
     username: Option<String>,
@@ -43,7 +42,8 @@ pub async fn list(
     params: Params,
     page: Page,
 ) -> Result<Json<Paged<Listed>>, Error> {
-    let key = username_key(params.get("username").unwrap_or_default());
+    let sent: Search = params.read()?;
+    let key = username_key(&sent.username.unwrap_or_default());
     let count = users.store.count(&key).await?;
     page.check(count)?;
     let accounts = users

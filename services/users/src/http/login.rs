@@ -2,7 +2,8 @@
 
 use axum::{extract::State, http::HeaderMap};
 use natter_protocol::call::TokenPair;
-use natter_service::{ClientAddress, Fields};
+use natter_service::{ClientAddress, Fields, Filled};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{Tokens, user_agent};
@@ -13,13 +14,12 @@ use crate::{
 };
 
 /// Who logs in.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
+#[derive(Deserialize, ToSchema)]
 pub struct Credentials {
-    #[schema(min_length = 1)]
-    username: String,
-    #[schema(min_length = 1)]
-    password: String,
+    #[schema(value_type = String, min_length = 1)]
+    username: Filled,
+    #[schema(value_type = String, min_length = 1)]
+    password: Filled,
 }
 
 /// Log in
@@ -38,19 +38,19 @@ pub async fn login(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Tokens, Error> {
-    let (Some(username), Some(password)) = (fields.text("username"), fields.text("password"))
-    else {
+    let sent: Credentials = fields.read()?;
+    let (Some(username), Some(password)) = (sent.username.0, sent.password.0) else {
         tracing::warn!("login without a username or a password");
         return Err(Error::CredentialsRequired);
     };
     // Also of what is no username: it may be a spelling of one, and each is counted on its own.
-    let key = username_key(username);
+    let key = username_key(&username);
     users.throttle.check(&key, address)?;
     let credentials = users.store.credentials(&key).await?;
     let hash = credentials
         .as_ref()
         .map(|known| known.password_hash.as_str());
-    let matches = users.passwords.verify(password, hash).await?;
+    let matches = users.passwords.verify(&password, hash).await?;
     let Some(known) = credentials.filter(|_| matches) else {
         // As much of it as any name has: a log line is no place for a whole body.
         let shown: String = username.chars().take(MAX_USERNAME_CHARS).collect();

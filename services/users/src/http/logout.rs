@@ -3,8 +3,8 @@
 use axum::{Json, extract::State};
 use natter_auth::Caller;
 use natter_protocol::Timestamp;
-use natter_service::Fields;
-use serde::Serialize;
+use natter_service::{Fields, Filled};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
@@ -15,11 +15,10 @@ use crate::{
 };
 
 /// The session that ends.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
+#[derive(Deserialize, ToSchema)]
 pub struct Refresh {
-    #[schema(min_length = 1)]
-    refresh: String,
+    #[schema(value_type = String, min_length = 1)]
+    pub refresh: Filled,
 }
 
 /// That something was done.
@@ -44,21 +43,19 @@ pub async fn logout(
     caller: Caller,
     fields: Fields,
 ) -> Result<Json<Done>, Error> {
-    let refresh = fields.text("refresh").ok_or(Error::RefreshRequired)?;
-    if users.verifier.access(refresh).is_ok() {
+    let sent: Refresh = fields.read()?;
+    let refresh = sent.refresh.0.ok_or(Error::RefreshRequired)?;
+    if users.verifier.access(&refresh).is_ok() {
         return Err(Error::InvalidToken);
     }
     let claims = users
         .verifier
-        .refresh(refresh)
+        .refresh(&refresh)
         .map_err(|_| Error::InvalidRefresh)?;
     if claims.user_id != caller.user {
         return Err(Error::InvalidToken);
     }
-    let subject = Subject {
-        user: claims.user_id,
-        sid: claims.sid,
-    };
+    let subject = Subject::of(&claims);
     let mut tx = users.store.begin().await?;
     let session = lock_session(&mut tx, subject)
         .await?

@@ -2,7 +2,8 @@
 
 use axum::{Json, extract::State};
 use natter_auth::Caller;
-use natter_service::{ClientAddress, Fields};
+use natter_service::{ClientAddress, Fields, Filled};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::logout::Done;
@@ -15,14 +16,13 @@ use crate::{
 };
 
 /// The password, and what it becomes.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
+#[derive(Deserialize, ToSchema)]
 pub struct NewPassword {
-    #[schema(min_length = 1)]
-    current: String,
+    #[schema(value_type = String, min_length = 1)]
+    current: Filled,
     /// As at sign-up.
-    #[schema(min_length = 8, max_length = 1000)]
-    new: String,
+    #[schema(value_type = String, min_length = 8, max_length = 1000)]
+    new: Filled,
 }
 
 /// Change the password
@@ -42,11 +42,12 @@ pub async fn change(
     address: ClientAddress,
     fields: Fields,
 ) -> Result<Json<Done>, Error> {
-    let (Some(current), Some(new)) = (fields.text("current"), fields.text("new")) else {
+    let sent: NewPassword = fields.read()?;
+    let (Some(current), Some(new)) = (sent.current.0, sent.new.0) else {
         return Err(Error::PasswordsRequired);
     };
-    let (account, checked) = confirm(&users, caller, address, current).await?;
-    let new = Password::new(new);
+    let (account, checked) = confirm(&users, caller, address, &current).await?;
+    let new = Password::new(&new);
     check_password(new.as_str(), &account.username, &account.email)?;
     let hash = users.passwords.hash(new).await?;
     let mut tx = users.store.begin().await?;

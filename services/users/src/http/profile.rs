@@ -3,16 +3,14 @@
 use axum::{Json, extract::State, http::StatusCode};
 use natter_auth::Caller;
 use natter_protocol::UserId;
-use natter_service::{BaseUrl, ClientAddress, Fields};
-use serde::Serialize;
+use natter_service::{BaseUrl, ClientAddress, Fields, File, Filled, sent};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    password::confirm,
-    signup::{image, name},
-};
+use super::password::confirm;
 use crate::{
     Users,
+    account::check_name,
     error::Error,
     store::{Account, ProfileChange},
 };
@@ -42,37 +40,24 @@ impl Profile {
 }
 
 /// What of a profile changes: only what is sent.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
+#[derive(Deserialize, ToSchema)]
 pub struct Change {
-    #[schema(max_length = 150)]
-    first_name: Option<String>,
-    #[schema(max_length = 150)]
-    last_name: Option<String>,
-    /// Empty or null removes the image; a new one is sent as multipart.
-    #[schema(max_length = 0)]
-    personal_image: Option<String>,
-}
-
-/// The same, with an image.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
-pub struct ChangeForm {
-    #[schema(max_length = 150)]
-    first_name: Option<String>,
-    #[schema(max_length = 150)]
-    last_name: Option<String>,
-    /// JPEG, PNG, WebP or GIF, at most 5 MiB and 25 megapixels; empty removes it.
-    #[schema(schema_with = natter_service::file)]
-    personal_image: Option<Vec<u8>>,
+    #[serde(default, deserialize_with = "sent")]
+    #[schema(value_type = Option<String>, max_length = 150)]
+    first_name: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    #[schema(value_type = Option<String>, max_length = 150)]
+    last_name: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    #[schema(schema_with = super::image_schema)]
+    personal_image: Option<File>,
 }
 
 /// The account's password.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what Fields reads")]
+#[derive(Deserialize, ToSchema)]
 pub struct Confirmation {
-    #[schema(min_length = 1)]
-    password: String,
+    #[schema(value_type = String, min_length = 1)]
+    password: Filled,
 }
 
 /// One's own profile
@@ -98,7 +83,7 @@ pub async fn get(
     path = "/api/users/profile/",
     operation_id = "change_profile",
     security(("bearer" = [])),
-    request_body(content((Option<Change> = "application/json"), (Option<ChangeForm> = "multipart/form-data"))),
+    request_body(content((Option<Change> = "application/json"), (Option<Change> = "multipart/form-data"))),
     responses((status = 200, description = "The profile from now on", body = Profile))
 )]
 pub async fn patch(
@@ -107,15 +92,21 @@ pub async fn patch(
     base: BaseUrl,
     fields: Fields,
 ) -> Result<Json<Profile>, Error> {
-    let mut change = ProfileChange {
-        first_name: name(&fields, "first_name")?.map(str::to_owned),
-        last_name: name(&fields, "last_name")?.map(str::to_owned),
-        image: None,
-    };
-    change.image = match image(&fields)? {
-        Some(Some(file)) => Some(Some(users.images.put(file).await?)),
-        Some(None) => Some(None),
+    let sent: Change = fields.read()?;
+    // Null counts as empty.
+    let first_name = sent.first_name.map(Option::unwrap_or_default);
+    let last_name = sent.last_name.map(Option::unwrap_or_default);
+    check_name("first_name", first_name.as_deref().unwrap_or_default())?;
+    check_name("last_name", last_name.as_deref().unwrap_or_default())?;
+    let image = match sent.personal_image {
+        Some(File(Some(image))) => Some(Some(users.images.put(image).await?)),
+        Some(File(None)) => Some(None),
         None => None,
+    };
+    let change = ProfileChange {
+        first_name,
+        last_name,
+        image,
     };
     let account = users.store.change_profile(caller.user, change).await?;
     users.images.sweep_soon();
@@ -140,8 +131,9 @@ pub async fn delete(
     address: ClientAddress,
     fields: Fields,
 ) -> Result<StatusCode, Error> {
-    let password = fields.text("password").ok_or(Error::InvalidCredentials)?;
-    confirm(&users, caller, address, password).await?;
+    let sent: Confirmation = fields.read()?;
+    let password = sent.password.0.ok_or(Error::InvalidCredentials)?;
+    confirm(&users, caller, address, &password).await?;
     users.store.delete_account(caller.user).await?;
     users.images.sweep_soon();
     tracing::info!(user = %caller.user, "account deleted");

@@ -33,9 +33,10 @@ pub async fn refresh(
     access: SessionAccess,
     fields: Fields,
 ) -> Result<Tokens, Error> {
-    let refresh = fields.text("refresh").ok_or(Error::RefreshRequired)?;
+    let sent: Refresh = fields.read()?;
+    let refresh = sent.refresh.0.ok_or(Error::RefreshRequired)?;
     let presented = Presented {
-        refresh,
+        refresh: &refresh,
         sid: access.0,
     };
     exchange(&users, presented).await.map(Tokens)
