@@ -15,7 +15,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use natter_bus::{Bus, Feed, Stream};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, pool::PoolConnection};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -23,13 +23,16 @@ use crate::pool::try_lock;
 
 /// How often a stream is compared although nothing happened.
 const EVERY: Duration = Duration::from_secs(60);
+/// And for [`LATE`] after the broker was away: rows are marked meanwhile whose events it had
+/// acknowledged before, and may have lost.
+const SOON: Duration = Duration::from_secs(5);
 /// After which a comparison is given up, whatever the database and the broker do.
 const DEADLINE: Duration = Duration::from_secs(300);
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// Held while a stream is compared, by one replica at a time; hashed with the stream.
 const LOCK: i32 = 0x6e62;
 /// How late a row may be marked, after the stream had acknowledged it.
-const LATE: &str = "30 seconds";
+const LATE: Duration = Duration::from_secs(30);
 /// Rows that one statement changes.
 const CHUNK: i64 = 5_000;
 /// For how long rows are kept that no stream keeps.
@@ -51,13 +54,18 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
     let name = stream.name();
     let mut missed = bus.missed();
     let auditing = async {
+        let mut doubted_until = Instant::now() + LATE;
         loop {
+            let usual = match Instant::now() < doubted_until {
+                true => SOON,
+                false => EVERY,
+            };
             let compared = timeout(DEADLINE, compare(&pool, &bus, stream)).await;
             let pause = match compared.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long")))
             {
                 // Another replica compares, or publishes what the stream has not.
                 Ok(None) => RETRY_PAUSE,
-                Ok(Some(0)) => EVERY,
+                Ok(Some(0)) => usual,
                 Ok(Some(rows)) => {
                     tracing::error!(
                         stream = name,
@@ -65,7 +73,7 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
                         "the stream is behind what it acknowledged: it is filled again"
                     );
                     metrics::counter!("outbox_refilled_total", "stream" => name).increment(rows);
-                    EVERY
+                    usual
                 }
                 Err(error) => {
                     tracing::warn!(stream = name, "not compared yet: {error:#}");
@@ -74,7 +82,7 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                Ok(()) = missed.changed() => {}
+                Ok(()) = missed.changed() => doubted_until = Instant::now() + LATE,
             }
         }
     };
@@ -233,13 +241,14 @@ async fn take_back_overlapped(
                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
              ) AS given_later
              FROM outbox
-             WHERE stream = $1 AND published_at > coalesce($2 - $3::interval, '-infinity')
+             WHERE stream = $1
+               AND published_at > coalesce($2 - make_interval(secs => $3), '-infinity')
          ) AS recent
          WHERE given_later <= stream_seq ORDER BY stream_seq",
     )
     .bind(feed.stream.name())
     .bind(checkpoint.map(|place| place.published_at))
-    .bind(LATE)
+    .bind(LATE.as_secs_f64())
     .fetch_all(&mut *db)
     .await?;
     let mut lost = Vec::new();

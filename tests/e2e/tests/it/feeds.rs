@@ -294,16 +294,53 @@ async fn a_stream_that_lost_what_it_had_is_filled_again() {
     are_whole(&world).await;
     are_in_order(&world).await;
     // The ended sessions too: one that has no other memory of it believes the token no more.
+    has_ended_sessions(&world).await;
+    world.restart("friendships", Signal::Kill).await;
+    let url = format!("{}/api/users/friendship/", world.friendships());
+    let (status, _) = session.get(&url).await;
+    assert_eq!(status, 401);
+}
+
+async fn has_ended_sessions(world: &World) {
     until("the bucket has the ended session", || async {
         let broker = jetstream(&world.nats, "subscriber").await;
         let bucket = broker.get_stream("KV_revoked_sessions").await.ok()?;
         (bucket.cached_info().state.messages > 0).then_some(())
     })
     .await;
-    world.restart("friendships", Signal::Kill).await;
-    let url = format!("{}/api/users/friendship/", world.friendships());
-    let (status, _) = session.get(&url).await;
-    assert_eq!(status, 401);
+}
+
+#[tokio::test]
+async fn what_is_marked_after_the_comparison_is_missed_too() {
+    let mut world = World::start(Topology::Standalone).await;
+    let Friends { alice, .. } = world.friends().await;
+    let session = alice.log_in(&world.users()).await;
+    end_session(&world, &session).await;
+    world.published().await;
+    // As while the mark is on its way to the database: the broker has acknowledged the row, which
+    // does not say so yet.
+    let mut admin = world.postgres.admin("natter").await;
+    let marked: (i64, i64) = sqlx::query_as(
+        "SELECT id, stream_seq FROM users.outbox WHERE stream = 'KV_revoked_sessions'",
+    )
+    .fetch_one(&mut admin)
+    .await
+    .expect("it is marked");
+    let mut mark = async |stream: Option<&str>, seq: Option<i64>| {
+        let marking = sqlx::query(
+            "UPDATE users.outbox SET stream = $1, stream_seq = $2, stream_first = $2 WHERE id = $3",
+        );
+        let marking = marking.bind(stream).bind(seq).bind(marked.0);
+        marking.execute(&mut admin).await.expect("a superuser may");
+    };
+    mark(None, None).await;
+    world.nats.stop(Signal::Kill).await;
+    world.nats.forget();
+    world.nats.start_again().await;
+    set_up(&world).await;
+    are_whole(&world).await;
+    mark(Some("KV_revoked_sessions"), Some(marked.1)).await;
+    has_ended_sessions(&world).await;
 }
 
 #[tokio::test]
