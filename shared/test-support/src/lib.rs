@@ -5,12 +5,14 @@
 //! Waiting is always for an event, with a deadline ([`PATIENCE`]), never for a time.
 
 mod client;
+mod detour;
 mod generated;
 mod lossy;
 mod nats;
 mod ports;
 mod postgres;
 mod process;
+mod recorder;
 mod secrets;
 mod silent;
 mod socket;
@@ -24,6 +26,7 @@ pub use nats::Nats;
 pub use ports::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, Signal, binary};
+pub use recorder::Recorder;
 pub use secrets::leak;
 pub use silent::Silent;
 pub use socket::Socket;

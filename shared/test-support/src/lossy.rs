@@ -2,55 +2,30 @@
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    task::AbortHandle,
+    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
 };
+
+use crate::detour::Detour;
 
 /// Between NATS and its clients: of five log events that it hands out one is dropped, one is
 /// sent twice, and one held back until the next has gone ahead. All else goes through.
-pub struct Lossy {
-    port: u16,
-    task: AbortHandle,
-}
-
-impl Drop for Lossy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
+pub struct Lossy(Detour);
 
 impl Lossy {
-    /// In front of the server at this `nats://host:port`.
     pub async fn start(server: &str) -> Self {
-        let server = server.trim_start_matches("nats://").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("it is bound").port();
-        let task = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let Ok(upstream) = TcpStream::connect(&server).await else {
-                    continue;
-                };
-                let (mut from_client, to_client) = client.into_split();
-                let (from_server, mut to_server) = upstream.into_split();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        _ = copy(&mut from_client, &mut to_server) => {}
-                        _ = pass(BufReader::new(from_server), to_client) => {}
-                    }
-                });
+        let detour = Detour::start(server, |client, upstream| async move {
+            let (mut from_client, to_client) = client.into_split();
+            let (from_server, mut to_server) = upstream.into_split();
+            tokio::select! {
+                _ = copy(&mut from_client, &mut to_server) => {}
+                _ = pass(BufReader::new(from_server), to_client) => {}
             }
         });
-        Self {
-            port,
-            task: task.abort_handle(),
-        }
+        Self(detour.await)
     }
 
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        self.0.url()
     }
 }
 

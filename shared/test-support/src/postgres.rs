@@ -172,6 +172,30 @@ impl Postgres {
         assert!(killed.is_ok_and(|status| status.success()));
     }
 
+    /// What is in Natter's schemas, as statements for a database that was set up and is empty.
+    pub fn dump(&self) -> String {
+        let dump = Command::new(programs().join("pg_dump"))
+            .args([
+                "--inserts",
+                "-n",
+                "users",
+                "-n",
+                "friendships",
+                "-n",
+                "messages",
+            ])
+            .arg(self.admin_url("natter"))
+            .output()
+            .expect("pg_dump is there");
+        let said = String::from_utf8_lossy(&dump.stderr).into_owned();
+        assert!(dump.status.success(), "{said}");
+        let dump = String::from_utf8(dump.stdout).expect("it is UTF-8");
+        // What begins with a backslash is for psql alone.
+        let is_there = |line: &&str| line.starts_with('\\') || line.starts_with("CREATE SCHEMA");
+        let lines = dump.lines().filter(|line| !is_there(line));
+        lines.fold(String::new(), |all, line| all + line + "\n")
+    }
+
     /// Keeps a copy of everything that it holds, now that it is stopped.
     pub fn back_up(&self) {
         copy(&self.data(), &self.folder.path().join("backup"));

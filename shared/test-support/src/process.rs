@@ -196,14 +196,27 @@ async fn collect(
     }
 }
 
-/// One of this workspace's programs, built beside the running test or benchmark.
+/// One of this workspace's programs, built beside the running test or benchmark; or that of another
+/// version, from the folder NATTER_TEST_PROGRAMS.
 pub fn binary(name: &str) -> PathBuf {
+    if let Some(folder) = programs_of_another_version() {
+        return folder.join(name);
+    }
     let test = env::current_exe().expect("this program has a path");
     // A test is in target/<profile>/deps, a benchmark in target/<profile>.
     let folders = test.ancestors().skip(1).take(2);
     let mut programs = folders.map(|folder| folder.join(name));
     let program = programs.find(|program| program.exists());
     program.unwrap_or_else(|| panic!("{name} is not built: run deploy/test, or cargo build first"))
+}
+
+/// To record what they say: see `tests/e2e/recorded`.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test's setting, not a service's"
+)]
+fn programs_of_another_version() -> Option<PathBuf> {
+    env::var_os("NATTER_TEST_PROGRAMS").map(PathBuf::from)
 }
 
 pub(crate) fn is_root() -> bool {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use natter_test_support::{
-    Friends, Lossy, Nats, PATIENCE, Person, Postgres, Process, Signal, befriend, binary, leak,
-    until,
+    Friends, Lossy, Nats, PATIENCE, Person, Postgres, Process, Recorder, Signal, befriend, binary,
+    leak, until,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -30,12 +30,29 @@ pub enum Topology {
 pub struct World {
     pub postgres: Postgres,
     pub nats: Nats,
-    _lossy: Option<Lossy>,
+    /// What is between it and its broker.
+    way: Way,
     services: BTreeMap<&'static str, Service>,
     /// Every setting of every process and of the set-up.
     variables: Vec<(String, String)>,
     /// The media store, removed when the test ends.
     pub media: TempDir,
+}
+
+enum Way {
+    Straight,
+    Lossy(Lossy),
+    Recorded(Recorder),
+}
+
+impl Way {
+    fn to(&self, nats: &Nats) -> String {
+        match self {
+            Self::Straight => nats.url(),
+            Self::Lossy(lossy) => lossy.url(),
+            Self::Recorded(recorder) => recorder.url(),
+        }
+    }
 }
 
 struct Service {
@@ -60,24 +77,43 @@ impl World {
 
     /// Starts with more settings than the necessary ones.
     pub async fn start_with(topology: Topology, settings: &[(&str, &str)]) -> Self {
-        Self::start_behind(topology, settings, false).await
+        let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start());
+        Self::start_on(topology, settings, postgres, nats, Way::Straight).await
     }
 
     /// Starts behind a way to NATS that loses, repeats and reorders log events.
     pub async fn start_lossy(topology: Topology) -> Self {
-        Self::start_behind(topology, &[], true).await
+        let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start());
+        let way = Way::Lossy(Lossy::start(&nats.url()).await);
+        Self::start_on(topology, &[], postgres, nats, way).await
     }
 
-    async fn start_behind(topology: Topology, settings: &[(&str, &str)], lossy: bool) -> Self {
+    /// Starts with all that is said over NATS, to be had from [`World::said`].
+    pub async fn start_recorded(topology: Topology) -> Self {
         let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start());
-        let lossy = match lossy {
-            true => Some(Lossy::start(&nats.url()).await),
-            false => None,
-        };
-        let nats_url = lossy.as_ref().map_or_else(|| nats.url(), Lossy::url);
+        let way = Way::Recorded(Recorder::start(&nats.url()).await);
+        Self::start_on(topology, &[], postgres, nats, way).await
+    }
+
+    /// Starts on a database that another version has left.
+    pub async fn start_from(topology: Topology, dump: &str) -> Self {
+        let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start());
+        let mut admin = postgres.admin("natter").await;
+        let load = sqlx::raw_sql(AssertSqlSafe(dump)).execute(&mut admin).await;
+        load.expect("it was dumped from such a one");
+        Self::start_on(topology, &[], postgres, nats, Way::Straight).await
+    }
+
+    async fn start_on(
+        topology: Topology,
+        settings: &[(&str, &str)],
+        postgres: Postgres,
+        nats: Nats,
+        way: Way,
+    ) -> Self {
         let media = TempDir::with_prefix("natter-media-").expect("a temporary folder");
         let mut variables = vec![
-            ("NATTER_NATS_URL".to_owned(), nats_url),
+            ("NATTER_NATS_URL".to_owned(), way.to(&nats)),
             ("NATTER_RATE_LIMITS".to_owned(), "off".to_owned()),
         ];
         variables.extend(Nats::passwords());
@@ -135,13 +171,21 @@ impl World {
         let world = Self {
             postgres,
             nats,
-            _lossy: lossy,
+            way,
             services,
             variables,
             media,
         };
         world.ready().await;
         world
+    }
+
+    /// What its processes have published over NATS.
+    pub fn said(&self) -> Vec<Value> {
+        match &self.way {
+            Way::Recorded(recorder) => recorder.published(),
+            Way::Straight | Way::Lossy(_) => Vec::new(),
+        }
     }
 
     /// Waits until every process is ready.

@@ -31,4 +31,5 @@ mod seeing;
 mod sessions;
 mod setback;
 mod story;
+mod upgrade;
 mod users;
