@@ -17,19 +17,38 @@ pub enum Close {
     /// The client breaks the WebSocket protocol.
     ProtocolError,
     NotUtf8,
+    /// A client of the full protocol did not say where it is.
     ResumeExpected,
+    /// Too many malformed frames.
     Flood,
     FrameTooBig,
+    /// This gateway stops.
     Restart,
+    /// What the connection needs cannot be had now.
     Overloaded,
+    /// Logged out, revoked, or the token expired.
     SessionEnded,
-    TooSlow,
+    /// The client reads more slowly than its channels are written to.
+    DeliveriesFull,
+    /// More happened to the user's friendships than the connection could tell.
+    NoticesFull,
+    /// The client has not taken a frame for long.
+    WriteTimeout,
     /// The logs were set back (a restore, a failover that lost some): what was delivered may be gone.
     SetBack,
+    /// The user has newer ones, as many as are allowed.
     TooManyConnections,
 }
 
 impl Close {
+    /// Whether the client takes what it is sent too slowly.
+    pub fn is_slow(self) -> bool {
+        matches!(
+            self,
+            Self::DeliveriesFull | Self::NoticesFull | Self::WriteTimeout
+        )
+    }
+
     /// What a connection that cannot be read any more is closed with.
     pub fn of_error(error: &Error) -> Self {
         match error {
@@ -57,12 +76,14 @@ impl Close {
             Self::ProtocolError => (1002, "Not the WebSocket protocol"),
             Self::NotUtf8 => (1007, "A text is not UTF-8"),
             Self::ResumeExpected => (1008, "The resume frame did not come in time"),
-            Self::Flood => (1008, "Too many frames that are none"),
+            Self::Flood => (1008, "Too many malformed frames"),
             Self::FrameTooBig => (1009, "Frame too big"),
             Self::Restart => (1012, "The server restarts: reconnect and resume"),
             Self::Overloaded => (1013, "Try again later"),
             Self::SessionEnded => (4001, "Unauthorized access"),
-            Self::TooSlow => (4008, "Too slow: resume"),
+            Self::DeliveriesFull | Self::NoticesFull | Self::WriteTimeout => {
+                (4008, "Too slow: resume")
+            }
             Self::SetBack => (4008, "The log was set back: resume"),
             Self::TooManyConnections => (4009, "Too many connections"),
         };
@@ -85,7 +106,9 @@ impl Close {
             Self::Restart => "restart",
             Self::Overloaded => "overloaded",
             Self::SessionEnded => "session_ended",
-            Self::TooSlow => "too_slow",
+            Self::DeliveriesFull => "deliveries_full",
+            Self::NoticesFull => "notices_full",
+            Self::WriteTimeout => "write_timeout",
             Self::SetBack => "log_set_back",
             Self::TooManyConnections => "too_many_connections",
         }

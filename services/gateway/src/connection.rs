@@ -428,7 +428,7 @@ fn written(result: Result<Result<(), Error>, tokio::time::error::Elapsed>) -> Re
     match result {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(Close::Done),
-        Err(_) => Err(Close::TooSlow),
+        Err(_) => Err(Close::WriteTimeout),
     }
 }
 

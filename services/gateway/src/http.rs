@@ -102,7 +102,10 @@ async fn connect(
         return Problem::unavailable().into_response();
     }
     let admitted = match handshake::admit(&gateway, &page, &headers).await {
-        Ok(admission) => Ok(admission),
+        Ok(admission) => {
+            tracing::Span::current().record("user", tracing::field::display(admission.user));
+            Ok(admission)
+        }
         Err(Refusal::Close(reason)) => Err(reason),
         Err(Refusal::Http(problem)) => return problem.into_response(),
     };

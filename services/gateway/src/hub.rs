@@ -64,8 +64,8 @@ impl Hub {
         )
     }
 
-    /// Joins channels, the broker's interest in them standing when this returns: every event after
-    /// the returned seqs will come (to a connection that is not `live`, from its activation on).
+    /// Joins channels. When this returns, their subscriptions are active: every event after the
+    /// returned seqs will come (to a connection that is not `live`, from its activation on).
     pub async fn join(
         &self,
         peer: &Arc<Peer>,

@@ -60,7 +60,7 @@ impl Peer {
     /// Queues a delivery. Where there is no room, the connection is told to come back and resume.
     pub fn deliver(&self, delivery: Delivery) {
         if self.deliveries.push(delivery).is_err() {
-            self.too_slow();
+            self.too_slow(Close::DeliveriesFull);
         }
     }
 
@@ -71,15 +71,15 @@ impl Peer {
 
     pub fn notify(&self, notice: Notice) {
         if self.notices.push(notice).is_err() {
-            self.too_slow();
+            self.too_slow(Close::NoticesFull);
         }
     }
 
-    fn too_slow(&self) {
+    fn too_slow(&self, reason: Close) {
         // One that is closing takes nothing more.
         if self.closer.is_closed() {
             return;
         }
-        self.closer.close(Close::TooSlow);
+        self.closer.close(reason);
     }
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Gateway, close::Close, peer::Peer};
 
-/// How often it is checked that the feed of ended sessions is alive.
+/// How often it is checked that the watch on revoked sessions is alive.
 const FEED_CHECK: Duration = Duration::from_secs(1);
 const DRAIN_CHECK: Duration = Duration::from_millis(50);
 
@@ -145,7 +145,7 @@ pub async fn close_ended(gateway: Arc<Gateway>) {
             _ = check.tick() => {
                 let is_current = verifier.is_current();
                 if was_current && !is_current {
-                    tracing::error!("the feed of ended sessions is silent: connections are closed");
+                    tracing::error!("the watch on revoked sessions is silent: connections are closed");
                 }
                 if !is_current {
                     registry.close_where(Close::Overloaded, |_| true);

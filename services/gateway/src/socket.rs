@@ -1,7 +1,7 @@
-//! A client's WebSocket. What a client sent is read to its end, whatever becomes of the answers:
-//! its close frame is held back until everything before is answered, since tungstenite sends
-//! nothing once it has read one; and what cannot be written is discarded, since tungstenite reads
-//! nothing more once it cannot answer a ping.
+//! A client's WebSocket. What a client sent is read to its end, whatever becomes of the answers.
+//! Tungstenite writes nothing once it has read a close frame, so the client's close frame is held
+//! back until every frame before is answered. It reads nothing more once it cannot write a pong, so
+//! what cannot be written is discarded.
 
 use std::{
     future::poll_fn,
@@ -38,7 +38,7 @@ const WRITE_BUFFER_BYTES: usize = 8 << 10;
 const MAX_WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// How long a client has to answer a close frame, or to send the rest of its own.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// For one that reads slowly: it has to be told.
+/// The same for a client that reads slowly, so that the close code still reaches it.
 const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a client sent.
@@ -111,9 +111,9 @@ impl Socket {
 
     /// Closes with both sides' close frames. One that is slow gets more time to be told.
     pub async fn close(mut self, reason: Close) {
-        let patience = match reason {
-            Close::TooSlow => SLOW_CLOSE_TIMEOUT,
-            _ => CLOSE_TIMEOUT,
+        let patience = match reason.is_slow() {
+            true => SLOW_CLOSE_TIMEOUT,
+            false => CLOSE_TIMEOUT,
         };
         self.0.get_mut().release();
         let closing = async {

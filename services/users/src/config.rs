@@ -5,11 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, value_parser};
 use natter_bus::Password;
 use natter_pg::DatabaseUrl;
+use natter_protocol::call::{ACCESS_SECONDS, MAX_ACCESS_SECONDS};
 
 use crate::session::Policy;
-
-/// The longest life of an access token: verifiers remember an ended session for a day.
-const MAX_ACCESS_SECONDS: u64 = 24 * 3600;
 
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
@@ -51,7 +49,7 @@ pub struct Settings {
     pub signing_key_file: Option<PathBuf>,
 
     /// Life of an access token, in seconds
-    #[arg(long, env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", default_value_t = 15 * 60, value_parser = value_parser!(u64).range(1..=MAX_ACCESS_SECONDS))]
+    #[arg(long, env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", default_value_t = ACCESS_SECONDS, value_parser = value_parser!(u64).range(1..=MAX_ACCESS_SECONDS))]
     access_token_seconds: u64,
 
     /// Life of a refresh token, in seconds

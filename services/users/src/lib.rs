@@ -99,7 +99,7 @@ pub async fn start(
         .await?;
     ensure!(
         remembered >= settings.access_lifetime(),
-        "ended sessions are forgotten after {} seconds, and NATTER_ACCESS_TOKEN_SECONDS is longer: run natter-admin setup with the same value",
+        "revoked sessions are forgotten after {} seconds, and NATTER_ACCESS_TOKEN_SECONDS is longer: run natter-admin setup with the same value",
         remembered.as_secs()
     );
 

@@ -6,14 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use natter_protocol::{SessionId, UserId};
+use natter_protocol::{SessionId, UserId, call::MAX_ACCESS_SECONDS};
 use tokio::sync::broadcast;
 
 /// How long the feed may be silent before nothing is believed any more.
 pub const FEED_PATIENCE: Duration = Duration::from_secs(30);
-/// How long an ended session is remembered: longer than any access token may live.
-const REMEMBER: Duration = Duration::from_secs(24 * 3600);
-/// How many ended sessions may wait for a subscriber that is behind.
+/// How long a revoked session is remembered: as long as any access token may live.
+const REMEMBER: Duration = Duration::from_secs(MAX_ACCESS_SECONDS);
+/// How many revoked sessions may wait for a subscriber that is behind.
 const BACKLOG: usize = 1_024;
 
 pub(crate) struct RevokedSessions {

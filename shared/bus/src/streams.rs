@@ -16,7 +16,11 @@ use async_nats::{
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use clap::{Args, value_parser};
-use natter_protocol::{Timestamp, subject};
+use natter_protocol::{
+    Timestamp,
+    call::{ACCESS_SECONDS, MAX_ACCESS_SECONDS},
+    subject,
+};
 use tokio::time::timeout;
 
 use crate::{Bus, Waiting};
@@ -58,9 +62,9 @@ pub struct StreamSettings {
     #[arg(long, env = "NATTER_CHAT_MAX_BYTES", value_name = "NATTER_CHAT_MAX_BYTES", value_parser = value_parser!(i64).range(1 << 20..))]
     chat_max_bytes: Option<i64>,
 
-    /// Life of an access token, in seconds: at least so long an ended session is remembered [default where the bucket is made: 900]
+    /// Life of an access token, in seconds: at least so long a revoked session is remembered [default where the bucket is made: 900]
     // Another name than the users service's, which natter-admin check reads beside it.
-    #[arg(id = "remembered_seconds", long = "remembered-seconds", env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", value_parser = value_parser!(u64).range(1..=DAY_SECONDS))]
+    #[arg(id = "remembered_seconds", long = "remembered-seconds", env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", value_parser = value_parser!(u64).range(1..=MAX_ACCESS_SECONDS))]
     access_token_seconds: Option<u64>,
 }
 
@@ -129,7 +133,7 @@ impl Stream {
             Self::Users | Self::Friendships => (30 * DAY_SECONDS, EVENTS_MAX_BYTES),
             Self::Chat => (7 * DAY_SECONDS, CHAT_MAX_BYTES),
             Self::DeadLetters => (30 * DAY_SECONDS, DEAD_LETTERS_MAX_BYTES),
-            Self::RevokedSessions => (15 * 60, REVOKED_MAX_BYTES),
+            Self::RevokedSessions => (ACCESS_SECONDS, REVOKED_MAX_BYTES),
         };
         let known_age = there.map(|there| there.max_age);
         let max_age = match named_age.map(Duration::from_secs) {

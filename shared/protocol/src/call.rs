@@ -58,6 +58,11 @@ impl Call for RefreshSession {
     type Reply = Option<TokenPair>;
 }
 
+/// How long an access token lives where no setting says otherwise, in seconds.
+pub const ACCESS_SECONDS: u64 = 15 * 60;
+/// The longest that it may live: for so long every verifier remembers a revoked session.
+pub const MAX_ACCESS_SECONDS: u64 = 24 * 3600;
+
 /// The tokens of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TokenPair {
@@ -174,7 +179,7 @@ pub struct ChannelMarks {
     pub friend_seen_seq: u64,
 }
 
-/// `rpc.messages.epoch`: a word that changes when the logs were set back.
+/// `rpc.messages.epoch`: an opaque value that changes when the logs were set back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GetEpoch {}
 call!(GetEpoch, "messages", "epoch", String);

@@ -13,7 +13,7 @@ use natter_protocol::{
     },
     event::{
         Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, PresenceEvent,
-        RevokedSession, TypingEvent, UserEvent, UserNotice, UserProfile,
+        RevokedSession, Typed, TypingEvent, UserEvent, UserNotice, UserProfile,
     },
     frame::{ErrorCode, Marks, ServerError, ServerFrame},
     friendship::{Friendship, Status, UserCard},
@@ -140,7 +140,10 @@ fn friendship_json(from: Value, to: Value) -> Value {
     })
 }
 
-fn event<T>(body: T) -> Event<T> {
+fn event<T: Typed + Serialize>(body: T) -> Event<T> {
+    let json = serde_json::to_value(&body).expect("it can be encoded");
+    let name = json["type"].as_str().expect("it says what it is");
+    assert!(T::TYPES.contains(&name), "{name} is not in TYPES");
     Event {
         id: OTHER.parse().expect("it is well formed"),
         time: time(),

@@ -114,7 +114,7 @@ impl Connection {
             UserNotice::FriendshipUpdate { .. } => {}
         }
         if self.held.len() >= MAX_HELD {
-            return Err(Close::TooSlow);
+            return Err(Close::NoticesFull);
         }
         self.held.push_back(notice);
         Ok(())

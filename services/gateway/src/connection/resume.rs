@@ -14,7 +14,7 @@ use crate::{close::Close, hub::log_delivery};
 const ANSWERS: &str = "resume";
 /// How many channels a client may name.
 const MAX_NAMED: usize = 10_000;
-/// Of how many that are not the user's it is looked up why.
+/// For how many channels that are not the user's the reason is looked up.
 const MAX_LOOKED_UP: usize = 20;
 
 impl Connection {

@@ -35,8 +35,8 @@ use crate::{
 
 /// How long an early event waits for its predecessor before that is fetched.
 const GAP_PATIENCE: Duration = Duration::from_millis(20);
-/// By then every server of a NATS cluster knows of a new subscription. The one that it was made at
-/// knows at once; what was published at another one until then is found by comparing heads.
+/// How long a new subscription takes to be known to every server of a NATS cluster. What is published
+/// at another server until then is found by comparing heads.
 const SETTLE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// How often heads are compared although nothing says that anything was lost.
@@ -57,7 +57,7 @@ enum Event {
     GapDue(FriendshipId),
     /// What was missing, as far as it could be had.
     Fetched(FriendshipId, Option<Vec<LogEvent>>),
-    /// How far some logs reach, and all.
+    /// How far the logs of some channels, and of all channels, reach.
     Heads(Vec<Compared>),
     AllHeads(Vec<Compared>),
 }

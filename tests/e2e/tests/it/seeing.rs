@@ -53,6 +53,8 @@ async fn each_request_has_a_line_and_each_close_a_line_and_a_count() {
         assert!(line["fields"]["duration_ms"].is_f64(), "{line}");
         assert!(!line.to_string().contains("secret"), "{line}");
     }
+    let upgrade = line(process, "answered", |line| line["span"]["status"] == 101).await;
+    assert_eq!(upgrade["span"]["user"], alice.id.as_str());
     let closed = line(process, "connection closed", |line| {
         line["fields"]["code"] == 4001
     })
