@@ -23,7 +23,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Args)]
 #[group(skip)]
 pub struct Smoke {
-    /// URL that clients reach Natter by, like https://chat.example
+    /// URL that clients reach Natter by, like `https://chat.example`
     #[arg(long, env = "NATTER_PUBLIC_URL", value_name = "NATTER_PUBLIC_URL")]
     url: String,
 }
@@ -49,7 +49,7 @@ impl Smoke {
         let url = self.url.trim_end_matches('/').to_owned();
         ensure!(
             url.starts_with("http://") || url.starts_with("https://"),
-            "NATTER_PUBLIC_URL={url} must look like https://chat.example"
+            "NATTER_PUBLIC_URL={url} must look like `https://chat.example`"
         );
         let client = Client::builder().timeout(STEP_TIMEOUT).build()?;
         let api = Api { client, url };

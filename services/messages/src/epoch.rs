@@ -1,9 +1,9 @@
-//! The epoch of the logs: a word that changes when the database was set back.
+//! The epoch of the logs: an opaque value that changes when the database was set back.
 //!
 //! A log that lost its tail (a backup was restored, a failover lost commits) gives the same `seq`
 //! to other entries. So before the first commit on a new connection (no database is set back under
 //! one that stays), and before the outbox is published again, two things are looked at: whether it
-//! is the database that it was, by its system identifier and timeline; and whether the log has the
+//! is the same database, by its system identifier and timeline; and whether the log has the
 //! newest event of the stream, which was published after its commit. If not, the epoch changes;
 //! gateways close every connection, and clients fetch what they had under the old one again.
 //!

@@ -1,9 +1,10 @@
 //! From the log to `chat.friendship.<id>.log`: live delivery and the stream `CHAT` at once.
 //!
-//! Entries are published the moment their batch is committed. Until the stream has confirmed all
-//! of a batch and that is noted, which is done for many of them together, its outbox row says so,
-//! and the row's entries are read from the log and published again: after a crash between commit
-//! and publish, after the broker was away, and when the stream has lost what it had confirmed.
+//! Entries are published the moment their batch is committed. A batch's outbox row counts as
+//! unpublished until the stream has confirmed every entry and that is noted, for many batches
+//! together. The entries of unpublished rows are read from the log and published again: after a
+//! crash between commit and publish, after the broker was away, and when the stream has lost what it
+//! had confirmed.
 
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const SLOWEST_SWEEP: Duration = Duration::from_secs(60);
 /// After which a sweep is given up, whatever the database does.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
-/// From this age on, in seconds, a row is not just on its way.
+/// From this age on, in seconds, an unpublished row is overdue.
 const OVERDUE_SECONDS: f64 = 4.0;
 const SWEEP_ROWS: i64 = 100;
 /// Entries read from the log at a time when a row is published again.

@@ -42,7 +42,7 @@ static TURNS: Semaphore = Semaphore::const_new(AT_A_TIME);
 /// what came in the last second, or more while the table is filled anew.
 const MAX_TAIL: usize = 1_000;
 
-/// What the index has of a text, beside the [`slice`] of its entry.
+/// What the index has of a text, beside the [`slice()`] of its entry.
 pub fn grams_of(text: &str) -> Vec<i32> {
     grams(&folded(text))
 }

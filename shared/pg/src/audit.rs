@@ -5,10 +5,10 @@
 //! as the stream keeps the event: what the stream has no more is published again from the rows, at
 //! least once and after newer events perhaps, so listeners go by `seq` and `revision`.
 //!
-//! Each comparison leaves a checkpoint: the newest place that was found kept, and when. The next
-//! one looks at the checkpoint, at the newest place of all, and at the rows since whose numbers
-//! were given away again. Nothing here waits within a transaction, and much is done in chunks: an
-//! interrupted comparison is begun again and finds the same.
+//! Each comparison stores a checkpoint: the highest number in the stream that was found intact, and
+//! when. The next one checks the checkpoint, the highest number of all, and newer rows whose number
+//! the stream has since given to another event. Nothing here waits within a transaction, and much
+//! is done in chunks: an interrupted comparison is begun again and finds the same.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ use crate::pool::try_lock;
 
 /// How often a stream is compared although nothing happened.
 const EVERY: Duration = Duration::from_secs(60);
-/// And for [`LATE`] after the broker was away: rows are marked meanwhile whose events it had
-/// acknowledged before, and may have lost.
+/// How often it is compared for [`LATE`] after the broker was away: rows are still being marked
+/// whose events the broker had acknowledged before, and may have lost.
 const SOON: Duration = Duration::from_secs(5);
 /// After which a comparison is given up, whatever the database and the broker do.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -93,7 +93,8 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
 }
 
 /// Compares a stream with what it acknowledged, and forgets what it need not keep any more. What
-/// it has lost waits to be published again; how many rows that is. None where it may not now.
+/// it has lost waits to be published again; how many rows that is. `None` when another replica holds
+/// the lock.
 async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<Option<u64>> {
     let Some(mut db) = try_lock_outbox(pool, stream).await? else {
         return Ok(None);
@@ -132,7 +133,7 @@ async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<Opt
 }
 
 /// The right to say of the rows of a stream's outbox whether the stream has them, for as long as
-/// the connection is held: what is taken back is not published before all of it is.
+/// the connection is held: nothing is published again before every lost row is marked as lost.
 pub async fn try_lock_outbox(
     pool: &PgPool,
     stream: Stream,

@@ -3,7 +3,7 @@
 //! A service's own migrations create its table `outbox`. The relay of one replica at a time
 //! publishes in the order of `id`; rows of one key are in order because whoever wrote them held
 //! that key's row lock until commit. A published row is kept as long as its stream keeps the event,
-//! and published again when the stream has lost it ([`crate::audit`]).
+//! and published again when the stream has lost it ([`crate::audit()`]).
 
 use std::time::Duration;
 

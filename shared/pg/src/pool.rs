@@ -19,13 +19,13 @@ use crate::{
 
 /// How long a request waits for a connection before it is answered `unavailable`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// For so long after it last answered a connection is taken to live.
+/// How long after its last answer a connection is assumed to be alive.
 pub(crate) const TRUSTED: Duration = Duration::from_secs(1);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_millis(500);
 /// A statement that nobody waits for any more goes on to its end, and keeps its place in the pool.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(6);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Milliseconds, as Postgres settings: a statement, a lock wait and an abandoned transaction end.
+/// The longest statement, lock wait and abandoned transaction, as Postgres settings in milliseconds.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
 const LOCK_TIMEOUT_MS: &str = "2000";
 const IDLE_TRANSACTION_TIMEOUT_MS: &str = "15000";
@@ -103,7 +103,7 @@ pub(crate) async fn lives(connection: &mut PgConnection, longest: Duration) -> s
     Ok(true)
 }
 
-/// Until the schema is there and as new as this version, for a while. Says what it waits for.
+/// Waits, for a while, until the schema is there and as new as this version. Says what it waits for.
 async fn wait_for_schema(
     pool: &PgPool,
     url: &DatabaseUrl,

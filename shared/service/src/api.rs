@@ -25,7 +25,7 @@ use crate::{ErrorKey, Problem, ProcessSettings, wrap};
 const BEARER: &str = "bearer";
 const JSON: &str = "application/json";
 const MULTIPART: &str = "multipart/form-data";
-/// What no operation lists, since it is no operation that refuses it.
+/// The errors of requests that reach no operation.
 const REFUSED_BEFORE: &str = "Beside what each operation lists, any request may be refused before it reaches one: \
 400 `bad_request` (not HTTP/1.1) or `invalid_host`, 404 `not_found` (no such path), 414 `uri_too_long`, \
 431 `headers_too_large`. Every refusal has a text and a `code`.";
@@ -169,7 +169,7 @@ fn usual(operation: &Operation) -> Vec<Problem> {
     problems
 }
 
-/// A body that may be missing may still not be `null`, as the macro has it.
+/// Removes the alternative `null`, which the macro adds to a body that may be missing.
 fn without_null(operation: &mut Operation) {
     let Some(RefOr::T(body)) = &mut operation.request_body else {
         return;
@@ -216,7 +216,7 @@ fn split_files(operation: &mut Operation, schemas: &mut Vec<(String, RefOr<Schem
     }
 }
 
-/// Leaves of each file what it is without one; whether there was any.
+/// Replaces each file by what it is where there is none; whether there was any.
 fn take_files(schema: &mut Object) -> bool {
     let mut had_files = false;
     for property in schema.properties.values_mut() {
@@ -272,7 +272,7 @@ fn response(status: StatusCode, key: ErrorKey, problems: &[Problem]) -> Response
     response.build()
 }
 
-/// Of the bodies: which key holds the text, and which codes there are.
+/// The schema of error bodies: the key of the text, and the possible codes.
 fn schema(key: ErrorKey, problems: &[Problem]) -> RefOr<Schema> {
     let mut codes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for problem in problems {

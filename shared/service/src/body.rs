@@ -31,7 +31,7 @@ pub struct BodyLimit(usize);
 #[derive(Debug, Default)]
 pub struct Fields {
     pub(crate) values: HashMap<String, Value>,
-    /// In which an input that was left empty is an empty text.
+    /// True for a form, where an input that was left empty is sent as an empty text.
     pub(crate) is_form: bool,
 }
 

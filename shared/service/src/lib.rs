@@ -2,7 +2,7 @@
 //! and the HTTP conventions of the contract (error bodies, request ids, body reading, paging), which is
 //! `HTTP.md` beside this crate.
 //!
-//! Deliberately absent: NATS, Postgres and anything about chat. A service hands [`run`] a function
+//! Deliberately absent: NATS, Postgres and anything about chat. A service hands [`run()`] a function
 //! that sets it up and returns its router; everything from the signal handler to the last log
 //! line is here.
 

@@ -76,7 +76,7 @@ impl<S: Sync> FromRequestParts<S> for Params {
     }
 }
 
-/// The id in the path; `None` for what is no id, which names nothing that there is.
+/// The id in the path; `None` if the text there is not a valid id.
 pub struct PathId<T>(pub Option<T>);
 
 impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for PathId<T> {

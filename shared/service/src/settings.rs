@@ -35,7 +35,7 @@ pub struct ProcessSettings {
     #[arg(long, env = "NATTER_PUBLIC_URL", value_name = "NATTER_PUBLIC_URL", value_parser = parse_public_url)]
     pub public_url: Option<String>,
 
-    /// Comma-separated origins of web clients on other hosts, like https://chat.example: they may use the HTTP API and connect; without it only pages of the same host may connect
+    /// Comma-separated origins of web clients on other hosts, like `https://chat.example`: they may use the HTTP API and connect; without it only pages of the same host may connect
     #[arg(
         long,
         env = "NATTER_ALLOWED_ORIGINS",

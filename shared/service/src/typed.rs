@@ -15,7 +15,7 @@ use serde::{
 
 use crate::{Fields, body::Value};
 
-/// A field that is not as its type has it.
+/// A field that is not of its type.
 #[derive(Debug, PartialEq, Eq)]
 pub struct WrongField {
     name: String,
@@ -53,7 +53,7 @@ impl Error for WrongField {
 }
 
 impl Fields {
-    /// The fields as a struct that names them, read in its order; others are ignored.
+    /// The fields that a struct names, read in the order of the struct; others are ignored.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, WrongField> {
         T::deserialize(self)
     }

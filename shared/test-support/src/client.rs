@@ -111,12 +111,12 @@ impl Person {
         (status, answer.json().await.expect("answers are JSON"))
     }
 
-    /// Connects as the seed's clients do, and waits for `ready`.
+    /// Connects as a basic client (without `natter.v1`), and waits for `ready`.
     pub async fn connect(&self, gateway: &str) -> Socket {
         self.open(gateway, None).await.0
     }
 
-    /// Connects with the full protocol; also the channels of `ready`. It is to be resumed.
+    /// Connects with the full protocol; also the channels of `ready`. The caller must send `resume`.
     pub async fn connect_full(&self, gateway: &str) -> (Socket, Value) {
         self.open(gateway, Some("natter.v1")).await
     }

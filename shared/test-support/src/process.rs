@@ -210,7 +210,7 @@ pub fn binary(name: &str) -> PathBuf {
     program.unwrap_or_else(|| panic!("{name} is not built: run deploy/test, or cargo build first"))
 }
 
-/// To record what they say: see `tests/e2e/recorded`.
+/// Set when another version is recorded: see `tests/e2e/recorded`.
 #[allow(
     clippy::disallowed_methods,
     reason = "a test's setting, not a service's"
