@@ -49,7 +49,7 @@ impl Smoke {
         let url = self.url.trim_end_matches('/').to_owned();
         ensure!(
             url.starts_with("http://") || url.starts_with("https://"),
-            "NATTER_PUBLIC_URL={url} must look like `https://chat.example`"
+            "NATTER_PUBLIC_URL={url} must look like https://chat.example"
         );
         let client = Client::builder().timeout(STEP_TIMEOUT).build()?;
         let api = Api { client, url };

@@ -40,15 +40,8 @@ async fn record() {
         bob,
         channel,
     } = world.friends().await;
-    let resumed = async |person: &Person, gateway: String| {
-        let (mut socket, _) = person.connect_full(&gateway).await;
-        let resume = json!({"type": "resume", "channels": {&channel: 0}});
-        socket.send(resume).await;
-        socket.frame("resumed").await;
-        socket
-    };
-    let mut alices = resumed(&alice, world.gateway()).await;
-    let mut bobs = resumed(&bob, world.gateway_2()).await;
+    let (mut alices, _) = resumed(&alice, world.gateway(), &channel).await;
+    let (mut bobs, _) = resumed(&bob, world.gateway_2(), &channel).await;
     for number in 1..=4 {
         let said = alices.say(&channel, &format!("a-{number}"), "Hello").await;
         let id = &said["message"];
@@ -168,10 +161,8 @@ impl Before {
             asked.iter().any(|start| subject.starts_with(start))
         });
         asked.filter_map(|one| {
-            let answers = self.said.iter();
-            let answer = answers
-                .into_iter()
-                .find(|said| said["subject"] == one["reply"]);
+            let mut answers = self.said.iter();
+            let answer = answers.find(|said| said["subject"] == one["reply"]);
             Some((one, answer?))
         })
     }
