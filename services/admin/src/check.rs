@@ -5,10 +5,11 @@ use std::{io::Write, time::Duration};
 use anyhow::ensure;
 use clap::Args;
 use natter_auth::AuthSettings;
-use natter_bus::{Bus, Password, StreamSettings};
+use natter_bus::{Bus, StreamSettings};
 use natter_media::{MediaSettings, MediaStore};
 use natter_pg::{Role, Schema};
-use natter_service::ProcessSettings;
+use natter_process::Password;
+use natter_process::ProcessSettings;
 
 use crate::{Broker, setup::Owners};
 

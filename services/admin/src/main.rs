@@ -9,7 +9,8 @@ mod smoke;
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use natter_bus::{Bus, BusSettings, Password};
+use natter_bus::{Bus, BusSettings};
+use natter_process::Password;
 
 #[derive(Subcommand)]
 enum Task {
@@ -51,7 +52,7 @@ impl Broker {
 }
 
 fn main() -> ExitCode {
-    natter_service::run_task(
+    natter_process::run_task(
         "natter-admin",
         "Natter's operator's tool.",
         |task: Task| async move {

@@ -1,8 +1,9 @@
 //! The schemas and streams, brought up to date.
 
 use clap::Args;
-use natter_bus::{Password, StreamSettings};
+use natter_bus::StreamSettings;
 use natter_pg::DatabaseUrl;
+use natter_process::Password;
 
 use crate::Broker;
 

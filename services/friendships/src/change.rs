@@ -6,14 +6,40 @@ use natter_bus::Bus;
 use natter_protocol::{
     FriendshipId, UserId,
     call::{GetUsers, MAX_USERS},
+    event::FriendshipEvent,
     friendship::{Friendship, Status, UserCard},
 };
 
 use crate::{
+    RequestLimits,
     error::Error,
     friendship::{Side, Statuses, change_event},
-    store::{Store, announce, is_gone, lock, set_statuses},
+    store::{Store, announce, insert, is_gone, lock, seconds_until_allowed, set_statuses},
 };
+
+/// Adds a friendship, with the status of the first side, which asks, and announces it.
+pub async fn add(
+    store: &Store,
+    [from, to]: [UserId; 2],
+    status: Status,
+    limits: &RequestLimits,
+    cards: &HashMap<UserId, UserCard>,
+) -> Result<Friendship<UserCard>, Error> {
+    let mut tx = store.begin().await?;
+    if let Some(left) = seconds_until_allowed(&mut tx, from, &limits.0).await? {
+        return Err(Error::TooManyRequests(left));
+    }
+    if is_gone(&mut tx, [from, to]).await? {
+        return Err(Error::UserNotFound);
+    }
+    let state = insert(&mut tx, from, to, status)
+        .await?
+        .ok_or(Error::AlreadyExists)?;
+    let shown = expand(state.friendship.clone(), cards);
+    announce(&mut tx, FriendshipEvent::Requested(state), &shown).await?;
+    tx.commit().await?;
+    Ok(shown)
+}
 
 /// Sets one side's status and announces it.
 pub async fn set_side(

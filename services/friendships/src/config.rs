@@ -1,8 +1,8 @@
 //! Settings of the friendship service.
 
 use clap::{Args, value_parser};
-use natter_bus::Password;
 use natter_pg::DatabaseUrl;
+use natter_process::Password;
 
 #[derive(Args, Clone, Debug)]
 #[group(skip)]

@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use natter_bus::CallError;
-use natter_service::{Problem, WrongField};
+use natter_http::{Problem, WrongField};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

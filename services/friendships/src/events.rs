@@ -1,7 +1,8 @@
 //! The door to the broker: the calls that this service answers, and the relay of its outbox.
 
 use natter_bus::{Calls, Consumer, Failure, Stream, consume};
-use natter_pg::{audit, outbox};
+use natter_outbox::{audit, relay};
+use natter_process::Process;
 use natter_protocol::{
     UserId,
     call::{GetFriendship, ListFriendships, ListOpen, ListedChannel, MAX_FRIENDSHIPS, MAX_OPEN},
@@ -9,7 +10,6 @@ use natter_protocol::{
     friendship::{Friendship, Status},
     subject,
 };
-use natter_service::Process;
 
 use crate::{
     Friendships,
@@ -84,7 +84,7 @@ pub async fn start(friendships: &Friendships, process: &Process) -> anyhow::Resu
     let (pool, stop) = (store.pool(), &process.shutdown);
     process
         .tasks
-        .spawn(outbox::relay(pool.clone(), bus.clone(), stop.clone()));
+        .spawn(relay(pool.clone(), bus.clone(), stop.clone()));
     process
         .tasks
         .spawn(audit(pool, bus.clone(), Stream::Friendships, stop.clone()));

@@ -2,12 +2,11 @@
 
 use axum::{Json, Router, extract::State, http::StatusCode};
 use natter_auth::Caller;
+use natter_http::{Api, BaseUrl, ErrorKey, Fields, Filled, HttpSettings, Params};
 use natter_protocol::{
     FriendshipId, UserId,
-    event::FriendshipEvent,
     friendship::{Friendship, Status, UserCard},
 };
-use natter_service::{Api, BaseUrl, ErrorKey, Fields, Filled, Params, ProcessSettings};
 use serde::{Deserialize, Serialize};
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,
@@ -17,14 +16,13 @@ use utoipa_axum::routes;
 
 use crate::{
     Friendships,
-    change::{cards, expand, set_side},
+    change::{add, cards, expand, set_side},
     error::Error,
     friendship::side_of,
-    store::{announce, insert, is_gone, seconds_until_allowed},
 };
 
-pub fn router(friendships: Friendships, settings: &ProcessSettings) -> Router {
-    api().serve(friendships, Router::new(), settings)
+pub fn router(friendships: Friendships, settings: &HttpSettings) -> Router {
+    api().serve(friendships, settings)
 }
 
 fn api() -> Api<Friendships> {
@@ -160,20 +158,9 @@ async fn ask(
     if !cards.contains_key(&to) {
         return Err(Error::UserNotFound);
     }
-    let mut tx = friendships.store.begin().await?;
-    let limits = &friendships.request_limits.0;
-    if let Some(left) = seconds_until_allowed(&mut tx, caller.user, limits).await? {
-        return Err(Error::TooManyRequests(left));
-    }
-    if is_gone(&mut tx, [caller.user, to]).await? {
-        return Err(Error::UserNotFound);
-    }
-    let state = insert(&mut tx, caller.user, to, status)
-        .await?
-        .ok_or(Error::AlreadyExists)?;
-    let shown = expand(state.friendship.clone(), &cards);
-    announce(&mut tx, FriendshipEvent::Requested(state), &shown).await?;
-    tx.commit().await?;
+    let limits = &friendships.request_limits;
+    let sides = [caller.user, to];
+    let shown = add(&friendships.store, sides, status, limits, &cards).await?;
     Ok((
         StatusCode::CREATED,
         Json(shown.map_users(|card| card.at(&base.0))),

@@ -18,7 +18,7 @@ use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream};
 use natter_pg::{DatabaseUrl, Role, Schema};
-use natter_service::{Process, RateLimits};
+use natter_process::{Process, RateLimits};
 
 pub use config::Settings;
 
@@ -97,5 +97,5 @@ pub async fn start(
     process
         .health
         .require("broker", move || std::future::ready(bus.is_connected()));
-    Ok(http::router(friendships, &process.settings))
+    Ok(http::router(friendships, &process.settings.http))
 }

@@ -16,7 +16,7 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    natter_service::run(
+    natter_process::run(
         "natter-friendships",
         "Natter's friendship service: who may talk to whom.",
         |settings: Settings, process| async move {

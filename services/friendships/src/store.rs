@@ -1,14 +1,14 @@
 //! All SQL of the schema `friendships`.
 
 use chrono::{DateTime, Utc};
-use natter_pg::outbox;
+use natter_outbox as outbox;
 use natter_protocol::{
     FriendshipId, UserId,
     event::{Event, FriendshipEvent, FriendshipState, UserNotice},
     friendship::{Friendship, Status, UserCard},
     subject,
 };
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::friendship::Statuses;
@@ -132,7 +132,7 @@ impl Store {
 /// limit is so many within so many seconds. Counted by the rows, so by all replicas together; what
 /// the same user asks at the same time waits for its turn.
 pub async fn seconds_until_allowed(
-    tx: &mut Transaction<'_, Postgres>,
+    tx: &mut PgConnection,
     user: UserId,
     limits: &[(u32, u32)],
 ) -> sqlx::Result<Option<u32>> {
@@ -141,7 +141,7 @@ pub async fn seconds_until_allowed(
     }
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))")
         .bind(user.0)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     for (allowed, within_seconds) in limits {
         let left: Option<f64> = sqlx::query_scalar(
@@ -152,7 +152,7 @@ pub async fn seconds_until_allowed(
         .bind(user.0)
         .bind(i64::from(*allowed) - 1)
         .bind(f64::from(*within_seconds))
-        .fetch_optional(&mut **tx)
+        .fetch_optional(&mut *tx)
         .await?;
         if let Some(left) = left.filter(|left| *left > 0.0) {
             // Rounded up: by then it is allowed.
@@ -164,7 +164,7 @@ pub async fn seconds_until_allowed(
 
 /// Adds a friendship; `None` when the pair has one, whoever asked.
 pub async fn insert(
-    tx: &mut Transaction<'_, Postgres>,
+    tx: &mut PgConnection,
     from: UserId,
     to: UserId,
     status: Status,
@@ -180,7 +180,7 @@ pub async fn insert(
     .bind(from.0)
     .bind(to.0)
     .bind(status.as_str())
-    .fetch_optional(&mut **tx)
+    .fetch_optional(&mut *tx)
     .await?;
     row.map(FriendshipState::try_from).transpose()
 }
@@ -201,26 +201,23 @@ pub async fn note_gone(store: &Store, user: UserId) -> sqlx::Result<()> {
 }
 
 /// Whether one of the users is gone. If not, none goes before the transaction ends.
-pub async fn is_gone(
-    tx: &mut Transaction<'_, Postgres>,
-    mut users: [UserId; 2],
-) -> sqlx::Result<bool> {
+pub async fn is_gone(tx: &mut PgConnection, mut users: [UserId; 2]) -> sqlx::Result<bool> {
     users.sort_unstable();
     for user in users {
         sqlx::query("SELECT pg_advisory_xact_lock_shared(hashtextextended($1::text, 0))")
             .bind(user.0)
-            .execute(&mut **tx)
+            .execute(&mut *tx)
             .await?;
     }
     sqlx::query_scalar("SELECT EXISTS (SELECT FROM gone_users WHERE user_id = ANY($1))")
         .bind(users.map(|user| user.0))
-        .fetch_one(&mut **tx)
+        .fetch_one(&mut *tx)
         .await
 }
 
 /// The friendship, locked until the transaction ends.
 pub async fn lock(
-    tx: &mut Transaction<'_, Postgres>,
+    tx: &mut PgConnection,
     id: FriendshipId,
 ) -> sqlx::Result<Option<FriendshipState>> {
     let statement = concat!(
@@ -230,13 +227,13 @@ pub async fn lock(
     );
     let row: Option<Row> = sqlx::query_as(statement)
         .bind(id.0)
-        .fetch_optional(&mut **tx)
+        .fetch_optional(&mut *tx)
         .await?;
     row.map(FriendshipState::try_from).transpose()
 }
 
 pub async fn set_statuses(
-    tx: &mut Transaction<'_, Postgres>,
+    tx: &mut PgConnection,
     id: FriendshipId,
     statuses: Statuses,
 ) -> sqlx::Result<FriendshipState> {
@@ -249,14 +246,14 @@ pub async fn set_statuses(
     .bind(id.0)
     .bind(statuses.from.as_str())
     .bind(statuses.to.as_str())
-    .fetch_one(&mut **tx)
+    .fetch_one(&mut *tx)
     .await?;
     row.try_into()
 }
 
 /// Adds the event of a change, and the notices to both users' connections.
 pub async fn announce(
-    tx: &mut Transaction<'_, Postgres>,
+    tx: &mut PgConnection,
     event: FriendshipEvent,
     shown: &Friendship<UserCard>,
 ) -> sqlx::Result<()> {

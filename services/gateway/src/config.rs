@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, value_parser};
-use natter_bus::Password;
+use natter_process::Password;
 
 #[derive(Args, Clone, Debug)]
 #[group(skip)]

@@ -2,8 +2,8 @@
 
 use axum::http::{HeaderMap, StatusCode, header};
 use natter_auth::{Claims, TokenError, bearer};
+use natter_http::{PageOrigin, Problem};
 use natter_protocol::{SessionId, UserId, call::RefreshSession, call::TokenPair};
-use natter_service::{PageOrigin, Problem};
 
 use crate::{Gateway, close::Close};
 

@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use hyper::upgrade::OnUpgrade;
-use natter_service::{BaseUrl, ErrorKey, PageOrigin, Problem, wrap};
+use natter_http::{BaseUrl, ErrorKey, PageOrigin, Problem, wrap};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    let settings = gateway.process.settings.clone();
+    let settings = gateway.process.settings.http.clone();
     let routes = Router::new()
         .route("/ws/messages/", get(connect))
         .with_state(gateway);

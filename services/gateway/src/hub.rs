@@ -10,8 +10,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future::join_all;
 use natter_bus::Bus;
+use natter_process::Process;
 use natter_protocol::FriendshipId;
-use natter_service::Process;
 use tokio::sync::{mpsc, oneshot};
 
 pub use shard::log_delivery;

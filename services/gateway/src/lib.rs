@@ -27,8 +27,8 @@ use axum::Router;
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
 use natter_bus::{Bus, BusSettings};
 use natter_media::MediaStore;
+use natter_process::Process;
 use natter_protocol::subject;
-use natter_service::Process;
 use tokio::sync::Semaphore;
 
 pub use config::Settings;

@@ -19,19 +19,25 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    natter_service::run(
+    natter_process::run(
         "natter-gateway",
         "Natter's gateway: WebSocket connections of users.",
         |settings: Settings, process| async move {
             let media = MediaStore::open(&settings.media).await?;
-            natter_gateway::start(
+            let gateway = natter_gateway::start(
                 settings.gateway,
                 &settings.bus,
                 &settings.auth,
                 media,
                 &process,
             )
-            .await
+            .await?;
+            // The pages too: like the gateway they have no keys and no database.
+            let site = natter_site::router(&process.settings.http);
+            Ok(natter_http::by_path([
+                (natter_gateway::PATHS, gateway),
+                (natter_site::PATHS, site),
+            ]))
         },
     )
 }

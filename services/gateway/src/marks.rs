@@ -13,12 +13,12 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use natter_bus::{Ask, Bus};
+use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
     call::{Mark, MarkReply, Refusal},
     subject,
 };
-use natter_service::Process;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},

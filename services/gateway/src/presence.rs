@@ -14,13 +14,13 @@ use std::{
 
 use futures_util::StreamExt;
 use natter_bus::{Bus, Subscriber, unread};
+use natter_process::Process;
 use natter_protocol::{
     FriendshipId, Timestamp, UserId,
     event::{Event, PresenceEvent, read},
     frame::ServerFrame,
     subject,
 };
-use natter_service::Process;
 use tokio::{
     sync::mpsc,
     time::{Instant, interval},

@@ -14,12 +14,12 @@ use std::{collections::VecDeque, time::Duration};
 
 use natter_bus::{Bus, Message as BusMessage};
 use natter_pg::Writer;
+use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, Timestamp,
     call::{OneOrMore, Refusal, Send, SendReply, Stored},
     event::LogEvent,
 };
-use natter_service::Process;
 use sqlx::{Connection, PgConnection};
 use tokio::{
     sync::{mpsc, oneshot},

@@ -5,9 +5,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use natter_bus::CallError;
+use natter_http::{Problem, WrongField};
 use natter_media::ItemError;
 use natter_protocol::call::Refusal;
-use natter_service::{Problem, WrongField};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use natter_bus::{
     Bus, Calls, Consumer, Failure, HeaderMap, Message, Stream, Subscriber, consume, until_drained,
 };
+use natter_process::Process;
 use natter_protocol::{
     FriendshipId,
     call::{
@@ -15,7 +16,6 @@ use natter_protocol::{
     event::{Event, FriendshipEvent, LogEvent},
     subject,
 };
-use natter_service::Process;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 

@@ -12,13 +12,13 @@ use anyhow::Context;
 use fail::fail_point;
 use natter_bus::{Bus, PendingAck, PublishError, Stream};
 use natter_pg::Writer;
+use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, Timestamp,
     event::{LogEvent, LogTag, VERSION},
     message::Kind,
     subject,
 };
-use natter_service::Process;
 use sqlx::PgConnection;
 use tokio::{
     sync::mpsc,
@@ -87,7 +87,7 @@ impl Feed {
         let (awaited, batches) = mpsc::channel(AWAITED);
         let notes = Writer::new(store.pool(), &NOTE_SETTINGS);
         process.tasks.spawn(confirm(batches, notes));
-        process.tasks.spawn(natter_pg::audit(
+        process.tasks.spawn(natter_outbox::audit(
             store.pool().clone(),
             bus.clone(),
             Stream::Chat,
@@ -235,7 +235,7 @@ async fn sweep_some(
         return Ok(false);
     }
     anyhow::ensure!(bus.is_connected(), "the broker is away");
-    let lock = natter_pg::try_lock_outbox(store.pool(), Stream::Chat);
+    let lock = natter_outbox::try_lock_outbox(store.pool(), Stream::Chat);
     let Some(mut lock) = lock.await? else {
         return Ok(false);
     };

@@ -3,13 +3,14 @@
 use std::{future::Future, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt};
+use natter_http::Upload;
 use natter_media::{MESSAGES, MediaStore, Place};
+use natter_process::Process;
 use natter_protocol::{
     MediaId, Timestamp,
     call::NewMedia,
     message::{check_filename, clean_filename},
 };
-use natter_service::{Process, Upload};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 

@@ -5,8 +5,8 @@
 //! long the conversation is and however deep the page lies.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use natter_http::{Flag, Number, Page, from_zero};
 use natter_protocol::MessageId;
-use natter_service::{Flag, Number, Page, from_zero};
 use serde::{Deserialize, Deserializer, de};
 use utoipa::IntoParams;
 
@@ -200,7 +200,7 @@ fn time_of(text: &str) -> Option<DateTime<Utc>> {
 
 #[cfg(test)]
 mod tests {
-    use natter_service::Params;
+    use natter_http::Params;
     use proptest::prelude::*;
 
     use super::*;

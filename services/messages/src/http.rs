@@ -9,11 +9,11 @@ mod search;
 mod send;
 
 use axum::Router;
+use natter_http::{Api, ErrorKey, HttpSettings, Page, body_limit};
 use natter_protocol::{
     call::Refusal,
     message::{check_filename, check_payload},
 };
-use natter_service::{Api, ErrorKey, Page, ProcessSettings, body_limit};
 use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{Messages, error::Error, files::MAX_FILE_BYTES};
@@ -21,8 +21,8 @@ use crate::{Messages, error::Error, files::MAX_FILE_BYTES};
 /// What a body may have beside its file: the form around it.
 const FORM_BYTES: usize = 64 * 1024;
 
-pub fn router(messages: Messages, settings: &ProcessSettings) -> Router {
-    api().serve(messages, Router::new(), settings)
+pub fn router(messages: Messages, settings: &HttpSettings) -> Router {
+    api().serve(messages, settings)
 }
 
 fn api() -> Api<Messages> {

@@ -31,7 +31,7 @@ use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream};
 use natter_media::MediaStore;
 use natter_pg::{DatabaseUrl, Role, Schema};
-use natter_service::Process;
+use natter_process::Process;
 
 pub use config::Settings;
 
@@ -114,5 +114,5 @@ pub async fn start(
     process
         .health
         .require("broker", move || std::future::ready(bus.is_connected()));
-    Ok(http::router(messages, &process.settings))
+    Ok(http::router(messages, &process.settings.http))
 }

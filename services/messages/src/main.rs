@@ -19,7 +19,7 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    natter_service::run(
+    natter_process::run(
         "natter-messages",
         "Natter's message-history service: the log of every channel.",
         |settings: Settings, process| async move {

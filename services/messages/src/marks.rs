@@ -9,13 +9,13 @@ use std::{
 use fail::fail_point;
 use natter_bus::Bus;
 use natter_pg::Writer;
+use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
     call::{Mark, MarkReply, Refusal},
     event::{Event, MarkEvent},
     subject,
 };
-use natter_service::Process;
 use sqlx::PgConnection;
 use tokio::{
     sync::{mpsc, oneshot},

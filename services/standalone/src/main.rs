@@ -1,16 +1,15 @@
 //! All four services in one process behind one port, still over real NATS and real Postgres: the
 //! same code and contracts as apart, for a laptop.
 
-use std::{process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 
 use anyhow::Context;
-use axum::{Router, body::Body, extract::Request, response::Html, routing::get};
+use axum::Router;
 use clap::Args;
 use natter_auth::AuthSettings;
 use natter_bus::BusSettings;
 use natter_media::{MediaSettings, MediaStore};
-use natter_service::{ErrorKey, Process};
-use tower::{ServiceExt, service_fn};
+use natter_process::Process;
 
 #[derive(Args)]
 #[group(skip)]
@@ -32,7 +31,7 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    natter_service::run(
+    natter_process::run(
         "natter-standalone",
         "Natter in one process: users, friendships, messages and gateway.",
         start,
@@ -49,34 +48,14 @@ async fn start(settings: Settings, process: Process) -> anyhow::Result<Router> {
         natter_gateway::start(settings.gateway, bus, auth, media.clone(), &process),
     )
     .context("not every service could start")?;
-    let welcome = Router::new().route("/", get(async || Html(include_str!("index.html"))));
-    let welcome = natter_service::wrap(welcome, ErrorKey::Error, &process.settings);
-    let services = Arc::new([
+    Ok(natter_http::by_path([
         (natter_gateway::PATHS, gateway),
         (natter_messages::PATHS, messages),
         (natter_friendships::PATHS, friendships),
         (natter_users::PATHS, users),
-    ]);
-    // As the ingress of k8s/ does: the longest path that fits.
-    let front = service_fn(move |request: Request<Body>| {
-        let path = request.uri().path();
-        let longest = |paths: &[&str]| {
-            let fitting = paths.iter().filter(|prefix| is_below(path, prefix));
-            fitting.map(|prefix| prefix.len()).max()
-        };
-        let service = match path {
-            "/" => &welcome,
-            _ => {
-                let service = services.iter().max_by_key(|(paths, _)| longest(paths));
-                service.map_or(&welcome, |(_, service)| service)
-            }
-        };
-        service.clone().oneshot(request)
-    });
-    Ok(Router::new().fallback_service(front))
-}
-
-fn is_below(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix.trim_end_matches('/'))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        (
+            natter_site::PATHS,
+            natter_site::router(&process.settings.http),
+        ),
+    ]))
 }

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, value_parser};
-use natter_bus::Password;
 use natter_pg::DatabaseUrl;
+use natter_process::Password;
 use natter_protocol::call::{ACCESS_SECONDS, MAX_ACCESS_SECONDS};
 
 use crate::session::Policy;

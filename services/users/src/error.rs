@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use natter_auth::TokenError;
-use natter_service::{Problem, WrongField};
+use natter_http::{Problem, WrongField};
 
 use crate::account::Broken;
 

@@ -1,13 +1,13 @@
 //! The door to the broker: the calls that this service answers, and the relay of its outbox.
 
 use natter_bus::{Bus, Calls, Stream};
-use natter_pg::{audit, outbox};
+use natter_outbox::{audit, relay};
+use natter_process::Process;
 use natter_protocol::{
     UserId,
     call::{GetJwks, GetUsers, MAX_USERS, RefreshSession, TokenPair},
     friendship::UserCard,
 };
-use natter_service::Process;
 
 use crate::{
     Users,
@@ -42,7 +42,7 @@ pub async fn start(users: &Users, bus: &Bus, process: &Process) -> anyhow::Resul
     let (pool, stop) = (users.store.pool(), &process.shutdown);
     process
         .tasks
-        .spawn(outbox::relay(pool.clone(), bus.clone(), stop.clone()));
+        .spawn(relay(pool.clone(), bus.clone(), stop.clone()));
     for stream in [Stream::Users, Stream::RevokedSessions] {
         process
             .tasks

@@ -1,5 +1,6 @@
-//! The exchange of a refresh token, over HTTP or for a gateway.
+//! The exchange of a refresh token, over HTTP or for a gateway, and the end of its session.
 
+use natter_auth::Claims;
 use natter_protocol::{SessionId, Timestamp, call::TokenPair};
 use uuid::Uuid;
 
@@ -62,4 +63,24 @@ pub async fn exchange(users: &Users, presented: Presented<'_>) -> Result<TokenPa
     tx.commit().await?;
     tracing::info!(user = %subject.user, rotated = pair.refresh.is_some(), "token refreshed");
     Ok(pair)
+}
+
+/// Ends the session of a refresh token.
+pub async fn log_out(users: &Users, refresh: &Claims) -> Result<(), Error> {
+    let subject = Subject::of(refresh);
+    let mut tx = users.store.begin().await?;
+    let session = lock_session(&mut tx, subject)
+        .await?
+        .ok_or(Error::InvalidRefresh)?;
+    let now = Timestamp::now().utc();
+    let exchange = session.family().present(refresh.jti, users.policy, now);
+    end_session(&mut tx, subject).await?;
+    tx.commit().await?;
+    // One that was exchanged before is somebody's stolen one; the session ends all the same.
+    if exchange == Exchange::Theft {
+        tracing::warn!(user = %subject.user, "an exchanged refresh token came to logout");
+        return Err(Error::InvalidRefresh);
+    }
+    tracing::info!(user = %subject.user, "logged out");
+    Ok(())
 }

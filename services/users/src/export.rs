@@ -18,12 +18,12 @@ use bytes::Bytes;
 use futures_util::{AsyncWriteExt, Stream, StreamExt, stream};
 use natter_bus::{Bus, CallError};
 use natter_media::{MESSAGES, MediaStore, Place};
+use natter_process::Process;
 use natter_protocol::{
     FriendshipId, Timestamp, UserId,
     call::{Call, GetAfter, GetMarks, ListFiles, ListFriendships, MAX_AFTER, OwnFile},
     friendship::Friendship,
 };
-use natter_service::Process;
 use serde::Serialize;
 use serde_json::json;
 use tokio::{

@@ -1,6 +1,5 @@
 //! The HTTP door: one file an operation.
 
-mod docs;
 mod export;
 mod list;
 mod login;
@@ -17,8 +16,8 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use natter_http::{Api, BaseUrl, ErrorKey, HttpSettings, Page, PathId, body_limit};
 use natter_protocol::call::TokenPair;
-use natter_service::{Api, BaseUrl, ErrorKey, Page, PathId, ProcessSettings, body_limit};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
@@ -36,8 +35,8 @@ const MAX_UPLOAD_BYTES: usize = 6 << 20;
 /// How much of a `User-Agent` is kept, in characters.
 const MAX_USER_AGENT_CHARS: usize = 256;
 
-pub fn router(users: Users, settings: &ProcessSettings) -> Router {
-    api().serve(users, docs::page(), settings)
+pub fn router(users: Users, settings: &HttpSettings) -> Router {
+    api().serve(users, settings)
 }
 
 fn api() -> Api<Users> {
@@ -167,7 +166,7 @@ fn user_agent(headers: &HeaderMap) -> String {
 fn image_schema() -> RefOr<Schema> {
     let what = "JPEG, PNG, WebP or GIF, at most 5 MiB and 25 megapixels, in a multipart form; \
         empty or null for none.";
-    natter_service::file_or_none(what)
+    natter_http::file_or_none(what)
 }
 
 /// The absolute URL of the account's image.

@@ -10,7 +10,7 @@ use image::{
 };
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 use natter_media::{MediaStore, Place};
-use natter_service::Process;
+use natter_process::Process;
 use tokio::{
     sync::{Notify, Semaphore},
     time::timeout,

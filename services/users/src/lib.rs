@@ -30,7 +30,7 @@ use natter_auth::{AuthSettings, Verifier, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream};
 use natter_media::MediaStore;
 use natter_pg::{DatabaseUrl, Role, Schema};
-use natter_service::Process;
+use natter_process::Process;
 
 pub use config::Settings;
 
@@ -39,8 +39,8 @@ use crate::{
     token::Signer,
 };
 
-/// What this service answers: all that no other does, so that an unknown path gets its error body.
-pub const PATHS: &[&str] = &["/"];
+/// What this service answers: these paths and all below them.
+pub const PATHS: &[&str] = &["/api/users", "/.well-known", "/api/openapi/users.json"];
 
 const SCHEMA: &str = "users";
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -132,5 +132,5 @@ pub async fn start(
     process
         .health
         .require("broker", move || std::future::ready(ready.1.is_connected()));
-    Ok(http::router(users, &process.settings))
+    Ok(http::router(users, &process.settings.http))
 }

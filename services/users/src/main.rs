@@ -19,7 +19,7 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    natter_service::run(
+    natter_process::run(
         "natter-users",
         "Natter's users service: accounts, sessions and tokens.",
         |settings: Settings, process| async move {

@@ -1,7 +1,8 @@
 //! All SQL of the schema `users`.
 
 use chrono::{DateTime, Utc};
-use natter_pg::{outbox, violated_constraint};
+use natter_outbox as outbox;
+use natter_pg::violated_constraint;
 use natter_protocol::{
     SessionId, Timestamp, UserId,
     event::{Event, RevokedSession, UserEvent, UserNotice, UserProfile},
@@ -221,6 +222,45 @@ impl Store {
         let session = log_in(&mut tx, UserId(checked.id), user_agent).await?;
         tx.commit().await?;
         Ok(Some(session))
+    }
+
+    /// Ends a session; whether it was this user's and had not ended.
+    pub async fn end_session(&self, subject: Subject) -> sqlx::Result<bool> {
+        let mut tx = self.0.begin().await?;
+        if lock_session(&mut tx, subject).await?.is_none() {
+            return Ok(false);
+        }
+        end_session(&mut tx, subject).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Sets a new password and ends every session but the `kept` one; whether the old password
+    /// was still the one that was checked.
+    pub async fn change_password(
+        &self,
+        checked: &Credentials,
+        hash: &str,
+        kept: SessionId,
+    ) -> sqlx::Result<bool> {
+        let mut tx = self.0.begin().await?;
+        let set = sqlx::query(
+            "UPDATE accounts SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
+        )
+        .bind(checked.id)
+        .bind(&checked.password_hash)
+        .bind(hash)
+        .execute(&mut *tx)
+        .await?;
+        if set.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let sessions = sessions_of(&mut tx, UserId(checked.id)).await?;
+        for subject in sessions.into_iter().filter(|one| one.sid != kept) {
+            end_session(&mut tx, subject).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Notes an image that is about to be put into the media store.
@@ -462,22 +502,6 @@ pub async fn rotate(
     Ok(())
 }
 
-/// Sets a new password, if the old one is still the one that was checked.
-pub async fn set_password(
-    tx: &mut PgConnection,
-    checked: &Credentials,
-    hash: &str,
-) -> sqlx::Result<bool> {
-    let set =
-        sqlx::query("UPDATE accounts SET password_hash = $3 WHERE id = $1 AND password_hash = $2")
-            .bind(checked.id)
-            .bind(&checked.password_hash)
-            .bind(hash)
-            .execute(tx)
-            .await?;
-    Ok(set.rows_affected() == 1)
-}
-
 /// An account names this image from now on.
 async fn name_image(tx: &mut PgConnection, name: Option<&str>) -> sqlx::Result<()> {
     sqlx::query("UPDATE images SET expires_at = NULL WHERE name = $1")
@@ -518,17 +542,6 @@ async fn sessions_of(tx: &mut PgConnection, user: UserId) -> sqlx::Result<Vec<Su
         sid: SessionId(sid),
     };
     Ok(sids.into_iter().map(subject).collect())
-}
-
-/// The live sessions of a user but one.
-pub async fn other_sessions(
-    tx: &mut PgConnection,
-    user: UserId,
-    but: SessionId,
-) -> sqlx::Result<Vec<Subject>> {
-    let mut sessions = sessions_of(tx, user).await?;
-    sessions.retain(|subject| subject.sid != but);
-    Ok(sessions)
 }
 
 /// Ends a live session: its events, its entry in the bucket and its notice go out with the commit.

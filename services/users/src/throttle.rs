@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use natter_service::{ClientAddress, RateLimits};
+use natter_http::ClientAddress;
+use natter_process::RateLimits;
 
 use crate::error::Error;
 

@@ -4,8 +4,8 @@ use axum::{
     extract::{FromRef, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
 };
+use natter_http::Problem;
 use natter_protocol::{SessionId, UserId};
-use natter_service::Problem;
 
 use crate::{TokenError, Verifier};
 

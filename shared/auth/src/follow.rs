@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use natter_bus::{Bus, Revocation, watch_revoked};
+use natter_process::Process;
 use natter_protocol::call::GetJwks;
-use natter_service::Process;
 use tokio::time::sleep;
 
 use crate::Verifier;

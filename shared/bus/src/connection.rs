@@ -1,6 +1,6 @@
 //! One connection of one service.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use async_nats::{
@@ -11,6 +11,7 @@ use async_nats::{
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
+use natter_process::{Password, Waiting};
 use serde::Serialize;
 use tokio::{
     sync::watch,
@@ -19,7 +20,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Waiting,
     request::{Replies, Reply, is_unheard},
     trace,
 };
@@ -56,33 +56,6 @@ pub struct BusSettings {
     /// How long an event that could not be processed waits before the second of its 10 tries, in milliseconds; twice as long before each further one, at most 30 seconds
     #[arg(long, env = "NATTER_EVENT_RETRY_MS", value_name = "NATTER_EVENT_RETRY_MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     event_retry_ms: u64,
-}
-
-/// The password of a NATS user. Never shown.
-#[derive(Clone)]
-pub struct Password(String);
-
-impl FromStr for Password {
-    type Err = &'static str;
-
-    fn from_str(password: &str) -> Result<Self, Self::Err> {
-        match password.is_empty() {
-            true => Err("it is empty"),
-            false => Ok(Self(password.to_owned())),
-        }
-    }
-}
-
-impl Password {
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
 }
 
 /// A service's connection to NATS.
@@ -385,12 +358,12 @@ fn shown(addresses: &[async_nats::ServerAddr]) -> String {
 fn options(
     settings: &BusSettings,
     user: &str,
-    Password(password): &Password,
+    password: &Password,
     missed: watch::Sender<u64>,
 ) -> ConnectOptions {
     ConnectOptions::new()
         .name(format!("natter-{user}"))
-        .user_and_password(user.to_owned(), password.clone())
+        .user_and_password(user.to_owned(), password.expose().to_owned())
         // Below `_INBOX.` other services listen: what is answered here is not for them.
         .custom_inbox_prefix(format!("_INBOX_{user}"))
         .connection_timeout(CONNECT_TIMEOUT)

@@ -14,11 +14,10 @@ mod revocation;
 mod streams;
 mod trace;
 mod unknown;
-mod waiting;
 
 pub use async_nats::{HeaderMap, Message, Subscriber};
 pub use call::{CallError, Calls};
-pub use connection::{Bus, BusSettings, Password, PendingAck, PublishError, Stored, until_drained};
+pub use connection::{Bus, BusSettings, PendingAck, PublishError, Stored, until_drained};
 pub use consumer::{Consumer, Failure, consume};
 pub use dead_letters::DeadLetter;
 pub use request::{Ask, RequestError};
@@ -26,4 +25,3 @@ pub use revocation::{Revocation, put_subject, watch_revoked};
 pub use streams::{Feed, Stream, StreamSettings};
 pub use trace::span_of;
 pub use unknown::{pass_over, unread};
-pub use waiting::Waiting;

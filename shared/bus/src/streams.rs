@@ -16,6 +16,7 @@ use async_nats::{
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use clap::{Args, value_parser};
+use natter_process::Waiting;
 use natter_protocol::{
     Timestamp,
     call::{ACCESS_SECONDS, MAX_ACCESS_SECONDS},
@@ -23,7 +24,7 @@ use natter_protocol::{
 };
 use tokio::time::timeout;
 
-use crate::{Bus, Waiting};
+use crate::Bus;
 
 const DAY_SECONDS: u64 = 24 * 3600;
 /// Within which a repeated `Nats-Msg-Id` is dropped by the broker.

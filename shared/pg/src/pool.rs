@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use futures_util::future::join_all;
-use natter_bus::Waiting;
+use natter_process::Waiting;
 use sqlx::{
     Connection, PgConnection, PgPool, Postgres, migrate::Migrator, pool::PoolConnection,
     postgres::PgPoolOptions,
@@ -138,7 +138,7 @@ async fn wait_for_schema(
 
 /// The right to do something that one replica does at a time, for as long as the connection is
 /// held; `None` where another has it. `lock` is the kind of work, hashed with `name`.
-pub(crate) async fn try_lock(
+pub async fn try_lock(
     pool: &PgPool,
     lock: i32,
     name: &str,

@@ -2,8 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use natter_process::RateLimits;
 use natter_protocol::{FriendshipId, Timestamp, frame::ServerFrame};
-use natter_service::RateLimits;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 

@@ -11,6 +11,7 @@ use futures_util::{
     stream::{AbortHandle, Abortable, SelectAll, abortable},
 };
 use natter_bus::{Bus, Message, Subscriber, pass_over, unread};
+use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, Timestamp, UserId,
     call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS},
@@ -19,7 +20,6 @@ use natter_protocol::{
     message::Kind,
     subject::{self, Chat},
 };
-use natter_service::Process;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, interval, sleep, sleep_until},

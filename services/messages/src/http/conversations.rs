@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 use axum::{Json, extract::State};
 use futures_util::future::try_join_all;
 use natter_auth::Caller;
+use natter_http::{BaseUrl, Page, PageParams, Paged};
 use natter_protocol::{
     FriendshipId, UserId,
     call::{GetFriendship, GetUsers},
     friendship::{Friendship, UserCard},
 };
-use natter_service::{BaseUrl, Page, PageParams, Paged};
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -2,8 +2,8 @@
 
 use axum::{Json, extract::State};
 use natter_auth::Caller;
+use natter_http::{BaseUrl, Number, Params, PathId, from_one, from_zero};
 use natter_protocol::{FriendshipId, frame::ServerFrame};
-use natter_service::{BaseUrl, Number, Params, PathId, from_one, from_zero};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

@@ -2,11 +2,11 @@
 
 use axum::{Json, extract::State, http::Method};
 use natter_auth::Caller;
+use natter_http::{BaseUrl, Page, PageParams, Paged, Params, PathId};
 use natter_protocol::{
     FriendshipId, UserId,
     call::{Mark, MarkReply},
 };
-use natter_service::{BaseUrl, Page, PageParams, Paged, Params, PathId};
 
 use super::item::{Item, items};
 use crate::{

@@ -1,10 +1,10 @@
 //! A message as HTTP clients get it: with its receiver, and how far that one is.
 
+use natter_http::BaseUrl;
 use natter_protocol::{
     FriendshipId, MessageId, Timestamp, UserId,
     message::{Media, Message},
 };
-use natter_service::BaseUrl;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -9,9 +9,9 @@ use axum::{
 };
 use http_range_header::{EndPosition, StartPosition, parse_range_header};
 use natter_auth::Caller;
+use natter_http::{BaseUrl, FieldsAndFiles, PathId};
 use natter_media::{MESSAGES, Place};
 use natter_protocol::{MediaId, message::Media};
-use natter_service::{BaseUrl, FieldsAndFiles, PathId};
 use utoipa::ToSchema;
 
 use crate::{Messages, error::Error, files, plan::KnownMedia};
@@ -21,7 +21,7 @@ use crate::{Messages, error::Error, files, plan::KnownMedia};
 #[expect(dead_code, reason = "documents what is read as a file")]
 pub struct FileForm {
     /// At most 25 MiB.
-    #[schema(schema_with = natter_service::file)]
+    #[schema(schema_with = natter_http::file)]
     file: Vec<u8>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::{Json, extract::State};
 use natter_auth::Caller;
-use natter_service::{BaseUrl, Page, PageParams, Paged, Params};
+use natter_http::{BaseUrl, Page, PageParams, Paged, Params};
 use serde::Deserialize;
 use utoipa::IntoParams;
 

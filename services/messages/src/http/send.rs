@@ -2,13 +2,13 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use natter_auth::Caller;
+use natter_http::{BaseUrl, FieldsAndFiles, PathId};
 use natter_protocol::{
     FriendshipId, MessageId,
     call::{Refusal, Send, SendMedia, SendReply, SendWhat},
     frame::MediaItem,
     message::{MAX_MEDIA, check_client_id, check_payload},
 };
-use natter_service::{BaseUrl, FieldsAndFiles, PathId};
 use serde::Deserialize;
 use utoipa::{
     ToSchema,
@@ -47,7 +47,7 @@ pub struct NewMessageForm {
     client_id: Option<String>,
     #[schema(schema_with = id_or_empty)]
     reply_to: Option<String>,
-    #[schema(schema_with = natter_service::file)]
+    #[schema(schema_with = natter_http::file)]
     file: Option<Vec<u8>>,
 }
 

@@ -12,8 +12,8 @@ use std::{
 };
 
 use natter_pg::Writer;
+use natter_process::Process;
 use natter_protocol::{FriendshipId, message::Kind};
-use natter_service::Process;
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;

@@ -9,7 +9,7 @@ use natter_protocol::{
     call::{Send, SendWhat, Stored},
     message::Kind,
 };
-use sqlx::{PgConnection, Postgres, Transaction, types::Json};
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{
@@ -181,7 +181,7 @@ pub async fn append(
 /// Locks the channels that a batch touches, in the order of their ids (so that two batches cannot
 /// wait for each other), and reads what the plan needs.
 pub async fn lock_and_read(
-    tx: &mut Transaction<'_, Postgres>,
+    tx: &mut PgConnection,
     sends: &[(FriendshipId, &Send)],
 ) -> sqlx::Result<Facts> {
     let mut ids: Vec<Uuid> = sends.iter().map(|(channel, _)| channel.0).collect();
@@ -194,7 +194,7 @@ pub async fn lock_and_read(
          ORDER BY friendship_id FOR NO KEY UPDATE",
     )
     .bind(&ids)
-    .fetch_all(&mut **tx)
+    .fetch_all(&mut *tx)
     .await?;
     Ok(Facts {
         channels: by_id(rows),
@@ -206,7 +206,7 @@ pub async fn lock_and_read(
 }
 
 async fn known(
-    tx: &mut Transaction<'_, Postgres>,
+    tx: &mut PgConnection,
     sends: &[(FriendshipId, &Send)],
 ) -> sqlx::Result<HashMap<ClientKey, Known>> {
     let mut channels = Vec::new();
@@ -233,7 +233,7 @@ async fn known(
     .bind(&channels)
     .bind(&senders)
     .bind(&client_ids)
-    .fetch_all(&mut **tx)
+    .fetch_all(&mut *tx)
     .await?;
     Ok(rows.into_iter().map(KnownRow::into_known).collect())
 }
@@ -268,7 +268,7 @@ impl KnownRow {
 }
 
 async fn targets(
-    tx: &mut Transaction<'_, Postgres>,
+    tx: &mut PgConnection,
     sends: &[(FriendshipId, &Send)],
 ) -> sqlx::Result<HashMap<(FriendshipId, MessageId), Target>> {
     let named: Vec<(FriendshipId, MessageId)> = sends
@@ -290,7 +290,7 @@ async fn targets(
         .bind(channel.0)
         .bind(as_i64(message.seq()))
         .bind(message.0)
-        .fetch_optional(&mut **tx)
+        .fetch_optional(&mut *tx)
         .await?;
         if let Some(row) = row {
             targets.insert((channel, message), row.target(channel));
@@ -301,7 +301,7 @@ async fn targets(
 
 /// Stores a batch's entries, the heads of their channels and the outbox row; the row's id.
 pub async fn insert(
-    tx: &mut Transaction<'_, Postgres>,
+    tx: &mut PgConnection,
     entries: &[Entry],
     channels: &HashMap<FriendshipId, Channel>,
 ) -> sqlx::Result<i64> {
@@ -388,7 +388,7 @@ pub async fn insert(
         true => None,
         false => Some(Json(&entry.message.media)),
     }))
-    .fetch_one(&mut **tx)
+    .fetch_one(&mut *tx)
     .await?;
     for entry in entries {
         change_target(tx, entry).await?;
@@ -399,7 +399,7 @@ pub async fn insert(
 
 /// The files that were uploaded before and are sent now; locked, so that none is sent twice.
 async fn uploaded(
-    tx: &mut Transaction<'_, Postgres>,
+    tx: &mut PgConnection,
     sends: &[(FriendshipId, &Send)],
 ) -> sqlx::Result<HashMap<MediaId, KnownMedia>> {
     let mut ids: Vec<Uuid> = Vec::new();
@@ -419,14 +419,14 @@ async fn uploaded(
          ORDER BY id FOR UPDATE",
     )
     .bind(&ids)
-    .fetch_all(&mut **tx)
+    .fetch_all(&mut *tx)
     .await?;
     let known = rows.into_iter().map(|row| (MediaId(row.id), row.known()));
     Ok(known.collect())
 }
 
 /// Makes the files the message's.
-async fn attach(tx: &mut Transaction<'_, Postgres>, entry: &Entry) -> sqlx::Result<()> {
+async fn attach(tx: &mut PgConnection, entry: &Entry) -> sqlx::Result<()> {
     for file in &entry.files {
         sqlx::query(
             "INSERT INTO media (id, owner, filename, content_type, size, sha256, friendship_id,
@@ -443,7 +443,7 @@ async fn attach(tx: &mut Transaction<'_, Postgres>, entry: &Entry) -> sqlx::Resu
         .bind(&file.sha256)
         .bind(entry.message.friendship.0)
         .bind(as_i64(entry.seq))
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     }
     if entry.kind == Kind::Deleted {
@@ -456,7 +456,7 @@ async fn attach(tx: &mut Transaction<'_, Postgres>, entry: &Entry) -> sqlx::Resu
             sqlx::query(statement)
                 .bind(entry.message.friendship.0)
                 .bind(entry.target_seq.map(as_i64))
-                .execute(&mut **tx)
+                .execute(&mut *tx)
                 .await?;
         }
     }
@@ -464,7 +464,7 @@ async fn attach(tx: &mut Transaction<'_, Postgres>, entry: &Entry) -> sqlx::Resu
 }
 
 /// Points an edited message to its edit; takes the content of a deleted one and of its edits away.
-async fn change_target(tx: &mut Transaction<'_, Postgres>, entry: &Entry) -> sqlx::Result<()> {
+async fn change_target(tx: &mut PgConnection, entry: &Entry) -> sqlx::Result<()> {
     let (channel, target) = (entry.message.friendship.0, entry.target_seq.map(as_i64));
     let change = match entry.kind {
         Kind::Message | Kind::Unknown => return Ok(()),
@@ -487,6 +487,6 @@ async fn change_target(tx: &mut Transaction<'_, Postgres>, entry: &Entry) -> sql
         .bind(channel)
         .bind(target),
     };
-    change.execute(&mut **tx).await?;
+    change.execute(&mut *tx).await?;
     Ok(())
 }

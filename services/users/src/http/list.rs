@@ -2,8 +2,8 @@
 
 use axum::{Json, extract::State};
 use natter_auth::Caller;
+use natter_http::{BaseUrl, Page, PageParams, Paged, Params};
 use natter_protocol::UserId;
-use natter_service::{BaseUrl, Page, PageParams, Paged, Params};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

@@ -1,8 +1,8 @@
 //! `POST /api/users/login/`
 
 use axum::{extract::State, http::HeaderMap};
+use natter_http::{ClientAddress, Fields, Filled};
 use natter_protocol::call::TokenPair;
-use natter_service::{ClientAddress, Fields, Filled};
 use serde::Deserialize;
 use utoipa::ToSchema;
 

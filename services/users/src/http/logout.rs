@@ -2,17 +2,11 @@
 
 use axum::{Json, extract::State};
 use natter_auth::Caller;
-use natter_protocol::Timestamp;
-use natter_service::{Fields, Filled};
+use natter_http::{Fields, Filled};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{
-    Users,
-    error::Error,
-    session::{Exchange, Subject},
-    store::{end_session, lock_session},
-};
+use crate::{Users, error::Error, exchange::log_out};
 
 /// The session that ends.
 #[derive(Deserialize, ToSchema)]
@@ -55,21 +49,7 @@ pub async fn logout(
     if claims.user_id != caller.user {
         return Err(Error::InvalidToken);
     }
-    let subject = Subject::of(&claims);
-    let mut tx = users.store.begin().await?;
-    let session = lock_session(&mut tx, subject)
-        .await?
-        .ok_or(Error::InvalidRefresh)?;
-    let now = Timestamp::now().utc();
-    let exchange = session.family().present(claims.jti, users.policy, now);
-    end_session(&mut tx, subject).await?;
-    tx.commit().await?;
-    // One that was exchanged before is somebody's stolen one; the session ends all the same.
-    if exchange == Exchange::Theft {
-        tracing::warn!(user = %caller.user, "an exchanged refresh token came to logout");
-        return Err(Error::InvalidRefresh);
-    }
-    tracing::info!(user = %caller.user, "logged out");
+    log_out(&users, &claims).await?;
     Ok(Json(Done {
         message: "Successfully logged out",
     }))

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use natter_auth::Caller;
-use natter_service::{ClientAddress, Fields, Filled};
+use natter_http::{ClientAddress, Fields, Filled};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -12,7 +12,7 @@ use crate::{
     account::{check_password, username_key},
     error::Error,
     password::Password,
-    store::{Account, Credentials, end_session, other_sessions, set_password},
+    store::{Account, Credentials},
 };
 
 /// The password, and what it becomes.
@@ -50,14 +50,10 @@ pub async fn change(
     let new = Password::new(&new);
     check_password(new.as_str(), &account.username, &account.email)?;
     let hash = users.passwords.hash(new).await?;
-    let mut tx = users.store.begin().await?;
-    if !set_password(&mut tx, &checked, &hash).await? {
+    let kept = caller.sid;
+    if !users.store.change_password(&checked, &hash, kept).await? {
         return Err(Error::InvalidCredentials);
     }
-    for subject in other_sessions(&mut tx, caller.user, caller.sid).await? {
-        end_session(&mut tx, subject).await?;
-    }
-    tx.commit().await?;
     tracing::info!(user = %caller.user, "password changed");
     Ok(Json(Done {
         message: "Password changed",

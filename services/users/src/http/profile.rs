@@ -2,8 +2,8 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use natter_auth::Caller;
+use natter_http::{BaseUrl, ClientAddress, Fields, File, Filled, sent};
 use natter_protocol::UserId;
-use natter_service::{BaseUrl, ClientAddress, Fields, File, Filled, sent};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

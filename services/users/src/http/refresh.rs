@@ -5,8 +5,8 @@ use axum::{
     http::request::Parts,
 };
 use natter_auth::bearer;
+use natter_http::Fields;
 use natter_protocol::{SessionId, call::TokenPair};
-use natter_service::Fields;
 
 use super::{Tokens, logout::Refresh};
 use crate::{

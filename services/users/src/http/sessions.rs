@@ -2,17 +2,12 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use natter_auth::Caller;
+use natter_http::PathId;
 use natter_protocol::{SessionId, Timestamp};
-use natter_service::PathId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    Users,
-    error::Error,
-    session::Subject,
-    store::{end_session, lock_session},
-};
+use crate::{Users, error::Error, session::Subject};
 
 /// One login on one device.
 #[derive(Serialize, ToSchema)]
@@ -65,13 +60,10 @@ pub async fn end(
         user: caller.user,
         sid: sid.ok_or(Error::SessionNotFound)?,
     };
-    let mut tx = users.store.begin().await?;
-    // Also for another's: nobody is told that it exists.
-    lock_session(&mut tx, subject)
-        .await?
-        .ok_or(Error::SessionNotFound)?;
-    end_session(&mut tx, subject).await?;
-    tx.commit().await?;
+    if !users.store.end_session(subject).await? {
+        // Also for another's: nobody is told that it exists.
+        return Err(Error::SessionNotFound);
+    }
     tracing::info!(user = %caller.user, "session ended");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,8 +1,8 @@
 //! `POST /api/users/signup/`
 
 use axum::{extract::State, http::HeaderMap, http::StatusCode};
+use natter_http::{ClientAddress, Fields, File, Filled};
 use natter_protocol::call::TokenPair;
-use natter_service::{ClientAddress, Fields, File, Filled};
 use serde::Deserialize;
 use utoipa::ToSchema;
 

@@ -54,7 +54,7 @@ async fn send(socket: &mut Socket, said: &Said, payload: Value) {
 #[tokio::test]
 async fn what_is_said_is_what_the_document_says() {
     let mut world = World::start(Topology::Apart).await;
-    let document = reqwest::get(format!("{}/api/asyncapi.yaml", world.users())).await;
+    let document = reqwest::get(format!("{}/api/asyncapi.yaml", world.gateway())).await;
     let document = document.expect("an answer").text().await.expect("a text");
     let said = Said::default();
     listen(

@@ -53,7 +53,7 @@ async fn schemathesis_finds_nothing() {
 async fn the_documentation_page_needs_nothing_from_elsewhere() {
     let world = World::start(Topology::Standalone).await;
     let get = async |path: &str| {
-        let answer = reqwest::get(format!("{}{path}", world.users())).await;
+        let answer = reqwest::get(format!("{}{path}", world.gateway())).await;
         let answer = answer.expect("an answer");
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         let policy = answer.headers().get("content-security-policy").cloned();

@@ -324,6 +324,7 @@ fn routes_are_those_of_the_code() {
         ("natter-friendships", natter_friendships::PATHS),
         ("natter-messages", natter_messages::PATHS),
         ("natter-gateway", natter_gateway::PATHS),
+        ("natter-gateway", natter_site::PATHS),
     ] {
         code.extend(paths.iter().map(|path| (*path, service)));
     }

@@ -12,7 +12,7 @@ use axum::{
 };
 use ipnet::IpNet;
 
-use crate::{Problem, ProcessSettings};
+use crate::{HttpSettings, Problem};
 
 /// Scheme and authority, without a trailing slash: the configured public URL, else the request's.
 /// Whoever keeps it long (a connection) shares it.
@@ -27,7 +27,7 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
-    pub fn new(settings: &ProcessSettings) -> Self {
+    pub fn new(settings: &HttpSettings) -> Self {
         Self {
             public_url: settings.public_url.as_deref().map(Into::into),
             trusted_proxies: settings.trusted_proxies.as_slice().into(),

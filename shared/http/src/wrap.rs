@@ -16,12 +16,12 @@ use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use crate::{
-    ErrorKey, Problem, ProcessSettings,
+    ErrorKey, HttpSettings, Problem,
     body::body_limit,
     cors, deadline,
     origin::{Origins, check_host},
     problem,
-    telemetry::set_parent,
+    trace::set_parent,
 };
 
 /// The largest request body where a route does not say otherwise.
@@ -37,7 +37,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A service's routes with the contract's rules for every endpoint around them. Routes are
 /// declared with their trailing slash; the path without it answers the same.
-pub fn wrap(routes: Router, key: ErrorKey, settings: &ProcessSettings) -> Router {
+pub fn wrap(routes: Router, key: ErrorKey, settings: &HttpSettings) -> Router {
     let origins = Origins::new(settings);
     let routes = routes
         .fallback(|| async { StatusCode::NOT_FOUND })

@@ -17,7 +17,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
 
-pub fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
+pub fn page() -> Router {
     let documents = [
         Url::new("users", "/api/openapi/users.json"),
         Url::new("friendships", "/api/openapi/friendships.json"),
@@ -39,7 +39,7 @@ pub fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
 fn asyncapi() -> Response {
     // RFC 9512.
     let content_type = [(header::CONTENT_TYPE, "application/yaml")];
-    (headers(), content_type, include_str!("../../asyncapi.yaml")).into_response()
+    (headers(), content_type, include_str!("../asyncapi.yaml")).into_response()
 }
 
 /// A part of Swagger UI.

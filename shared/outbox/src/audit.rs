@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use natter_bus::{Bus, Feed, Stream};
+use natter_pg::try_lock;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-use crate::pool::try_lock;
 
 /// How often a stream is compared although nothing happened.
 const EVERY: Duration = Duration::from_secs(60);

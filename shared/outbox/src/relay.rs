@@ -1,15 +1,9 @@
-//! The transactional outbox: rows and the events about them commit together, a relay publishes.
-//!
-//! A service's own migrations create its table `outbox`. The relay of one replica at a time
-//! publishes in the order of `id`; rows of one key are in order because whoever wrote them held
-//! that key's row lock until commit. A published row is kept as long as its stream keeps the event,
-//! and published again when the stream has lost it ([`crate::audit()`]).
+//! The relay: publishes what is committed, in the order of `id`, one replica at a time.
 
 use std::time::Duration;
 
 use fail::fail_point;
 use natter_bus::{Bus, PublishError, Stored};
-use serde::Serialize;
 use sqlx::{PgConnection, PgPool, postgres::PgListener};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -38,50 +32,6 @@ struct Outgoing {
     payload: String,
     /// Kept in a stream, or told once to whoever listens now.
     durable: bool,
-}
-
-/// Adds an event that a stream keeps to the transaction.
-pub async fn push(
-    tx: &mut PgConnection,
-    event_id: Uuid,
-    subject: &str,
-    payload: &impl Serialize,
-) -> sqlx::Result<()> {
-    insert(tx, event_id, subject, payload, true).await
-}
-
-/// Adds a notice to whoever listens when it is published.
-pub async fn push_notice(
-    tx: &mut PgConnection,
-    event_id: Uuid,
-    subject: &str,
-    payload: &impl Serialize,
-) -> sqlx::Result<()> {
-    insert(tx, event_id, subject, payload, false).await
-}
-
-async fn insert(
-    tx: &mut PgConnection,
-    event_id: Uuid,
-    subject: &str,
-    payload: &impl Serialize,
-    durable: bool,
-) -> sqlx::Result<()> {
-    let payload =
-        serde_json::to_string(payload).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    sqlx::query(
-        "WITH row AS (
-             INSERT INTO outbox (event_id, subject, payload, durable) VALUES ($1, $2, $3, $4)
-         )
-         SELECT pg_notify(current_schema || '_outbox', '')",
-    )
-    .bind(event_id)
-    .bind(subject)
-    .bind(payload)
-    .bind(durable)
-    .execute(tx)
-    .await?;
-    Ok(())
 }
 
 /// Publishes what is committed until `stop`.

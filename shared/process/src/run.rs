@@ -160,11 +160,11 @@ where
     };
 
     let public_address = public.local_addr()?;
-    let head_timeout = process.settings.head_timeout();
+    let head_timeout = process.settings.http.head_timeout();
     let stopping = process.shutdown.clone();
     process
         .tasks
-        .spawn(crate::serve::serve(public, routes, head_timeout, stopping));
+        .spawn(natter_http::serve(public, routes, head_timeout, stopping));
     process.health.start();
     // The tests read this line to learn the ports.
     tracing::info!(service = name, public = %public_address, admin = %admin_address, "listening");

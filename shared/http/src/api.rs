@@ -19,7 +19,7 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use crate::{ErrorKey, Problem, ProcessSettings, wrap};
+use crate::{ErrorKey, HttpSettings, Problem, wrap};
 
 /// The name of the bearer scheme in the `security` of operations.
 const BEARER: &str = "bearer";
@@ -88,13 +88,13 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     }
 
     /// The routes with the document beside them, and the contract's rules for every endpoint
-    /// around both. `others` are routes that are no operations.
-    pub fn serve(self, state: S, others: Router<S>, settings: &ProcessSettings) -> Router {
+    /// around both.
+    pub fn serve(self, state: S, settings: &HttpSettings) -> Router {
         let document = self.document();
         let served = get(|| async { ([(header::CONTENT_TYPE, JSON)], document) });
         let path = format!("/api/openapi/{}.json", self.name);
         let routes: Router<S> = self.routes.into();
-        let routes = routes.merge(others).route(&path, served);
+        let routes = routes.route(&path, served);
         wrap(routes.with_state(state), self.key, settings)
     }
 }

@@ -3,16 +3,9 @@
 use std::{io::IsTerminal, time::Duration};
 
 use anyhow::Context;
-use axum::http::{HeaderMap, HeaderName};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use opentelemetry::{
-    global,
-    propagation::Extractor,
-    trace::{TraceContextExt, TracerProvider},
-};
+use opentelemetry::{global, trace::TracerProvider};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{LogFormat, ProcessSettings};
@@ -117,28 +110,5 @@ pub(crate) async fn upkeep(metrics: PrometheusHandle) {
     loop {
         tick.tick().await;
         metrics.run_upkeep();
-    }
-}
-
-/// W3C trace headers of an HTTP request.
-struct TraceHeaders<'a>(&'a HeaderMap);
-
-impl Extractor for TraceHeaders<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
-    }
-}
-
-/// Makes `span` a child of the caller's, if headers name one.
-pub(crate) fn set_parent(span: &Span, headers: &HeaderMap) {
-    let parent =
-        global::get_text_map_propagator(|propagator| propagator.extract(&TraceHeaders(headers)));
-    if parent.span().span_context().is_valid() {
-        // Fails only where no exporter is configured, and then there is no trace to join.
-        let _ = span.set_parent(parent);
     }
 }

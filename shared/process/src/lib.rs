@@ -1,0 +1,21 @@
+//! What every Natter process is made of, once: the `main`, settings, secrets, telemetry, health,
+//! waiting at the start, and shutdown.
+//!
+//! A service hands [`run()`] a function that sets it up and returns its router; everything from the
+//! signal handler to the last log line is here. Deliberately absent: NATS, Postgres and anything about
+//! chat, and what an endpoint answers, which is `natter-http`'s.
+
+mod health;
+mod options;
+mod password;
+mod probe;
+mod run;
+mod settings;
+mod telemetry;
+mod waiting;
+
+pub use health::Health;
+pub use password::Password;
+pub use run::{Process, run, run_task};
+pub use settings::{LogFormat, ProcessSettings, RateLimits};
+pub use waiting::Waiting;
