@@ -99,9 +99,10 @@ fn listed_channels(call: &ListOpen, mut all: Vec<Friendship>) -> Vec<ListedChann
         .take(limit)
         .map(|one| ListedChannel {
             channel: one.id,
-            friend: match one.from_user == call.user {
-                true => one.to_user,
-                false => one.from_user,
+            friend: if one.from_user == call.user {
+                one.to_user
+            } else {
+                one.from_user
             },
             revision: one.revision,
             is_closed: !one.is_open,

@@ -179,9 +179,10 @@ impl Connection {
                 }
                 open = listed(&mut self.listing) => Box::pin(self.on_list(open)).await,
                 notice = next_notice(self.live, &mut self.held, &self.peer) => {
-                    match self.live {
-                        true => Box::pin(self.on_notice(&notice)).await,
-                        false => Box::pin(self.hold(notice)).await,
+                    if self.live {
+                        Box::pin(self.on_notice(&notice)).await
+                    } else {
+                        Box::pin(self.hold(notice)).await
                     }
                 }
                 Some(answered) = next_answer(&mut self.used, &self.gateway.bus) => Box::pin(self.on_answer(answered)).await,
@@ -335,9 +336,10 @@ impl Connection {
                 }
             }
             count += 1;
-            next = match count < WRITE_BATCH {
-                true => self.peer.deliveries.pop(),
-                false => None,
+            next = if count < WRITE_BATCH {
+                self.peer.deliveries.pop()
+            } else {
+                None
             };
         }
         metrics::counter!("gateway_deliveries_total").increment(count as u64);
@@ -380,9 +382,10 @@ impl Connection {
                 let used = self.used.as_ref();
                 let known = used.and_then(|used| used.marks.get(&mark.channel).copied());
                 let known = known.unwrap_or_default();
-                let (received, seen) = match mark.user == self.peer.user {
-                    true => (known.received_seq, known.seen_seq),
-                    false => (known.friend_received_seq, known.friend_seen_seq),
+                let (received, seen) = if mark.user == self.peer.user {
+                    (known.received_seq, known.seen_seq)
+                } else {
+                    (known.friend_received_seq, known.friend_seen_seq)
                 };
                 let is_news = mark.received_seq > received || mark.seen_seq > seen;
                 is_news.then(|| mark.frame.clone())

@@ -124,9 +124,10 @@ async fn admit_headers(
 /// The refresh token must be of the same session.
 fn check_refresh(gateway: &Gateway, refresh: &str, access: &Claims) -> Result<(), Problem> {
     let refresh = gateway.verifier.refresh(refresh)?;
-    match refresh.sid == access.sid && refresh.user_id == access.user_id {
-        true => Ok(()),
-        false => Err(Problem::token_not_valid()),
+    if refresh.sid == access.sid && refresh.user_id == access.user_id {
+        Ok(())
+    } else {
+        Err(Problem::token_not_valid())
     }
 }
 
@@ -154,14 +155,15 @@ async fn renew(
 
 /// A page may only connect from where it is allowed to.
 fn check_origin(page: &PageOrigin) -> Result<(), Problem> {
-    match page.is_allowed {
-        true => Ok(()),
-        false => Err(Problem::new(
+    if page.is_allowed {
+        Ok(())
+    } else {
+        Err(Problem::new(
             StatusCode::FORBIDDEN,
             "origin_not_allowed",
             "This origin may not connect.",
         )
-        .under_detail()),
+        .under_detail())
     }
 }
 

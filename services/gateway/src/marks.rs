@@ -45,9 +45,10 @@ struct Newest {
 
 impl Newest {
     fn add(&mut self, message: MessageId, seen: bool) {
-        let newest = match seen {
-            true => &mut self.seen,
-            false => &mut self.received,
+        let newest = if seen {
+            &mut self.seen
+        } else {
+            &mut self.received
         };
         if newest.is_none_or(|known| known.seq() < message.seq()) {
             *newest = Some(message);

@@ -103,17 +103,19 @@ impl Socket {
     }
 
     fn check_written(&self) -> Result<(), Error> {
-        match self.0.get_ref().discards {
-            true => Err(Error::AlreadyClosed),
-            false => Ok(()),
+        if self.0.get_ref().discards {
+            Err(Error::AlreadyClosed)
+        } else {
+            Ok(())
         }
     }
 
     /// Closes with both sides' close frames. One that is slow gets more time to be told.
     pub async fn close(mut self, reason: Close) {
-        let patience = match reason.is_slow() {
-            true => SLOW_CLOSE_TIMEOUT,
-            false => CLOSE_TIMEOUT,
+        let patience = if reason.is_slow() {
+            SLOW_CLOSE_TIMEOUT
+        } else {
+            CLOSE_TIMEOUT
         };
         self.0.get_mut().release();
         let closing = async {

@@ -199,9 +199,10 @@ impl Worker {
         }
         // What the statement passed over, and why, is decided like the rest.
         for request in plain {
-            match request.is_done() {
-                true => request.answer(&self.bus).await,
-                false => other.push(request),
+            if request.is_done() {
+                request.answer(&self.bus).await
+            } else {
+                other.push(request)
             }
         }
         let mut locked = Vec::new();
@@ -219,9 +220,10 @@ impl Worker {
 
     /// Answers a request, or asks the friendship service for what is open.
     async fn finish(&self, request: Request) {
-        match request.is_done() {
-            true => request.answer(&self.bus).await,
-            false => self.ask(request),
+        if request.is_done() {
+            request.answer(&self.bus).await
+        } else {
+            self.ask(request)
         }
     }
 
@@ -278,9 +280,10 @@ impl Worker {
     }
 
     async fn give_up(&self, batch: impl Iterator<Item = Request>, error: &sqlx::Error) {
-        match natter_pg::is_unavailable(error) {
-            true => tracing::warn!(%error, "nothing can be stored right now"),
-            false => tracing::error!(%error, "a send could not be stored"),
+        if natter_pg::is_unavailable(error) {
+            tracing::warn!(%error, "nothing can be stored right now")
+        } else {
+            tracing::error!(%error, "a send could not be stored")
         }
         for request in batch {
             request.answer(&self.bus).await;

@@ -61,9 +61,12 @@ pub async fn start(messages: &Messages, process: &Process) -> anyhow::Result<()>
             let store = store.clone();
             async move {
                 let projected = store.project(event.body.state()).await;
-                projected.map_err(|error| match natter_pg::is_unavailable(&error) {
-                    true => Failure::Passing(error.to_string()),
-                    false => Failure::Final(error.to_string()),
+                projected.map_err(|error| {
+                    if natter_pg::is_unavailable(&error) {
+                        Failure::Passing(error.to_string())
+                    } else {
+                        Failure::Final(error.to_string())
+                    }
                 })
             }
         },

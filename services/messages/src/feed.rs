@@ -291,9 +291,10 @@ async fn publish_again(store: &Store, bus: &Bus, row: &OutboxRow) -> anyhow::Res
 fn joined(one: Option<Published>, other: Published) -> Option<Published> {
     let Some(one) = one else { return Some(other) };
     let first = one.first.min(other.first);
-    let last = match one.at.seq > other.at.seq {
-        true => one,
-        false => other,
+    let last = if one.at.seq > other.at.seq {
+        one
+    } else {
+        other
     };
     Some(Published { first, ..last })
 }

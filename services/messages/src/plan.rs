@@ -131,9 +131,10 @@ impl Plan {
         confirmed: bool,
     ) -> Result<Outcome, Refusal> {
         let Some(channel) = self.facts.channels.get(&id).copied() else {
-            return match confirmed {
-                true => Err(Refusal::NotAMember),
-                false => Ok(Outcome::Ask),
+            return if confirmed {
+                Err(Refusal::NotAMember)
+            } else {
+                Ok(Outcome::Ask)
             };
         };
         if !channel.has(send.sender) {
@@ -146,12 +147,13 @@ impl Plan {
             .clone()
             .map(|client_id| (id, send.sender, client_id));
         if let Some(known) = key.as_ref().and_then(|key| self.facts.known.get(key)) {
-            return match known.digest == digest {
-                true => Ok(Outcome::Answer(SendReply::Ack(Stored {
+            return if known.digest == digest {
+                Ok(Outcome::Answer(SendReply::Ack(Stored {
                     duplicate: true,
                     ..known.stored.clone()
-                }))),
-                false => Err(Refusal::ClientIdReused),
+                })))
+            } else {
+                Err(Refusal::ClientIdReused)
             };
         }
         // The projection may be a moment behind the friendship service, both ways.

@@ -30,6 +30,14 @@ use crate::channel::Channel;
 #[derive(Clone)]
 pub struct Store(PgPool);
 
+/// The columns of a [`ChannelRow`].
+macro_rules! channel_columns {
+    () => {
+        "friendship_id, from_user, to_user, is_open, last_seq, messages, from_messages, last_at"
+    };
+}
+use channel_columns;
+
 #[derive(Debug, sqlx::FromRow)]
 struct ChannelRow {
     friendship_id: Uuid,
@@ -56,30 +64,29 @@ impl From<ChannelRow> for Channel {
     }
 }
 
-const CHANNEL: &str =
-    "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, from_messages,
-                last_at
-     FROM channels WHERE friendship_id = $1";
-
 impl Store {
     pub fn new(pool: PgPool) -> Self {
         Self(pool)
     }
 
     pub async fn channel(&self, id: FriendshipId) -> sqlx::Result<Option<Channel>> {
-        let row: Option<ChannelRow> = sqlx::query_as(CHANNEL)
-            .bind(id.0)
-            .fetch_optional(&self.0)
-            .await?;
+        let row: Option<ChannelRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            channel_columns!(),
+            " FROM channels WHERE friendship_id = $1"
+        ))
+        .bind(id.0)
+        .fetch_optional(&self.0)
+        .await?;
         Ok(row.map(Channel::from))
     }
 
     pub async fn channels(&self, ids: &[Uuid]) -> sqlx::Result<HashMap<FriendshipId, Channel>> {
-        let rows: Vec<ChannelRow> = sqlx::query_as(
-            "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, from_messages,
-                last_at
-             FROM channels WHERE friendship_id = ANY($1)",
-        )
+        let rows: Vec<ChannelRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            channel_columns!(),
+            " FROM channels WHERE friendship_id = ANY($1)"
+        ))
         .bind(ids)
         .fetch_all(&self.0)
         .await?;

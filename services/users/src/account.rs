@@ -81,9 +81,10 @@ pub fn check_email(email: &str) -> Result<(), Broken> {
         .without_domain_literal();
     let fine = email.chars().count() <= MAX_EMAIL_CHARS
         && EmailAddress::parse_with_options(email, options).is_ok();
-    match fine {
-        true => Ok(()),
-        false => broken("invalid_email", "Enter a valid email address."),
+    if fine {
+        Ok(())
+    } else {
+        broken("invalid_email", "Enter a valid email address.")
     }
 }
 
@@ -93,12 +94,13 @@ pub fn check_name(field: &str, name: &str) -> Result<(), Broken> {
         let sentence = format!("{field} contains the character U+0000.");
         return broken("invalid_name", sentence);
     }
-    match name.chars().count() > MAX_NAME_CHARS {
-        true => broken(
+    if name.chars().count() > MAX_NAME_CHARS {
+        broken(
             "invalid_name",
             format!("{field} has at most {MAX_NAME_CHARS} characters."),
-        ),
-        false => Ok(()),
+        )
+    } else {
+        Ok(())
     }
 }
 

@@ -218,9 +218,10 @@ fn in_srgb(image: DynamicImage, profile: &[u8]) -> DynamicImage {
             .ok()?;
         let before = pixels.clone();
         transform.transform(&before, &mut pixels).ok()?;
-        Some(match image.color().has_alpha() {
-            true => DynamicImage::ImageRgba8(pixels),
-            false => DynamicImage::ImageRgb8(DynamicImage::ImageRgba8(pixels).to_rgb8()),
+        Some(if image.color().has_alpha() {
+            DynamicImage::ImageRgba8(pixels)
+        } else {
+            DynamicImage::ImageRgb8(DynamicImage::ImageRgba8(pixels).to_rgb8())
         })
     };
     converted().unwrap_or(image)

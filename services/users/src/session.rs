@@ -65,9 +65,10 @@ impl Family {
             return Exchange::Rotate;
         }
         let mut exchanged = self.exchanged.iter();
-        match exchanged.any(|(one, at)| *one == jti && now - *at <= policy.grace) {
-            true => Exchange::Repeat,
-            false => Exchange::Theft,
+        if exchanged.any(|(one, at)| *one == jti && now - *at <= policy.grace) {
+            Exchange::Repeat
+        } else {
+            Exchange::Theft
         }
     }
 

@@ -43,9 +43,10 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
         .ok()
         .and_then(|value| value.trim().split_once(' '))
         .ok_or_else(missing)?;
-    match scheme.eq_ignore_ascii_case("bearer") {
-        true => Ok(token.trim()),
-        false => Err(missing()),
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(token.trim())
+    } else {
+        Err(missing())
     }
 }
 

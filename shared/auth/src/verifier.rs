@@ -99,9 +99,10 @@ impl Verifier {
         if self.0.revoked.contains(claims.sid) {
             return Err(TokenError::Revoked);
         }
-        match self.0.revoked.is_current() {
-            true => Ok(()),
-            false => Err(TokenError::Unknown),
+        if self.0.revoked.is_current() {
+            Ok(())
+        } else {
+            Err(TokenError::Unknown)
         }
     }
 
@@ -130,9 +131,10 @@ impl Verifier {
                 _ => TokenError::Invalid,
             })?
             .claims;
-        match claims.token_type == token_type && claims.sub == claims.user_id {
-            true => Ok(claims),
-            false => Err(TokenError::Invalid),
+        if claims.token_type == token_type && claims.sub == claims.user_id {
+            Ok(claims)
+        } else {
+            Err(TokenError::Invalid)
         }
     }
 

@@ -57,10 +57,7 @@ impl Bus {
         let payload =
             serde_json::to_vec(call).map_err(|error| fail(RequestError::Encode(error)))?;
         let subject = format!("rpc.{service}.{method}");
-        let ask = match C::IS_REPEATABLE {
-            true => Ask::Any,
-            false => Ask::One,
-        };
+        let ask = if C::IS_REPEATABLE { Ask::Any } else { Ask::One };
         let deadline = Instant::now() + CALL_TIMEOUT;
         let reply = self.ask(&subject, payload.into(), ask, deadline);
         let reply = reply.await.map_err(fail)?;

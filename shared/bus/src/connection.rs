@@ -248,9 +248,10 @@ impl Bus {
             Ok(sent) => sent.map_err(PublishError::Send)?,
             Err(_) => return Err(PublishError::Timeout),
         }
-        match self.echo(by).await {
-            true => Ok(()),
-            false => Err(PublishError::Timeout),
+        if self.echo(by).await {
+            Ok(())
+        } else {
+            Err(PublishError::Timeout)
         }
     }
 

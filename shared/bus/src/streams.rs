@@ -199,9 +199,10 @@ impl Bus {
             changes.push((stream, there.is_some(), wanted));
         }
         for (stream, exists, wanted) in changes {
-            let done = match exists {
-                true => self.jetstream.update_stream(wanted).await.map(drop),
-                false => self.jetstream.create_stream(wanted).await.map(drop),
+            let done = if exists {
+                self.jetstream.update_stream(wanted).await.map(drop)
+            } else {
+                self.jetstream.create_stream(wanted).await.map(drop)
             };
             done.with_context(|| format!("the stream {} cannot be set up", stream.name()))?;
         }

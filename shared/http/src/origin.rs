@@ -282,12 +282,13 @@ fn parse_host(text: &str) -> Option<Authority> {
 pub(crate) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     // Before HTTP/1.1 nobody had to.
     let may_be_missing = version < Version::HTTP_11 && !headers.contains_key(header::HOST);
-    match may_be_missing || only_host(headers).is_some() {
-        true => Ok(()),
-        false => Err(Problem::bad_request(
+    if may_be_missing || only_host(headers).is_some() {
+        Ok(())
+    } else {
+        Err(Problem::bad_request(
             "invalid_host",
             "The request must have one Host header that names a host.",
-        )),
+        ))
     }
 }
 

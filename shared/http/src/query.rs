@@ -46,9 +46,10 @@ pub struct Number(pub u64);
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => Ok(Self(text.parse().unwrap_or(u64::MAX))),
-            false => Err(D::Error::custom("not a decimal number")),
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            Ok(Self(text.parse().unwrap_or(u64::MAX)))
+        } else {
+            Err(D::Error::custom("not a decimal number"))
         }
     }
 }

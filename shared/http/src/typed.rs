@@ -176,9 +176,10 @@ impl<'de> Deserializer<'de> for Field<'de> {
             Value::Null => true,
             value => self.is_form && value.is_empty(),
         };
-        match is_none {
-            true => visitor.visit_none(),
-            false => visitor.visit_some(self),
+        if is_none {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
         }
     }
 

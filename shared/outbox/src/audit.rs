@@ -55,9 +55,10 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
     let auditing = async {
         let mut doubted_until = Instant::now() + LATE;
         loop {
-            let usual = match Instant::now() < doubted_until {
-                true => SOON,
-                false => EVERY,
+            let usual = if Instant::now() < doubted_until {
+                SOON
+            } else {
+                EVERY
             };
             let compared = timeout(DEADLINE, compare(&pool, &bus, stream)).await;
             let pause = match compared.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long")))

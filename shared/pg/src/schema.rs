@@ -75,12 +75,13 @@ const UNSAFE_SETTINGS: &str = "
 pub async fn require_durable(connection: &mut PgConnection) -> sqlx::Result<()> {
     let statement = AssertSqlSafe(format!("SELECT {UNSAFE_SETTINGS}"));
     let found: Vec<String> = sqlx::query_scalar(statement).fetch_one(connection).await?;
-    match found.is_empty() {
-        true => Ok(()),
-        false => Err(sqlx::Error::Protocol(format!(
+    if found.is_empty() {
+        Ok(())
+    } else {
+        Err(sqlx::Error::Protocol(format!(
             "the database may lose what it commits: {}",
             found.join(", ")
-        ))),
+        )))
     }
 }
 
@@ -134,16 +135,15 @@ impl Schema {
         .bind(name)
         .fetch_one(&mut *connection)
         .await?;
-        let applied: Vec<(i64, String)> = match facts.is_usable && facts.has_migrations {
-            true => {
-                sqlx::query_as(
-                    "SELECT version, description FROM _sqlx_migrations
-                     WHERE success ORDER BY version DESC",
-                )
-                .fetch_all(connection)
-                .await?
-            }
-            false => Vec::new(),
+        let applied: Vec<(i64, String)> = if facts.is_usable && facts.has_migrations {
+            sqlx::query_as(
+                "SELECT version, description FROM _sqlx_migrations
+                 WHERE success ORDER BY version DESC",
+            )
+            .fetch_all(connection)
+            .await?
+        } else {
+            Vec::new()
         };
         let is_applied = |version| applied.iter().any(|(applied, _)| *applied == version);
         let wanted = migrations.iter();
@@ -270,9 +270,10 @@ pub async fn migrate(
             Err(error) => {
                 let is_passing = crate::is_unavailable(&error);
                 let error = anyhow::Error::new(error).context(fail());
-                match is_passing {
-                    true => waiting.after(error).await?,
-                    false => return Err(error),
+                if is_passing {
+                    waiting.after(error).await?
+                } else {
+                    return Err(error);
                 }
             }
         }

@@ -37,7 +37,7 @@ impl Health {
     }
 
     /// Everything is set up: from now on the checks decide.
-    pub(crate) fn start(&self) {
+    pub fn start(&self) {
         self.started.store(true, Ordering::Relaxed);
     }
 

@@ -114,11 +114,12 @@ fn from_file(setting: &str) -> Result<Option<String>, String> {
     match fs::read_to_string(&path) {
         Ok(text) => {
             let secret = text.trim_end_matches(['\r', '\n']);
-            match secret.is_empty() {
-                true => Err(format!(
+            if secret.is_empty() {
+                Err(format!(
                     "{file_setting}={shown} is empty: the file must hold the value of {setting}"
-                )),
-                false => Ok(Some(secret.to_owned())),
+                ))
+            } else {
+                Ok(Some(secret.to_owned()))
             }
         }
         Err(error) => Err(format!(
@@ -149,9 +150,10 @@ fn sentence(error: &clap::Error) -> String {
         _ => "",
     };
     let value = context(ContextKind::InvalidValue);
-    match !value.is_empty() && is_secret(context(ContextKind::InvalidArg)) {
-        true => sentence.replace(value, "…"),
-        false => sentence.to_owned(),
+    if !value.is_empty() && is_secret(context(ContextKind::InvalidArg)) {
+        sentence.replace(value, "…")
+    } else {
+        sentence.to_owned()
     }
 }
 
@@ -159,9 +161,10 @@ fn sentence(error: &clap::Error) -> String {
 fn setting_of(arg: &str) -> String {
     let setting = arg.split_once('<').map_or(arg, |(_, name)| name);
     let setting = setting.trim_end_matches(['>', '.']);
-    match is_secret(setting) {
-        true => format!("{setting} (or {setting}_FILE)"),
-        false => setting.to_owned(),
+    if is_secret(setting) {
+        format!("{setting} (or {setting}_FILE)")
+    } else {
+        setting.to_owned()
     }
 }
 

@@ -10,9 +10,10 @@ impl FromStr for Password {
     type Err = &'static str;
 
     fn from_str(password: &str) -> Result<Self, Self::Err> {
-        match password.is_empty() {
-            true => Err("it is empty"),
-            false => Ok(Self(password.to_owned())),
+        if password.is_empty() {
+            Err("it is empty")
+        } else {
+            Ok(Self(password.to_owned()))
         }
     }
 }

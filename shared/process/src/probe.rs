@@ -13,9 +13,10 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 /// Fails with what the process at this admin address waits for.
 pub(crate) fn ready(mut admin: SocketAddr) -> anyhow::Result<()> {
     if admin.ip().is_unspecified() {
-        admin.set_ip(match admin.is_ipv4() {
-            true => Ipv4Addr::LOCALHOST.into(),
-            false => Ipv6Addr::LOCALHOST.into(),
+        admin.set_ip(if admin.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
         });
     }
     let answer = ask(admin).with_context(|| format!("nothing answers at {admin}"))?;

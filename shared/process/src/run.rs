@@ -62,9 +62,10 @@ where
         Ok(options) => options,
         Err(code) => return code,
     };
-    match options.ready {
-        true => end(name, probe::ready(options.process.admin_listen)),
-        false => end(name, run_with(name, options, start)),
+    if options.ready {
+        end(name, probe::ready(options.process.admin_listen))
+    } else {
+        end(name, run_with(name, options, start))
     }
 }
 
@@ -204,13 +205,14 @@ fn admin_routes(health: Health, metrics: PrometheusHandle) -> Router {
         let health = health.clone();
         async move {
             let missing = health.missing().await;
-            match missing.is_empty() {
-                true => (StatusCode::OK, "ready\n".to_owned()).into_response(),
-                false => (
+            if missing.is_empty() {
+                (StatusCode::OK, "ready\n".to_owned()).into_response()
+            } else {
+                (
                     StatusCode::SERVICE_UNAVAILABLE,
                     format!("waiting for: {}\n", missing.join(", ")),
                 )
-                    .into_response(),
+                    .into_response()
             }
         }
     };

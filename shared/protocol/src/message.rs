@@ -80,11 +80,12 @@ pub fn clean_filename(sent: &str) -> String {
 
 /// Postgres cannot keep U+0000 in a text.
 fn check_storable(field: &str, text: &str) -> Result<(), TextError> {
-    match text.contains('\0') {
-        true => Err(TextError::Invalid(format!(
+    if text.contains('\0') {
+        Err(TextError::Invalid(format!(
             "{field} contains the character U+0000."
-        ))),
-        false => Ok(()),
+        )))
+    } else {
+        Ok(())
     }
 }
 

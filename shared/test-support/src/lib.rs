@@ -4,6 +4,7 @@
 //! Everything started here ends with the test: the kernel ends a process whose parent is gone.
 //! Waiting is always for an event, with a deadline ([`PATIENCE`]), never for a time.
 
+mod app;
 mod client;
 mod detour;
 mod generated;
@@ -19,6 +20,7 @@ mod socket;
 
 use std::time::Duration;
 
+pub use app::App;
 pub use client::{Friends, PASSWORD, Person, befriend};
 pub use generated::check_generated;
 pub use lossy::Lossy;
@@ -30,6 +32,9 @@ pub use recorder::Recorder;
 pub use secrets::leak;
 pub use silent::Silent;
 pub use socket::Socket;
+
+/// An image: a 1×1 PNG.
+pub const PNG: &[u8] = include_bytes!("pixel.png");
 
 /// How long a test waits for what must come. Generous: a busy machine is no failure.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -130,9 +130,10 @@ fn copy_all(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("it is ours");
     for entry in fs::read_dir(from).expect("it is there").flatten() {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
-        match from.is_dir() {
-            true => copy_all(&from, &to),
-            false => drop(fs::copy(from, to).expect("it is ours")),
+        if from.is_dir() {
+            copy_all(&from, &to);
+        } else {
+            fs::copy(from, to).expect("it is ours");
         }
     }
 }

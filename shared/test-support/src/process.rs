@@ -224,9 +224,10 @@ pub(crate) fn is_root() -> bool {
 }
 
 pub(crate) fn unprivileged() -> Vec<&'static str> {
-    match is_root() {
-        true => vec!["--reuid=postgres", "--regid=postgres", "--init-groups"],
-        false => Vec::new(),
+    if is_root() {
+        vec!["--reuid=postgres", "--regid=postgres", "--init-groups"]
+    } else {
+        Vec::new()
     }
 }
 

@@ -204,9 +204,10 @@ impl Device {
         frame["client_id"] = json!(client_id);
         loop {
             let is_open = socket.try_send(&frame).await;
-            let answer = match is_open {
-                true => self.answer(socket, &client_id).await,
-                false => None,
+            let answer = if is_open {
+                self.answer(socket, &client_id).await
+            } else {
+                None
             };
             match answer {
                 Some(ack) if ack["type"] == "ack" => {

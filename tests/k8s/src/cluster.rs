@@ -337,18 +337,20 @@ impl Cluster {
             let path = self.config_map(name_of(config_map));
             format!("--configmap={}", path.display())
         });
-        let config_maps: Vec<String> = match object["kind"] == "Pod" {
-            true => config_maps.collect(),
-            false => Vec::new(),
+        let config_maps: Vec<String> = if object["kind"] == "Pod" {
+            config_maps.collect()
+        } else {
+            Vec::new()
         };
         let mut all = vec!["kube", "play"];
         all.extend(config_maps.iter().map(String::as_str));
         all.extend(arguments);
         all.push(&path);
         let output = try_podman(&all).await;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
     }
 }

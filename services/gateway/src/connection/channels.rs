@@ -52,19 +52,19 @@ impl Connection {
                     return Ok(());
                 }
                 let (id, is_open) = (friendship.id, friendship.is_open);
-                let friend = match friendship.from_user.id == self.peer.user {
-                    true => friendship.to_user.id,
-                    false => friendship.from_user.id,
+                let friend = if friendship.from_user.id == self.peer.user {
+                    friendship.to_user.id
+                } else {
+                    friendship.from_user.id
                 };
                 let friendship = friendship.as_ref().clone();
                 let friendship = friendship.map_users(|card| card.at(&self.base_url));
                 self.show(friendship).await?;
-                match is_open {
-                    true => self.gain(id, friend, notice.time).await,
-                    false => {
-                        self.lose(id).await;
-                        Ok(())
-                    }
+                if is_open {
+                    self.gain(id, friend, notice.time).await
+                } else {
+                    self.lose(id).await;
+                    Ok(())
                 }
             }
         }
@@ -248,9 +248,10 @@ impl Connection {
                 Ok(())
             }
             Ok(()) => {
-                match self.live {
-                    true => self.gateway.presence.gain(&self.peer, id, friend).await,
-                    false => self.friends.push((id, friend)),
+                if self.live {
+                    self.gateway.presence.gain(&self.peer, id, friend).await
+                } else {
+                    self.friends.push((id, friend))
                 }
                 Ok(())
             }
@@ -273,9 +274,10 @@ impl Connection {
         };
         self.channels.insert(id, start);
         // One that is not live yet gets it with its resume.
-        match self.live {
-            true => self.replay(id, start, head).await,
-            false => Ok(()),
+        if self.live {
+            self.replay(id, start, head).await
+        } else {
+            Ok(())
         }
     }
 

@@ -124,9 +124,10 @@ impl Connection {
     ) -> Result<(), Close> {
         let TypingFrame { channel, active } = *frame;
         if !self.channels.contains(channel) {
-            let refusal = match self.has_left(channel) {
-                true => Refusal::ChannelClosed,
-                false => Refusal::NotAMember,
+            let refusal = if self.has_left(channel) {
+                Refusal::ChannelClosed
+            } else {
+                Refusal::NotAMember
             };
             return self
                 .refuse_frame(
@@ -154,9 +155,10 @@ impl Connection {
                 self.peer.set_sid(claims.sid);
                 self.timer.expire(Some(claims.exp));
                 // It may have ended between the two lines above.
-                return match self.gateway.verifier.is_revoked(claims.sid) {
-                    true => Err(Close::SessionEnded),
-                    false => Ok(()),
+                return if self.gateway.verifier.is_revoked(claims.sid) {
+                    Err(Close::SessionEnded)
+                } else {
+                    Ok(())
                 };
             }
             Ok(_) => "The token is another user's.",

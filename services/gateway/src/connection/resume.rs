@@ -28,9 +28,10 @@ impl Connection {
             epoch,
         } = frame;
         if !self.full || self.live {
-            let detail = match self.full {
-                true => "resume was sent before on this connection.",
-                false => "resume needs the subprotocol natter.v1.",
+            let detail = if self.full {
+                "resume was sent before on this connection."
+            } else {
+                "resume needs the subprotocol natter.v1."
             };
             return self
                 .refuse_frame(

@@ -202,9 +202,10 @@ impl Sends {
             }
             next.push(pending);
         }
-        match next.is_empty() {
-            true => drop(self.lines.remove(&channel)),
-            false => self.on_their_way.push(request(bus.clone(), channel, next)),
+        if next.is_empty() {
+            self.lines.remove(&channel);
+        } else {
+            self.on_their_way.push(request(bus.clone(), channel, next));
         }
     }
 }
@@ -244,9 +245,10 @@ async fn ask(
     let deadline = Instant::now() + ANSWER_TIMEOUT;
     // Without a client id two replicas would store it twice.
     let is_named = |pending: &Pending| pending.send.client_id.is_some();
-    let ask = match asked.iter().all(is_named) {
-        true => Ask::Any,
-        false => Ask::One,
+    let ask = if asked.iter().all(is_named) {
+        Ask::Any
+    } else {
+        Ask::One
     };
     let json = match asked {
         [only] => serde_json::to_vec(&only.send),

@@ -395,9 +395,10 @@ impl Shard {
         for event in events.into_iter().flatten() {
             channel.accept(event);
         }
-        let patience = match channel.ordered.head() > before {
-            true => Duration::ZERO,
-            false => RETRY_PAUSE,
+        let patience = if channel.ordered.head() > before {
+            Duration::ZERO
+        } else {
+            RETRY_PAUSE
         };
         self.mend(id, patience);
     }

@@ -81,9 +81,10 @@ impl Request {
                 if subject::is_again(&asked.subject)
                     && replies.contains(&SendReply::Refused(Refusal::Unavailable)) => {}
             Answer::Bus(asked, is_array) => {
-                let replies = match is_array {
-                    true => OneOrMore::More(replies),
-                    false => OneOrMore::of(replies),
+                let replies = if is_array {
+                    OneOrMore::More(replies)
+                } else {
+                    OneOrMore::of(replies)
                 };
                 match replies.to_json() {
                     Ok(json) => bus.answer(&asked, HeaderMap::new(), json.into()).await,

@@ -126,10 +126,10 @@ async fn friendships(
         .collect();
     users.sort_unstable();
     users.dedup();
-    let cards = match users.is_empty() {
-        true => Vec::new(),
-        // At most a page of friends and the caller: below the call's limit.
-        false => messages.bus.call(&GetUsers { users }).await?,
+    let cards = if users.is_empty() {
+        Vec::new()
+    } else {
+        messages.bus.call(&GetUsers { users }).await?
     };
     let cards: HashMap<UserId, UserCard> = cards
         .into_iter()

@@ -94,9 +94,10 @@ fn item(seq: u64, message: Message, receiver: UserId, marks: Marks) -> Item {
         receiver,
         is_received,
         is_seen: seq <= marks.seen_seq.unsigned_abs(),
-        updated_at: match is_received {
-            true => changed.max(marks.updated_at.into()),
-            false => changed,
+        updated_at: if is_received {
+            changed.max(marks.updated_at.into())
+        } else {
+            changed
         },
         message: ItemMessage {
             id: message.id,

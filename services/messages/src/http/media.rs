@@ -204,23 +204,25 @@ fn disposition(media: &Media) -> String {
     let encoded: String = media
         .filename
         .bytes()
-        .map(
-            |byte| match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                true => char::from(byte).to_string(),
-                false => format!("%{byte:02X}"),
-            },
-        )
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
         .collect();
     // For clients that do not read the other form.
     let plain: String = media
         .filename
         .chars()
-        .map(
-            |c| match c.is_ascii_graphic() && !"\"\\%".contains(c) || c == ' ' {
-                true => c,
-                false => '_',
-            },
-        )
+        .map(|c| {
+            if c.is_ascii_graphic() && !"\"\\%".contains(c) || c == ' ' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
 }

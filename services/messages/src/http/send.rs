@@ -130,9 +130,10 @@ pub async fn send(
     let channel = messages.channels.of_member(id, caller.user).await?;
     let rows = messages.store.messages(id, stored.seq, stored.seq).await?;
     let item = items(&messages, &channel, rows, &base).await?.pop();
-    let status = match stored.duplicate {
-        true => StatusCode::OK,
-        false => StatusCode::CREATED,
+    let status = if stored.duplicate {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
     };
     Ok((status, Json(item.ok_or(Error::Busy)?)))
 }

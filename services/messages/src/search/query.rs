@@ -57,9 +57,10 @@ impl Query {
                 continue;
             }
             if let (Some(clause), Some(term)) = (clauses.last_mut(), Term::new(given, is_quoted)) {
-                match is_unwanted {
-                    true => clause.unwanted.push(term),
-                    false => clause.wanted.push(term),
+                if is_unwanted {
+                    clause.unwanted.push(term)
+                } else {
+                    clause.wanted.push(term)
                 }
             }
         }

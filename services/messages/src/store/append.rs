@@ -13,9 +13,9 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{
-    ChannelRow, as_i64, by_id,
+    ChannelRow, as_i64, by_id, channel_columns,
     log::{LOG_ROW, LogRow, kind_code},
-    media::MediaRow,
+    media::{MediaRow, media_columns},
 };
 use crate::{
     channel::Channel,
@@ -187,12 +187,12 @@ pub async fn lock_and_read(
     let mut ids: Vec<Uuid> = sends.iter().map(|(channel, _)| channel.0).collect();
     ids.sort_unstable();
     ids.dedup();
-    let rows: Vec<ChannelRow> = sqlx::query_as(
-        "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, from_messages,
-                last_at
-         FROM channels WHERE friendship_id = ANY($1)
-         ORDER BY friendship_id FOR NO KEY UPDATE",
-    )
+    let rows: Vec<ChannelRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        channel_columns!(),
+        " FROM channels WHERE friendship_id = ANY($1)
+          ORDER BY friendship_id FOR NO KEY UPDATE"
+    ))
     .bind(&ids)
     .fetch_all(&mut *tx)
     .await?;
@@ -384,9 +384,8 @@ pub async fn insert(
             .map(|head| head.last_at.utc())
             .collect::<Vec<_>>(),
     )
-    .bind(column_of(entries, |entry| match entry.files.is_empty() {
-        true => None,
-        false => Some(Json(&entry.message.media)),
+    .bind(column_of(entries, |entry| {
+        (!entry.files.is_empty()).then_some(Json(&entry.message.media))
     }))
     .fetch_one(&mut *tx)
     .await?;
@@ -412,12 +411,14 @@ async fn uploaded(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<MediaRow> = sqlx::query_as(
-        "SELECT id, owner, filename, content_type, size, sha256, friendship_id FROM media
+    let rows: Vec<MediaRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        media_columns!(),
+        " FROM media
          WHERE id = ANY($1)
            AND (expires_at IS NULL OR expires_at > now() OR friendship_id IS NOT NULL)
-         ORDER BY id FOR UPDATE",
-    )
+         ORDER BY id FOR UPDATE"
+    ))
     .bind(&ids)
     .fetch_all(&mut *tx)
     .await?;

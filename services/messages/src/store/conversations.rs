@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use natter_protocol::{FriendshipId, UserId};
 use uuid::Uuid;
 
-use super::{ChannelRow, Store, as_i64};
+use super::{ChannelRow, Store, as_i64, channel_columns};
 use crate::channel::Channel;
 
 /// Those that are shown: open, or with messages.
@@ -40,10 +40,9 @@ impl Store {
         limit: u64,
         offset: u64,
     ) -> sqlx::Result<Vec<Channel>> {
+        let columns = channel_columns!();
         let statement = format!(
-            "SELECT friendship_id, from_user, to_user, is_open, last_seq, messages, from_messages,
-                    last_at
-             FROM channels WHERE {SHOWN}
+            "SELECT {columns} FROM channels WHERE {SHOWN}
              ORDER BY greatest(last_at, created_at) DESC, friendship_id LIMIT $2 OFFSET $3"
         );
         let rows: Vec<ChannelRow> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
@@ -62,9 +61,12 @@ impl Store {
         user: UserId,
         seq: u64,
     ) -> sqlx::Result<u64> {
-        let of_friend = |all: u64, from: u64| match channel.members[0] == user {
-            true => all - from,
-            false => from,
+        let of_friend = |all: u64, from: u64| {
+            if channel.members[0] == user {
+                all - from
+            } else {
+                from
+            }
         };
         let before: Option<(i64, i64)> = sqlx::query_as(
             "SELECT position, from_position FROM log WHERE friendship_id = $1 AND seq = $2",

@@ -9,6 +9,14 @@ use uuid::Uuid;
 use super::{Store, as_i64};
 use crate::plan::KnownMedia;
 
+/// The columns of a [`MediaRow`].
+macro_rules! media_columns {
+    () => {
+        "id, owner, filename, content_type, size, sha256, friendship_id"
+    };
+}
+pub(super) use media_columns;
+
 #[derive(Debug, sqlx::FromRow)]
 pub struct MediaRow {
     pub id: Uuid,
@@ -87,10 +95,12 @@ impl Store {
 
     /// A file that was not taken away.
     pub async fn media(&self, id: MediaId) -> sqlx::Result<Option<MediaRow>> {
-        sqlx::query_as(
-            "SELECT id, owner, filename, content_type, size, sha256, friendship_id FROM media
-             WHERE id = $1 AND NOT removed AND (expires_at IS NULL OR expires_at > now())",
-        )
+        sqlx::query_as(concat!(
+            "SELECT ",
+            media_columns!(),
+            " FROM media
+             WHERE id = $1 AND NOT removed AND (expires_at IS NULL OR expires_at > now())"
+        ))
         .bind(id.0)
         .fetch_optional(&self.0)
         .await

@@ -76,20 +76,22 @@ impl Floors {
     /// The sum of the parts for a load: alone where each message is alone, else together.
     pub fn of(&self, pattern: Pattern) -> f64 {
         let is_alone = matches!(pattern, Pattern::Open { rate } if rate <= 200);
-        let (rows, events, relay) = match is_alone {
-            true => (1, 1, Pattern::Open { rate: 200 }),
-            false => (
+        let (rows, events, relay) = if is_alone {
+            (1, 1, Pattern::Open { rate: 200 })
+        } else {
+            (
                 50,
                 64,
                 Pattern::Closed {
                     pairs: 50,
                     window: 8,
                 },
-            ),
+            )
         };
-        let request = match is_alone {
-            true => self.cpu("NATS request and reply"),
-            false => 0.0,
+        let request = if is_alone {
+            self.cpu("NATS request and reply")
+        } else {
+            0.0
         };
         self.cpu(&rows_name(rows))
             + self.cpu(&stored_name(events))

@@ -93,9 +93,10 @@ impl Pair {
 /// are two.
 pub async fn connect(world: &World, count: usize) -> anyhow::Result<Vec<Pair>> {
     let names = world.names();
-    let other_gateway = match names.contains(&"gateway-2") {
-        true => world.gateway_2(),
-        false => world.gateway(),
+    let other_gateway = if names.contains(&"gateway-2") {
+        world.gateway_2()
+    } else {
+        world.gateway()
     };
     let people = stream::iter(0..count).map(|_| async {
         let one = Person::sign_up(&world.users(), "one").await;

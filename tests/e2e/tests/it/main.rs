@@ -15,7 +15,6 @@ mod launcher;
 mod limits;
 mod media;
 mod messages;
-mod names;
 mod notices;
 mod openapi;
 mod operator;

@@ -1,7 +1,7 @@
 //! Files: in frames, over HTTP, and who may have them.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Person, Signal, until};
+use natter_test_support::{Friends, PNG, Person, Signal, until};
 use reqwest::{
     Method, StatusCode,
     multipart::{Form, Part},
@@ -270,7 +270,7 @@ async fn a_file_is_what_it_is_and_has_a_harmless_name() {
     let world = World::start(Topology::Standalone).await;
     let alice = Person::sign_up(&world.users(), "alice").await;
     let url = format!("{}/api/messages/media/", world.messages());
-    let png = include_bytes!("pixel.png").to_vec();
+    let png = PNG.to_vec();
     let html = b"<!DOCTYPE html><script>alert(1)</script>".to_vec();
     // The part's header as it is sent, its content type, its bytes; the name and type, and how shown.
     for (described, claimed, bytes, name, kind, how) in [

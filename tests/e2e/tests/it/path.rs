@@ -200,15 +200,14 @@ async fn a_messages_service_of_the_version_before_is_asked_one_by_one() {
         let mut seq = 0;
         while let Some(request) = asked.next().await {
             let send: Value = serde_json::from_slice(&request.payload).expect("JSON");
-            let reply = match send["sender"].is_string() {
-                true => {
-                    seq += 1;
-                    json!({"ack": {
-                        "message": uuid::Uuid::now_v7(), "seq": seq,
-                        "created_at": "2026-11-27T04:00:00.000000Z", "duplicate": false,
-                    }})
-                }
-                false => json!({"refused": "unavailable"}),
+            let reply = if send["sender"].is_string() {
+                seq += 1;
+                json!({"ack": {
+                    "message": uuid::Uuid::now_v7(), "seq": seq,
+                    "created_at": "2026-11-27T04:00:00.000000Z", "duplicate": false,
+                }})
+            } else {
+                json!({"refused": "unavailable"})
             };
             let to = request.reply.expect("a request");
             let _ = client.publish(to, reply.to_string().into()).await;

@@ -188,9 +188,10 @@ async fn each_nats_user_may_do_its_own_and_nothing_else() {
             expected.map(|(subject, _)| (*subject).to_owned()).collect();
         assert_eq!(got, expected, "what {user} may not publish");
         for (subject, queue, may) in SUBSCRIBE {
-            let subscribed = match queue.is_empty() {
-                true => client.subscribe(*subject).await,
-                false => client.queue_subscribe(*subject, (*queue).to_owned()).await,
+            let subscribed = if queue.is_empty() {
+                client.subscribe(*subject).await
+            } else {
+                client.queue_subscribe(*subject, (*queue).to_owned()).await
             };
             let subscription = subscribed.expect("it is connected");
             let got = refused(&client, &mut refusals).await;

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use natter_e2e::{Topology, World, python};
-use natter_test_support::{Friends, free_port, until};
+use natter_test_support::{Friends, PNG, free_port, until};
 use reqwest::{
     StatusCode,
     multipart::{Form, Part},
@@ -83,7 +83,7 @@ async fn files_live_in_a_bucket() {
     assert_eq!(get(Some("bytes=2-4")).await, part);
 
     // An image of a profile is there too.
-    let image = Part::bytes(include_bytes!("pixel.png").to_vec()).file_name("a.png");
+    let image = Part::bytes(PNG.to_vec()).file_name("a.png");
     let profile = format!("{}/api/users/profile/", world.users());
     let request = alice.http.patch(&profile).bearer_auth(&alice.access);
     let form = Form::new().part("personal_image", image);

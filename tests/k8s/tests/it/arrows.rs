@@ -132,9 +132,10 @@ fn opens(
 }
 
 fn is_meant(peer: &Value, other: &Peer) -> bool {
-    let in_namespace = match peer["namespaceSelector"].is_object() {
-        true => selects_pod(&peer["namespaceSelector"], &other.namespace),
-        false => other.is_inside(),
+    let in_namespace = if peer["namespaceSelector"].is_object() {
+        selects_pod(&peer["namespaceSelector"], &other.namespace)
+    } else {
+        other.is_inside()
     };
     in_namespace && selects_pod(&peer["podSelector"], &other.labels)
 }

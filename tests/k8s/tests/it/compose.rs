@@ -49,9 +49,10 @@ async fn compose_brings_everything_up() {
             let is_awaited = |other: &Value| {
                 other["depends_on"][name]["condition"] == "service_completed_successfully"
             };
-            match services.values().any(is_awaited) {
-                true => completed(&port, name).await,
-                false => healthy(name, &service["healthcheck"]["test"]).await,
+            if services.values().any(is_awaited) {
+                completed(&port, name).await
+            } else {
+                healthy(name, &service["healthcheck"]["test"]).await
             }
             up.insert(name);
         }

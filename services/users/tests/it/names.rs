@@ -1,17 +1,16 @@
 //! Names and passwords, however people type them.
 
-use natter_e2e::{Topology, World};
 use natter_test_support::Person;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::users::post;
+use crate::{post, start};
 
 #[tokio::test]
 async fn any_spelling_that_folds_to_a_name_is_that_name() {
-    let world = World::start(Topology::Standalone).await;
+    let app = start(&[]).await;
     let (signup, login) = ("/api/users/signup/", "/api/users/login/");
-    let url = |path: &str| format!("{}{path}", world.users());
+    let url = |path: &str| format!("{}{path}", app.url());
     let sharp = "ß".repeat(150);
     for (name, spellings) in [
         ("İnci", vec!["i\u{307}nci".to_owned(), "İNCI".to_owned()]),
@@ -43,8 +42,8 @@ async fn any_spelling_that_folds_to_a_name_is_that_name() {
 
 #[tokio::test]
 async fn failures_of_one_malformed_name_lock_out_no_other() {
-    let world = World::start(Topology::Standalone).await;
-    let url = format!("{}/api/users/login/", world.users());
+    let app = start(&[]).await;
+    let url = format!("{}/api/users/login/", app.url());
     let body = |name: &str| json!({"username": name, "password": "Wr0ng!pass"});
     for _ in 0..10 {
         assert_eq!(post(&url, body("not a name")).await.0, 401);
@@ -60,9 +59,9 @@ async fn failures_of_one_malformed_name_lock_out_no_other() {
 
 #[tokio::test]
 async fn a_password_is_the_same_however_its_letters_are_composed() {
-    let world = World::start(Topology::Standalone).await;
+    let app = start(&[]).await;
     let (composed, decomposed) = ("Caf\u{e9}!pass1", "Cafe\u{301}!pass1");
-    let url = |path: &str| format!("{}/api/users/{path}/", world.users());
+    let url = |path: &str| format!("{}/api/users/{path}/", app.url());
     let login = async |username: &str, password: &str| {
         let body = json!({"username": username, "password": password});
         post(&url("login"), body).await.0
@@ -100,9 +99,9 @@ async fn a_password_is_the_same_however_its_letters_are_composed() {
 
 #[tokio::test]
 async fn three_tabs_that_refresh_at_once_stay_logged_in() {
-    let world = World::start(Topology::Standalone).await;
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let url = format!("{}/api/users/refresh-token/", world.users());
+    let app = start(&[]).await;
+    let alice = Person::sign_up(app.url(), "alice").await;
+    let url = format!("{}/api/users/refresh-token/", app.url());
     let first = alice.refresh.clone();
     let (_, second) = alice.post(&url, json!({"refresh": first})).await;
     let (_, third) = alice
@@ -123,9 +122,9 @@ async fn three_tabs_that_refresh_at_once_stay_logged_in() {
 
 #[tokio::test]
 async fn answers_with_tokens_are_kept_by_no_cache() {
-    let world = World::start(Topology::Standalone).await;
-    let alice = Person::sign_up(&world.users(), "alice").await;
-    let url = |path: &str| format!("{}/api/users/{path}/", world.users());
+    let app = start(&[]).await;
+    let alice = Person::sign_up(app.url(), "alice").await;
+    let url = |path: &str| format!("{}/api/users/{path}/", app.url());
     let account = json!({"username": "bob", "password": "Str0ng!pass", "email": "b@mail.example"});
     for (path, body) in [
         ("signup", account),
