@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{
+    Client, Method, Response, StatusCode,
+    multipart::{Form, Part},
+};
 use serde_json::{Value, json};
 
 use crate::{Socket, secrets};
@@ -109,6 +112,25 @@ impl Person {
         let answer = request.send().await.expect("the service answers");
         let status = answer.status();
         (status, answer.json().await.expect("answers are JSON"))
+    }
+
+    /// Sends a file in a form, beside the field `payload` with a text.
+    pub async fn upload(&self, url: &str, field: &str, name: &str, bytes: &[u8]) -> (u16, Value) {
+        let file = Part::bytes(bytes.to_vec()).file_name(name.to_owned());
+        let form = Form::new()
+            .part(field.to_owned(), file)
+            .text("payload", "with a file");
+        let request = self.http.post(url).bearer_auth(&self.access);
+        let answer = request.multipart(form).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json().await.expect("JSON"))
+    }
+
+    pub async fn download(&self, url: &str, range: Option<&str>) -> Response {
+        let mut request = self.http.get(url).bearer_auth(&self.access);
+        if let Some(range) = range {
+            request = request.header("range", range);
+        }
+        request.send().await.expect("an answer")
     }
 
     /// Connects as a basic client (without `natter.v1`), and waits for `ready`.

@@ -1,11 +1,8 @@
 //! What ends for other services with a session or an account.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Person, until};
-use reqwest::{
-    Client, StatusCode,
-    multipart::{Form, Part},
-};
+use natter_test_support::{Friends, Person};
+use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 async fn post(url: &str, body: Value) -> (u16, Value) {

@@ -23,7 +23,6 @@ const DEPLOYMENTS: [&str; 4] = [
     "natter-gateway",
 ];
 const PAIRS: usize = 3;
-const PIXEL: &[u8] = include_bytes!("../../../e2e/tests/it/pixel.png");
 /// What a connection may be closed with while everything is restarted.
 const EXPECTED_CLOSES: [u16; 3] = [1012, 1013, 4008];
 
@@ -63,7 +62,7 @@ async fn the_kind_overlay_runs_and_loses_nothing_in_a_rolling_restart() {
 
 /// An image at sign-up, and media with ranges, by the URLs that the answers give.
 async fn files(url: &str) {
-    let pixel = Part::bytes(PIXEL).file_name("pixel.png");
+    let pixel = Part::bytes(natter_test_support::PNG).file_name("pixel.png");
     let form = Form::new()
         .text("username", "pictured")
         .text("password", PASSWORD)
