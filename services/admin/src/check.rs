@@ -8,8 +8,8 @@ use natter_auth::AuthSettings;
 use natter_bus::{Bus, StreamSettings};
 use natter_media::{MediaSettings, MediaStore};
 use natter_pg::{Role, Schema};
-use natter_process::Password;
 use natter_process::ProcessSettings;
+use natter_startup::Password;
 
 use crate::{Broker, setup::Owners};
 
@@ -129,7 +129,7 @@ struct Told {
 impl Told {
     fn good(&mut self, what: &str) -> anyhow::Result<()> {
         self.tried += 1;
-        say("ok  ", what)
+        print_line("ok  ", what)
     }
 
     fn bad(&mut self, what: &str, error: &anyhow::Error) -> anyhow::Result<()> {
@@ -137,7 +137,7 @@ impl Told {
         self.failed += 1;
         // Where the sentence says it all, which of the tries it was says nothing more.
         let subject = what.split_once(": ").map_or(what, |(subject, _)| subject);
-        say("FAIL", &format!("{subject}: {error:#}"))
+        print_line("FAIL", &format!("{subject}: {error:#}"))
     }
 
     fn result(&mut self, what: &str, result: anyhow::Result<()>) -> anyhow::Result<()> {
@@ -148,7 +148,7 @@ impl Told {
     }
 
     fn note(&self, what: &str) -> anyhow::Result<()> {
-        say("note", what)
+        print_line("note", what)
     }
 
     fn schema(&mut self, role: &str, found: anyhow::Result<Schema>) -> anyhow::Result<()> {
@@ -177,7 +177,7 @@ impl Told {
     }
 }
 
-fn say(verdict: &str, what: &str) -> anyhow::Result<()> {
+fn print_line(verdict: &str, what: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{verdict}  {what}")?;
     Ok(())
 }

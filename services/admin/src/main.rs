@@ -3,6 +3,8 @@
 
 mod check;
 mod dead_letters;
+#[cfg(test)]
+mod settings_page;
 mod setup;
 mod smoke;
 
@@ -10,7 +12,7 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use natter_bus::{Bus, BusSettings};
-use natter_process::Password;
+use natter_startup::Password;
 
 #[derive(Subcommand)]
 enum Task {
@@ -37,11 +39,7 @@ struct Broker {
     bus: BusSettings,
 
     /// Password of the NATS user admin
-    #[arg(
-        long,
-        env = "NATTER_ADMIN_NATS_PASSWORD",
-        value_name = "NATTER_ADMIN_NATS_PASSWORD"
-    )]
+    #[arg(long, env = "NATTER_ADMIN_NATS_PASSWORD")]
     admin_nats_password: Password,
 }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use natter_bus::StreamSettings;
 use natter_pg::DatabaseUrl;
-use natter_process::Password;
+use natter_startup::Password;
 
 use crate::Broker;
 
@@ -23,51 +23,27 @@ pub struct Setup {
 #[group(skip)]
 pub struct Owners {
     /// Postgres URL of the role natter_users_owner
-    #[arg(
-        long,
-        env = "NATTER_USERS_OWNER_DATABASE_URL",
-        value_name = "NATTER_USERS_OWNER_DATABASE_URL"
-    )]
+    #[arg(long, env = "NATTER_USERS_OWNER_DATABASE_URL")]
     users_owner_database_url: DatabaseUrl,
 
     /// Password of the role natter_users_owner, if its URL has none
-    #[arg(
-        long,
-        env = "NATTER_USERS_OWNER_DATABASE_PASSWORD",
-        value_name = "NATTER_USERS_OWNER_DATABASE_PASSWORD"
-    )]
+    #[arg(long, env = "NATTER_USERS_OWNER_DATABASE_PASSWORD")]
     users_owner_database_password: Option<Password>,
 
     /// Postgres URL of the role natter_friendships_owner
-    #[arg(
-        long,
-        env = "NATTER_FRIENDSHIPS_OWNER_DATABASE_URL",
-        value_name = "NATTER_FRIENDSHIPS_OWNER_DATABASE_URL"
-    )]
+    #[arg(long, env = "NATTER_FRIENDSHIPS_OWNER_DATABASE_URL")]
     friendships_owner_database_url: DatabaseUrl,
 
     /// Password of the role natter_friendships_owner, if its URL has none
-    #[arg(
-        long,
-        env = "NATTER_FRIENDSHIPS_OWNER_DATABASE_PASSWORD",
-        value_name = "NATTER_FRIENDSHIPS_OWNER_DATABASE_PASSWORD"
-    )]
+    #[arg(long, env = "NATTER_FRIENDSHIPS_OWNER_DATABASE_PASSWORD")]
     friendships_owner_database_password: Option<Password>,
 
     /// Postgres URL of the role natter_messages_owner
-    #[arg(
-        long,
-        env = "NATTER_MESSAGES_OWNER_DATABASE_URL",
-        value_name = "NATTER_MESSAGES_OWNER_DATABASE_URL"
-    )]
+    #[arg(long, env = "NATTER_MESSAGES_OWNER_DATABASE_URL")]
     messages_owner_database_url: DatabaseUrl,
 
     /// Password of the role natter_messages_owner, if its URL has none
-    #[arg(
-        long,
-        env = "NATTER_MESSAGES_OWNER_DATABASE_PASSWORD",
-        value_name = "NATTER_MESSAGES_OWNER_DATABASE_PASSWORD"
-    )]
+    #[arg(long, env = "NATTER_MESSAGES_OWNER_DATABASE_PASSWORD")]
     messages_owner_database_password: Option<Password>,
 }
 

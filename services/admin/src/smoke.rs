@@ -24,7 +24,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 #[group(skip)]
 pub struct Smoke {
     /// URL that clients reach Natter by, like `https://chat.example`
-    #[arg(long, env = "NATTER_PUBLIC_URL", value_name = "NATTER_PUBLIC_URL")]
+    #[arg(long, env = "NATTER_PUBLIC_URL")]
     url: String,
 }
 

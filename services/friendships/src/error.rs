@@ -61,7 +61,10 @@ impl From<Error> for Problem {
                 "You are not authorized to update this friendship.",
             ),
             Error::Call(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a call failed");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "another service did not answer"
+                );
                 Problem::unavailable()
             }
             Error::Database(error) if natter_pg::is_unavailable(&error) => {

@@ -98,7 +98,7 @@ impl ToSchema for Listed {
     operation_id = "list_friendships",
     security(("bearer" = [])),
     params(Listing),
-    responses((status = 200, description = "Those that the caller is in, oldest first", body = Listed))
+    responses((status = 200, description = "The caller's friendships, oldest first", body = Listed))
 )]
 async fn list(
     State(friendships): State<Friendships>,
@@ -167,7 +167,7 @@ async fn ask(
     ))
 }
 
-/// What one says about a friendship.
+/// The caller's answer to a friendship.
 #[derive(Deserialize, ToSchema)]
 struct Answer {
     #[schema(value_type = FriendshipId)]
@@ -176,7 +176,7 @@ struct Answer {
     status: Filled<Status>,
 }
 
-/// Answer, or change one's mind
+/// Answer a request for friendship, or change an answer
 ///
 /// Changes the caller's own side only.
 #[utoipa::path(
@@ -185,7 +185,7 @@ struct Answer {
     operation_id = "change_friendship",
     security(("bearer" = [])),
     request_body(content((Answer = "application/json"), (Answer = "application/x-www-form-urlencoded"))),
-    responses((status = 200, description = "The friendship from now on", body = Friendship<UserCard>))
+    responses((status = 200, description = "The changed friendship", body = Friendship<UserCard>))
 )]
 async fn change(
     State(friendships): State<Friendships>,

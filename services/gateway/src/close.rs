@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use natter_protocol::UserId;
+use natter_protocol::{CloseCode, UserId};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{
     Error, Utf8Bytes, error::ProtocolError, protocol::CloseFrame,
@@ -71,24 +71,30 @@ impl Close {
 
     pub fn frame(self) -> CloseFrame {
         let (code, reason) = match self {
-            Self::Done => (1000, "Done"),
-            Self::Gone => (1001, "No answer to pings"),
-            Self::ProtocolError => (1002, "Not the WebSocket protocol"),
-            Self::NotUtf8 => (1007, "A text is not UTF-8"),
-            Self::ResumeExpected => (1008, "The resume frame did not come in time"),
-            Self::Flood => (1008, "Too many malformed frames"),
-            Self::FrameTooBig => (1009, "Frame too big"),
-            Self::Restart => (1012, "The server restarts: reconnect and resume"),
-            Self::Overloaded => (1013, "Try again later"),
-            Self::SessionEnded => (4001, "Unauthorized access"),
+            Self::Done => (CloseCode::Normal, "Done"),
+            Self::Gone => (CloseCode::GoingAway, "No answer to pings"),
+            Self::ProtocolError => (CloseCode::ProtocolError, "Not the WebSocket protocol"),
+            Self::NotUtf8 => (CloseCode::InvalidData, "A text is not UTF-8"),
+            Self::ResumeExpected => (
+                CloseCode::PolicyViolation,
+                "The resume frame did not come in time",
+            ),
+            Self::Flood => (CloseCode::PolicyViolation, "Too many malformed frames"),
+            Self::FrameTooBig => (CloseCode::TooBig, "Frame too big"),
+            Self::Restart => (
+                CloseCode::Restart,
+                "The server restarts: reconnect and resume",
+            ),
+            Self::Overloaded => (CloseCode::TryAgainLater, "Try again later"),
+            Self::SessionEnded => (CloseCode::Unauthorized, "Unauthorized access"),
             Self::DeliveriesFull | Self::NoticesFull | Self::WriteTimeout => {
-                (4008, "Too slow: resume")
+                (CloseCode::Resume, "Too slow: resume")
             }
-            Self::SetBack => (4008, "The log was set back: resume"),
-            Self::TooManyConnections => (4009, "Too many connections"),
+            Self::SetBack => (CloseCode::Resume, "The log was set back: resume"),
+            Self::TooManyConnections => (CloseCode::TooManyConnections, "Too many connections"),
         };
         CloseFrame {
-            code: code.into(),
+            code: code.number().into(),
             reason: Utf8Bytes::from_static(reason),
         }
     }

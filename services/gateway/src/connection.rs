@@ -39,7 +39,7 @@ use crate::{
 };
 use by_channel::ByChannel;
 use channels::{Listing, listed};
-use frames::tell_typing;
+use frames::publish_typing;
 use pace::Pace;
 use sends::Sends;
 use timer::{Due, Timer};
@@ -319,7 +319,7 @@ impl Connection {
         let mut next = Some(first);
         let mut count = 0;
         while let Some(delivery) = next {
-            self.heed().await?;
+            self.take_notices().await?;
             match &delivery {
                 Delivery::Presence(frames) => {
                     for frame in frames.iter() {
@@ -417,9 +417,9 @@ impl Connection {
         peer.closer.close(reason);
         let Used { typing, left, .. } = used.map_or_else(Used::default, |used| *used);
         for channel in typing {
-            tell_typing(&gateway, peer.user, channel, false).await;
+            publish_typing(&gateway, peer.user, channel, false).await;
         }
-        gateway.presence.go(&peer).await;
+        gateway.presence.remove_connection(&peer).await;
         // Also what it was just leaving when it was closed.
         let channels = channels.ids().chain(left.into_keys());
         gateway.hub.leave(&peer, channels).await;

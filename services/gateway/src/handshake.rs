@@ -26,14 +26,14 @@ pub struct Admission {
 }
 
 /// Why a connection is not opened.
-pub enum Refusal {
+pub enum NotAdmitted {
     /// Answered at the upgrade.
     Http(Problem),
     /// Accepted and closed at once: a browser cannot read a refused upgrade.
     Close(Close),
 }
 
-impl From<Problem> for Refusal {
+impl From<Problem> for NotAdmitted {
     fn from(problem: Problem) -> Self {
         Self::Http(problem)
     }
@@ -44,7 +44,7 @@ pub async fn admit(
     gateway: &Gateway,
     page: &PageOrigin,
     headers: &HeaderMap,
-) -> Result<Admission, Refusal> {
+) -> Result<Admission, NotAdmitted> {
     check_origin(page)?;
     let offered = Offered::of(headers);
     if !headers.contains_key(header::AUTHORIZATION) && (offered.full || offered.token.is_some()) {
@@ -52,7 +52,7 @@ pub async fn admit(
     }
     admit_headers(gateway, headers, offered.full)
         .await
-        .map_err(Refusal::Http)
+        .map_err(NotAdmitted::Http)
 }
 
 /// What `Sec-WebSocket-Protocol` offers.
@@ -79,7 +79,7 @@ impl<'a> Offered<'a> {
     }
 }
 
-fn admit_browser(gateway: &Gateway, offered: &Offered<'_>) -> Result<Admission, Refusal> {
+fn admit_browser(gateway: &Gateway, offered: &Offered<'_>) -> Result<Admission, NotAdmitted> {
     let token = offered.token.unwrap_or_default();
     match gateway.verifier.access(token) {
         Ok(claims) => Ok(Admission {
@@ -89,8 +89,8 @@ fn admit_browser(gateway: &Gateway, offered: &Offered<'_>) -> Result<Admission, 
             expires: Some(claims.exp),
             renewed: None,
         }),
-        Err(TokenError::Unknown) => Err(Refusal::Close(Close::Overloaded)),
-        Err(_) => Err(Refusal::Close(Close::SessionEnded)),
+        Err(TokenError::Unknown) => Err(NotAdmitted::Close(Close::Overloaded)),
+        Err(_) => Err(NotAdmitted::Close(Close::SessionEnded)),
     }
 }
 

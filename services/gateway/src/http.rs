@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::{
     Gateway, connection,
-    handshake::{self, Offered, PROTOCOL, Refusal},
+    handshake::{self, NotAdmitted, Offered, PROTOCOL},
     socket::Socket,
 };
 
@@ -106,8 +106,8 @@ async fn connect(
             tracing::Span::current().record("user", tracing::field::display(admission.user));
             Ok(admission)
         }
-        Err(Refusal::Close(reason)) => Err(reason),
-        Err(Refusal::Http(problem)) => return problem.into_response(),
+        Err(NotAdmitted::Close(reason)) => Err(reason),
+        Err(NotAdmitted::Http(problem)) => return problem.into_response(),
     };
     let Upgrade { accept, on_upgrade } = upgrade;
     // Tasks of the process, which it waits for; this one, with all that the upgrade needs, ends.

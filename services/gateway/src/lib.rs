@@ -33,7 +33,7 @@ use tokio::sync::Semaphore;
 
 pub use config::Settings;
 
-use crate::{epoch::Epoch, hub::Hub, marks::Marks, presence::Presence, registry::Registry};
+use crate::{epoch::Epoch, hub::Hub, marks::MarkSender, presence::Presence, registry::Registry};
 
 /// What this service answers: these paths and all below them.
 pub const PATHS: &[&str] = &["/ws"];
@@ -45,7 +45,7 @@ struct Gateway {
     verifier: Verifier,
     epoch: Epoch,
     hub: Hub,
-    marks: Marks,
+    marks: MarkSender,
     presence: Presence,
     media: MediaStore,
     registry: Arc<Registry>,
@@ -74,7 +74,7 @@ pub async fn start(
     let gateway = Arc::new(Gateway {
         epoch: Epoch::default(),
         hub: Hub::start(&bus, process),
-        marks: Marks::start(&bus, &registry, process),
+        marks: MarkSender::start(&bus, &registry, process),
         presence: Presence::start(&bus, process).await?,
         media,
         registry,

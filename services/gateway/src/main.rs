@@ -34,10 +34,10 @@ fn main() -> ExitCode {
             .await?;
             // The pages too: like the gateway they have no keys and no database.
             let site = natter_site::router(&process.settings.http);
-            Ok(natter_http::by_path([
-                (natter_gateway::PATHS, gateway),
-                (natter_site::PATHS, site),
-            ]))
+            Ok(natter_http::by_path(
+                [(natter_gateway::PATHS, gateway)],
+                site,
+            ))
         },
     )
 }

@@ -73,7 +73,7 @@ impl Newest {
 }
 
 #[derive(Clone)]
-pub struct Marks(Arc<Shared>);
+pub struct MarkSender(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -87,7 +87,7 @@ impl Shared {
     }
 }
 
-impl Marks {
+impl MarkSender {
     pub fn start(bus: &Bus, registry: &Arc<Registry>, process: &Process) -> Self {
         let marks = Self(Arc::default());
         let (bus, registry, stop) = (bus.clone(), registry.clone(), process.shutdown.clone());

@@ -53,10 +53,10 @@ pub struct Presence(mpsc::Sender<Command>);
 
 enum Command {
     /// A connection has opened, with the friends of its channels.
-    Come(Arc<Peer>, Vec<(FriendshipId, UserId)>),
-    Gain(u64, FriendshipId, UserId),
-    Lose(u64, FriendshipId),
-    Go(u64),
+    AddConnection(Arc<Peer>, Vec<(FriendshipId, UserId)>),
+    AddFriend(u64, FriendshipId, UserId),
+    RemoveFriend(u64, FriendshipId),
+    RemoveConnection(u64),
 }
 
 struct Present {
@@ -118,20 +118,22 @@ impl Presence {
         Ok(Self(commands))
     }
 
-    pub async fn come(&self, peer: &Arc<Peer>, friends: Vec<(FriendshipId, UserId)>) {
-        self.send(Command::Come(peer.clone(), friends)).await;
+    pub async fn add_connection(&self, peer: &Arc<Peer>, friends: Vec<(FriendshipId, UserId)>) {
+        self.send(Command::AddConnection(peer.clone(), friends))
+            .await;
     }
 
-    pub async fn gain(&self, peer: &Peer, channel: FriendshipId, friend: UserId) {
-        self.send(Command::Gain(peer.id, channel, friend)).await;
+    pub async fn add_friend(&self, peer: &Peer, channel: FriendshipId, friend: UserId) {
+        self.send(Command::AddFriend(peer.id, channel, friend))
+            .await;
     }
 
-    pub async fn lose(&self, peer: &Peer, channel: FriendshipId) {
-        self.send(Command::Lose(peer.id, channel)).await;
+    pub async fn remove_friend(&self, peer: &Peer, channel: FriendshipId) {
+        self.send(Command::RemoveFriend(peer.id, channel)).await;
     }
 
-    pub async fn go(&self, peer: &Peer) {
-        self.send(Command::Go(peer.id)).await;
+    pub async fn remove_connection(&self, peer: &Peer) {
+        self.send(Command::RemoveConnection(peer.id)).await;
     }
 
     async fn send(&self, command: Command) {
@@ -153,12 +155,12 @@ impl Present {
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.obey(command).await,
+                    Some(command) => self.handle(command).await,
                     None => return,
                 },
                 Some(message) = events.next() => {
                     match read::<Event<PresenceEvent>>(&message.payload) {
-                        Ok(event) => self.hear(event.body).await,
+                        Ok(event) => self.on_presence(event.body).await,
                         Err(reason) => unread("presence", &reason),
                     }
                 }
@@ -173,13 +175,13 @@ impl Present {
         }
     }
 
-    async fn obey(&mut self, command: Command) {
+    async fn handle(&mut self, command: Command) {
         match command {
-            Command::Come(peer, friends) => {
+            Command::AddConnection(peer, friends) => {
                 let connections = self.local.entry(peer.user).or_default();
                 *connections += 1;
                 if *connections == 1 {
-                    self.say(peer.user, true, Vec::new()).await;
+                    self.publish(peer.user, true, Vec::new()).await;
                 }
                 self.asker = Some(peer.user);
                 let id = peer.id;
@@ -187,9 +189,9 @@ impl Present {
                     watch(&mut self.watched, &mut self.to_ask, id, *friend);
                 }
                 self.peers.insert(id, Connected { peer, friends });
-                self.tell_all(id);
+                self.show_all(id);
             }
-            Command::Gain(id, channel, friend) => {
+            Command::AddFriend(id, channel, friend) => {
                 let Some(connected) = self.peers.get_mut(&id) else {
                     return;
                 };
@@ -203,7 +205,7 @@ impl Present {
                     }
                 }
             }
-            Command::Lose(id, channel) => {
+            Command::RemoveFriend(id, channel) => {
                 let Some(connected) = self.peers.get_mut(&id) else {
                     return;
                 };
@@ -216,7 +218,7 @@ impl Present {
                     unwatch(&mut self.watched, id, friend);
                 }
             }
-            Command::Go(id) => {
+            Command::RemoveConnection(id) => {
                 let Some(Connected { peer, friends }) = self.peers.remove(&id) else {
                     return;
                 };
@@ -227,7 +229,7 @@ impl Present {
                     *connections.get_mut() -= 1;
                     if *connections.get() == 0 {
                         connections.remove();
-                        self.say(peer.user, false, Vec::new()).await;
+                        self.publish(peer.user, false, Vec::new()).await;
                     }
                 }
             }
@@ -235,7 +237,7 @@ impl Present {
     }
 
     /// Tells a connection of all its friends who are online.
-    fn tell_all(&mut self, id: u64) {
+    fn show_all(&mut self, id: u64) {
         let Some(connected) = self.peers.get(&id) else {
             return;
         };
@@ -251,7 +253,7 @@ impl Present {
 
     /// Publishes how it is with a local user, and asks for others. While the broker is away that
     /// is for later: whoever needs to know asks then.
-    async fn say(&self, user: UserId, online: bool, asks: Vec<UserId>) {
+    async fn publish(&self, user: UserId, online: bool, asks: Vec<UserId>) {
         if !self.bus.is_connected() {
             return;
         }
@@ -268,10 +270,10 @@ impl Present {
         }
     }
 
-    async fn hear(&mut self, event: PresenceEvent) {
+    async fn on_presence(&mut self, event: PresenceEvent) {
         for asked in event.asks {
             if self.local.contains_key(&asked) {
-                self.say(asked, true, Vec::new()).await;
+                self.publish(asked, true, Vec::new()).await;
             }
         }
         let Some(watched) = self.watched.get_mut(&event.user) else {
@@ -336,7 +338,7 @@ impl Present {
             self.show(user, false);
         }
         for id in std::mem::take(&mut self.behind) {
-            self.tell_all(id);
+            self.show_all(id);
         }
     }
 
@@ -361,7 +363,7 @@ impl Present {
             for asked in &asks {
                 self.to_ask.remove(asked);
             }
-            self.say(asker, true, asks).await;
+            self.publish(asker, true, asks).await;
         }
     }
 }

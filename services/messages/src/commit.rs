@@ -17,7 +17,7 @@ use natter_pg::Writer;
 use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, Timestamp,
-    call::{OneOrMore, Refusal, Send, SendReply, Stored},
+    call::{OneOrMore, Refusal, SendReply, SendRequest, Stored},
     event::LogEvent,
 };
 use sqlx::{Connection, PgConnection};
@@ -87,7 +87,7 @@ impl Committer {
     }
 
     /// Stores a send; the answer comes once it is committed.
-    pub async fn store(&self, channel: FriendshipId, send: Send) -> SendReply {
+    pub async fn store(&self, channel: FriendshipId, send: SendRequest) -> SendReply {
         let (answer, answered) = oneshot::channel();
         self.offer(Request::new(channel, vec![send], Answer::Task(answer)))
             .await;
@@ -100,7 +100,7 @@ impl Committer {
     pub async fn request(
         &self,
         channel: FriendshipId,
-        sends: OneOrMore<Send>,
+        sends: OneOrMore<SendRequest>,
         request: BusMessage,
     ) {
         let answer = Answer::Bus(request, sends.is_array());

@@ -85,7 +85,10 @@ impl From<Error> for Problem {
             Error::Http(problem) => problem,
             Error::Busy => Problem::unavailable(),
             Error::Call(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a call failed");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "another service did not answer"
+                );
                 Problem::unavailable()
             }
             Error::Database(error) if natter_pg::is_unavailable(&error) => {
@@ -102,7 +105,7 @@ impl From<Error> for Problem {
 
 fn refused(refusal: Refusal) -> Problem {
     let (status, code) = match refusal {
-        Refusal::Unavailable => return Problem::unavailable(),
+        Refusal::Unavailable | Refusal::Unknown => return Problem::unavailable(),
         Refusal::ChannelClosed => (StatusCode::FORBIDDEN, "channel_closed"),
         Refusal::ClientIdReused => (StatusCode::CONFLICT, "client_id_reused"),
         Refusal::MessageNotFound => (StatusCode::BAD_REQUEST, "message_not_found"),

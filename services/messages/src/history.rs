@@ -37,18 +37,19 @@ enum Start {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Filters {
-    /// From the start on, oldest first (which is also the order without a flag).
+    /// Messages from the start on, oldest first; also the order where neither flag is given.
     #[param(value_type = Option<bool>)]
     after: Option<Flag>,
-    /// Up to the start, newest first. Not together with `after`.
+    /// Messages up to the start, newest first. Cannot be combined with `after`.
     #[param(value_type = Option<bool>)]
     before: Option<Flag>,
-    /// The start, inclusive: RFC 3339, or a date, which is its midnight in UTC. Needs a flag.
+    /// The start, inclusive: an RFC 3339 time, or a date for its midnight in UTC. Needs `after` or
+    /// `before`.
     #[param(value_type = Option<String>, format = "date-time")]
     start_date: Option<Date>,
-    /// The start, inclusive: a message of this channel. Needs a flag.
+    /// The start, inclusive: a message of this channel. Needs `after` or `before`.
     message_id: Option<MessageId>,
-    /// The same.
+    /// Another name of `message_id`.
     start_message_id: Option<MessageId>,
     /// In place of a flag and a start, oldest first: only what comes after this `seq`.
     #[param(schema_with = from_zero)]

@@ -183,22 +183,22 @@ impl Worker {
             .into_keys()
             .filter(|key| !moved.contains(key))
             .collect();
-        self.tell_all(marks, newest).await;
+        self.publish_all(marks, newest).await;
         if !others.is_empty() {
             let marks = self.store.marks_of(&others).await?;
-            self.tell_all(marks, newest).await;
+            self.publish_all(marks, newest).await;
         }
         Ok(())
     }
 
-    async fn tell_all(&self, marks: Vec<MovedMark>, newest: &HashMap<Key, Newest>) {
+    async fn publish_all(&self, marks: Vec<MovedMark>, newest: &HashMap<Key, Newest>) {
         for mark in marks {
             let newest = newest.get(&mark.key()).copied().unwrap_or_default();
-            self.tell(mark.key(), mark.seqs(), newest).await;
+            self.publish(mark.key(), mark.seqs(), newest).await;
         }
     }
 
-    async fn tell(&self, (channel, user): Key, mark: NewMark, newest: Newest) {
+    async fn publish(&self, (channel, user): Key, mark: NewMark, newest: Newest) {
         let NewMark {
             received_seq,
             seen_seq,

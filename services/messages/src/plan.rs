@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_lc_rs::digest;
 use natter_protocol::{
     FriendshipId, MediaId, MessageId, Timestamp, UserId,
-    call::{NewMedia, Refusal, Send, SendReply, SendWhat, Stored},
+    call::{NewMedia, Refusal, SendReply, SendRequest, SendWhat, Stored},
     message::{Kind, Media, Message},
 };
 
@@ -112,7 +112,12 @@ impl Plan {
     }
 
     /// `confirmed`: the friendship service was asked already and what is known is its answer.
-    pub fn decide(&mut self, channel: FriendshipId, send: &Send, confirmed: bool) -> Outcome {
+    pub fn decide(
+        &mut self,
+        channel: FriendshipId,
+        send: &SendRequest,
+        confirmed: bool,
+    ) -> Outcome {
         match self.try_decide(channel, send, confirmed) {
             Ok(outcome) => outcome,
             Err(refusal) => Outcome::Answer(SendReply::Refused(refusal)),
@@ -127,7 +132,7 @@ impl Plan {
     fn try_decide(
         &mut self,
         id: FriendshipId,
-        send: &Send,
+        send: &SendRequest,
         confirmed: bool,
     ) -> Result<Outcome, Refusal> {
         let Some(channel) = self.facts.channels.get(&id).copied() else {
@@ -182,7 +187,7 @@ impl Plan {
     }
 
     /// The files of a message that are its sender's.
-    fn files(&self, send: &Send) -> Result<Vec<KnownMedia>, Refusal> {
+    fn files(&self, send: &SendRequest) -> Result<Vec<KnownMedia>, Refusal> {
         let SendWhat::Message { media, .. } = &send.what else {
             return Ok(Vec::new());
         };
@@ -200,7 +205,7 @@ impl Plan {
     fn entry(
         &self,
         channel: &Channel,
-        send: &Send,
+        send: &SendRequest,
         digest: i64,
         files: Vec<KnownMedia>,
     ) -> Result<Entry, Refusal> {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 pub use append::{Appended, PlainSend, append, insert, lock_and_read};
 pub use epoch::{LogEpoch, begin_epoch, has_entry, log_epoch};
 pub use log::LogRow;
-pub use marks::{Marks, MovedMark, NewMark, move_marks};
+pub use marks::{MarkSeqs, MovedMark, NewMark, move_marks};
 pub use outbox::{OutboxRow, Published, published};
 pub use search::{
     Candidate, Searched, SearchedChannel, Unsearched, compare, lock_search, merge_words, unsearched,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use natter_protocol::{
-    FriendshipId, UserId,
+    CloseCode, FriendshipId, UserId,
     call::{
         Call, ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks,
         GetUsers, HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, ListedChannel, Mark,
-        MarkReply, OwnFile, RefreshSession, Send, SendReply, TokenPair,
+        MarkReply, OwnFile, RefreshSession, SendReply, SendRequest, TokenPair,
     },
     event::{
         FriendshipEvent, FriendshipState, LogEvent, MarkEvent, PresenceEvent, RevokedSession,
@@ -136,7 +136,7 @@ impl Document {
         self.channel(channel, address, "nats", about, messages);
         for name in messages {
             self.messages[name]["headers"] = json!({"type": "object", "properties": {
-                "Nats-Msg-Id": {"type": "string", "description": "Within two minutes a stream drops a repeat by it"},
+                "Nats-Msg-Id": {"type": "string", "description": "The key of JetStream's deduplication: a stream drops a message that repeats it within two minutes"},
                 "traceparent": {"type": "string", "description": "W3C trace context, where traces are on"},
             }});
         }
@@ -244,7 +244,7 @@ fn client_frames(document: &mut Document) -> Vec<(&'static str, &'static str, Va
         ),
         (
             "typing",
-            "Somebody writes, or stopped",
+            "A member of the channel started or stopped typing",
             document.schema::<TypingFrame>(),
             json!({"channel": ID, "active": true}),
         ),
@@ -296,6 +296,10 @@ fn websocket(document: &mut Document) {
             "Sec-WebSocket-Protocol": {"type": "string", "description": "`natter.v1` for the full protocol, with `resume`"},
         }},
     }});
+    // AsyncAPI has no place of its own for them.
+    let codes = CloseCode::ALL
+        .map(|code| json!({"code": code.number(), "when": code.when(), "then": code.then()}));
+    document.channels["webSocket"]["x-close-codes"] = codes.to_vec().into();
     document.operation(
         "receiveFrame",
         Action::Receive,
@@ -310,7 +314,7 @@ fn events(document: &mut Document) {
     let envelope = json!({
         "type": "object", "required": ["id", "type", "time", "version"],
         "properties": {
-            "id": {"type": "string", "format": "uuid", "description": "A repeat has the same: published again by the outbox under the same Nats-Msg-Id, replayed by an operator under another"},
+            "id": {"type": "string", "format": "uuid", "description": "The event's id, which stays the same when the event is published again: by the outbox with the same Nats-Msg-Id, by an operator's replay with another. Deduplicate by it"},
             "type": {"type": "string"},
             "time": {"type": "string", "format": "date-time"},
             "version": {"type": "integer", "enum": [natter_protocol::event::VERSION]},
@@ -344,7 +348,11 @@ fn events(document: &mut Document) {
         &[mark],
     );
     let typing = document.tagged::<TypingEvent>("typing", &envelope);
-    let typing = document.message("typingEvent", "Somebody writes, or stopped", typing);
+    let typing = document.message(
+        "typingEvent",
+        "A member of the channel started or stopped typing",
+        typing,
+    );
     document.event(
         "typing",
         "chat.friendship.{channel}.typing",
@@ -387,7 +395,10 @@ fn events(document: &mut Document) {
 }
 
 fn requests(document: &mut Document) {
-    let (send, reply) = (document.schema::<Send>(), document.schema::<SendReply>());
+    let (send, reply) = (
+        document.schema::<SendRequest>(),
+        document.schema::<SendReply>(),
+    );
     document.request(
         "send",
         "send.friendship.{channel}",
@@ -399,7 +410,7 @@ fn requests(document: &mut Document) {
     document.request(
         "mark",
         "mark.friendship.{channel}",
-        "How far a user is, to store",
+        "How far a user has received or seen a channel, to store",
         mark,
         reply,
     );
@@ -407,7 +418,7 @@ fn requests(document: &mut Document) {
     document.call::<GetUsers>("The cards of users, of those that exist", reply);
     let reply = or_null(document.schema::<TokenPair>());
     document.call::<RefreshSession>(
-        "A new token pair of a session; null where the refresh token does not count",
+        "A new token pair of a session; null if the refresh token is not valid",
         reply,
     );
     document.call::<GetJwks>(
@@ -437,7 +448,7 @@ fn requests(document: &mut Document) {
         reply,
     );
     document.call::<GetEpoch>(
-        "A word that changes when the logs were set back",
+        "An opaque value that changes when the logs are restored to an earlier state",
         json!({"type": "string"}),
     );
     let reply = list(document.schema::<LogEvent>());

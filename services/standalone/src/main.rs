@@ -1,4 +1,4 @@
-//! All four services in one process behind one port, still over real NATS and real Postgres: the
+//! All four services and the pages in one process behind one port, still over real NATS and real Postgres: the
 //! same code and contracts as apart, for a laptop.
 
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ struct Settings {
 fn main() -> ExitCode {
     natter_process::run(
         "natter-standalone",
-        "Natter in one process: users, friendships, messages and gateway.",
+        "Natter in one process: users, friendships, messages, gateway and pages.",
         start,
     )
 }
@@ -48,14 +48,12 @@ async fn start(settings: Settings, process: Process) -> anyhow::Result<Router> {
         natter_gateway::start(settings.gateway, bus, auth, media.clone(), &process),
     )
     .context("not every service could start")?;
-    Ok(natter_http::by_path([
+    let services = [
         (natter_gateway::PATHS, gateway),
         (natter_messages::PATHS, messages),
         (natter_friendships::PATHS, friendships),
         (natter_users::PATHS, users),
-        (
-            natter_site::PATHS,
-            natter_site::router(&process.settings.http),
-        ),
-    ]))
+    ];
+    let site = natter_site::router(&process.settings.http);
+    Ok(natter_http::by_path(services, site))
 }

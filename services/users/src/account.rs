@@ -14,14 +14,14 @@ const TOO_SIMILAR: f64 = 0.7;
 
 /// A rule that an input breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct BrokenRule {
     /// For programs.
     pub code: &'static str,
     /// For the person who typed it.
     pub sentence: String,
 }
 
-impl Broken {
+impl BrokenRule {
     pub fn new(code: &'static str, sentence: impl Into<String>) -> Self {
         Self {
             code,
@@ -30,8 +30,8 @@ impl Broken {
     }
 }
 
-fn broken<T>(code: &'static str, sentence: impl Into<String>) -> Result<T, Broken> {
-    Err(Broken::new(code, sentence))
+fn broken<T>(code: &'static str, sentence: impl Into<String>) -> Result<T, BrokenRule> {
+    Err(BrokenRule::new(code, sentence))
 }
 
 /// A username in its normal form.
@@ -39,7 +39,7 @@ fn broken<T>(code: &'static str, sentence: impl Into<String>) -> Result<T, Broke
 pub struct Username(String);
 
 impl Username {
-    pub fn new(text: &str) -> Result<Self, Broken> {
+    pub fn new(text: &str) -> Result<Self, BrokenRule> {
         let name: String = text.nfkc().collect();
         let allowed = |c: char| c.is_alphanumeric() || "@.+-_".contains(c);
         if name.is_empty()
@@ -74,7 +74,7 @@ pub fn username_key(text: &str) -> String {
     lower.to_uppercase().nfkc().collect()
 }
 
-pub fn check_email(email: &str) -> Result<(), Broken> {
+pub fn check_email(email: &str) -> Result<(), BrokenRule> {
     let options = Options::default()
         .with_required_tld()
         .without_display_text()
@@ -89,7 +89,7 @@ pub fn check_email(email: &str) -> Result<(), Broken> {
 }
 
 /// `field` is the field's name as the client knows it.
-pub fn check_name(field: &str, name: &str) -> Result<(), Broken> {
+pub fn check_name(field: &str, name: &str) -> Result<(), BrokenRule> {
     if name.contains('\0') {
         let sentence = format!("{field} contains the character U+0000.");
         return broken("invalid_name", sentence);
@@ -106,7 +106,7 @@ pub fn check_name(field: &str, name: &str) -> Result<(), Broken> {
 
 type IsKind = fn(char) -> bool;
 
-pub fn check_password(password: &str, username: &str, email: &str) -> Result<(), Broken> {
+pub fn check_password(password: &str, username: &str, email: &str) -> Result<(), BrokenRule> {
     let chars = password.chars().count();
     if chars < MIN_PASSWORD_CHARS {
         let sentence = format!(
@@ -152,7 +152,7 @@ pub fn check_password(password: &str, username: &str, email: &str) -> Result<(),
 }
 
 /// One of each way to break the rules of a password, for the documents.
-pub fn broken_passwords() -> Vec<Broken> {
+pub fn broken_passwords() -> Vec<BrokenRule> {
     let long = "Aa1!".repeat(MAX_PASSWORD_CHARS);
     ["Ab1!", &long, "lowercase", "Someone1!"]
         .into_iter()
@@ -161,7 +161,7 @@ pub fn broken_passwords() -> Vec<Broken> {
 }
 
 /// One of each way to break the rules of an account beside those of its password.
-pub fn broken_accounts() -> Vec<Broken> {
+pub fn broken_accounts() -> Vec<BrokenRule> {
     let broken = [
         Username::new("").err(),
         check_email("").err(),

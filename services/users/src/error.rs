@@ -7,7 +7,7 @@ use axum::{
 use natter_auth::TokenError;
 use natter_http::{Problem, WrongField};
 
-use crate::account::Broken;
+use crate::account::BrokenRule;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -24,7 +24,7 @@ pub enum Error {
     #[error("the token is not the caller's refresh token")]
     InvalidToken,
     #[error("{}", .0.sentence)]
-    Invalid(Broken),
+    Invalid(BrokenRule),
     #[error("the username is taken")]
     UsernameTaken,
     #[error("the account is gone")]
@@ -51,8 +51,8 @@ pub enum Error {
     Internal(anyhow::Error),
 }
 
-impl From<Broken> for Error {
-    fn from(broken: Broken) -> Self {
+impl From<BrokenRule> for Error {
+    fn from(broken: BrokenRule) -> Self {
         Self::Invalid(broken)
     }
 }
@@ -63,7 +63,7 @@ impl From<WrongField> for Error {
             "personal_image" => "invalid_image",
             _ => "invalid_name",
         };
-        Self::Invalid(Broken::new(code, wrong.to_string()))
+        Self::Invalid(BrokenRule::new(code, wrong.to_string()))
     }
 }
 
@@ -115,7 +115,7 @@ impl From<Error> for Problem {
                 Problem::internal()
             }
             Error::Internal(error) => {
-                tracing::error!("{error:#}");
+                tracing::error!("a request could not be carried out: {error:#}");
                 Problem::internal()
             }
         }

@@ -72,7 +72,7 @@ impl Drop for Running {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+enum ExportFailed {
     #[error("the archive could not be written")]
     Archive(#[from] async_zip::error::ZipError),
     #[error("the reader is gone")]
@@ -115,7 +115,7 @@ impl Exports {
                     // The reader is gone if nobody listens.
                     let _ = whole.send(());
                 }
-                Err(Broken::Reader(_)) => tracing::info!(%user, "the export was not wanted"),
+                Err(ExportFailed::Reader(_)) => tracing::info!(%user, "the export was not wanted"),
                 Err(error) => {
                     let cause = &error as &dyn std::error::Error;
                     tracing::warn!(%user, error = cause, "an export broke off");
@@ -143,7 +143,7 @@ impl Exports {
         writer: DuplexStream,
         account: Account,
         sessions: Vec<PastSession>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ExportFailed> {
         // Every field: one that the export forgets does not compile.
         let Account {
             id,
@@ -221,7 +221,7 @@ impl Exports {
         &self,
         archive: &mut Archive,
         channel: FriendshipId,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ExportFailed> {
         let name = format!("conversations/{channel}.json");
         let mut entry = begin(archive, &name).await?;
         let mut after_seq = 0;
@@ -256,7 +256,7 @@ impl Exports {
         archive: &mut Archive,
         name: &str,
         place: Place<'_>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ExportFailed> {
         let Some(bytes) = self.media.read(place, 0..0).await? else {
             return Ok(());
         };
@@ -288,20 +288,20 @@ where
     }
 }
 
-async fn begin<'a>(archive: &'a mut Archive, name: &str) -> Result<Entry<'a>, Broken> {
+async fn begin<'a>(archive: &'a mut Archive, name: &str) -> Result<Entry<'a>, ExportFailed> {
     // Without them unzip makes files that nobody may open.
     let entry = ZipEntryBuilder::new(name.into(), Compression::Deflate).unix_permissions(0o100_644);
     read(archive.write_entry_stream(entry)).await
 }
 
-async fn put(entry: &mut Entry<'_>, bytes: &[u8]) -> Result<(), Broken> {
+async fn put(entry: &mut Entry<'_>, bytes: &[u8]) -> Result<(), ExportFailed> {
     read(entry.write_all(bytes)).await
 }
 
 /// Writes as fast as the reader reads; one who stopped is not waited for.
-async fn read<T, E>(writing: impl Future<Output = Result<T, E>>) -> Result<T, Broken>
+async fn read<T, E>(writing: impl Future<Output = Result<T, E>>) -> Result<T, ExportFailed>
 where
-    Broken: From<E>,
+    ExportFailed: From<E>,
 {
     let written = timeout(PATIENCE, writing).await;
     Ok(written.map_err(|_| stalled())??)
@@ -312,7 +312,11 @@ fn stalled() -> std::io::Error {
 }
 
 /// An entry that is written at once.
-async fn whole(archive: &mut Archive, name: &str, content: &impl Serialize) -> Result<(), Broken> {
+async fn whole(
+    archive: &mut Archive,
+    name: &str,
+    content: &impl Serialize,
+) -> Result<(), ExportFailed> {
     let text = serde_json::to_vec_pretty(content)?;
     let mut entry = begin(archive, name).await?;
     put(&mut entry, &text).await?;

@@ -23,7 +23,7 @@ use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{
     Users,
-    account::{Broken, broken_accounts, broken_passwords, image_path},
+    account::{BrokenRule, broken_accounts, broken_passwords, image_path},
     error::Error,
     image::{self, Images},
     store::Account,
@@ -41,7 +41,7 @@ pub fn router(users: Users, settings: &HttpSettings) -> Router {
 
 fn api() -> Api<Users> {
     let upload = body_limit(MAX_UPLOAD_BYTES);
-    let invalid = |broken: Vec<Broken>| broken.into_iter().map(Error::Invalid);
+    let invalid = |broken: Vec<BrokenRule>| broken.into_iter().map(Error::Invalid);
     let bad_image = || Error::Invalid(image::undecodable());
     let failed_often = || Error::RateLimited(60);
     Api::new(

@@ -17,7 +17,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{account::Broken, error::Error, store::Store};
+use crate::{account::BrokenRule, error::Error, store::Store};
 
 /// The largest file that is accepted, in bytes.
 pub const MAX_FILE_BYTES: usize = 5 << 20;
@@ -54,7 +54,7 @@ impl Images {
     pub async fn put(&self, file: Bytes) -> Result<String, Error> {
         if file.len() > MAX_FILE_BYTES {
             let sentence = format!("The image is larger than {} MiB.", MAX_FILE_BYTES >> 20);
-            return Err(Broken::new("invalid_image", sentence).into());
+            return Err(BrokenRule::new("invalid_image", sentence).into());
         }
         let decoding = self.decoding.clone().acquire_owned().await;
         let decoding = decoding.map_err(|_| Error::Busy)?;
@@ -129,8 +129,8 @@ fn is_stem(stem: &str) -> bool {
             .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
-pub fn undecodable() -> Broken {
-    Broken::new(
+pub fn undecodable() -> BrokenRule {
+    BrokenRule::new(
         "invalid_image",
         "The image cannot be read: send a JPEG, PNG, WebP or GIF.",
     )
@@ -148,7 +148,7 @@ fn normalise(file: &[u8]) -> Result<(Vec<u8>, &'static str), Error> {
             "The image has more than {} megapixels.",
             MAX_PIXELS / 1_000_000
         );
-        return Err(Broken::new("invalid_image", sentence).into());
+        return Err(BrokenRule::new("invalid_image", sentence).into());
     }
     if format == Some(ImageFormat::Jpeg) && !is_whole_jpeg(file) {
         return Err(undecodable().into());

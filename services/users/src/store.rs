@@ -42,7 +42,7 @@ pub struct Account {
 }
 
 #[derive(Debug, sqlx::FromRow)]
-pub struct Credentials {
+pub struct StoredPassword {
     pub id: Uuid,
     pub password_hash: String,
 }
@@ -194,7 +194,7 @@ impl Store {
         Ok(session)
     }
 
-    pub async fn credentials(&self, username_key: &str) -> sqlx::Result<Option<Credentials>> {
+    pub async fn credentials(&self, username_key: &str) -> sqlx::Result<Option<StoredPassword>> {
         sqlx::query_as("SELECT id, password_hash FROM accounts WHERE username_key = $1")
             .bind(username_key)
             .fetch_optional(&self.0)
@@ -205,7 +205,7 @@ impl Store {
     /// checked.
     pub async fn log_in(
         &self,
-        checked: &Credentials,
+        checked: &StoredPassword,
         user_agent: &str,
     ) -> sqlx::Result<Option<NewSession>> {
         let mut tx = self.0.begin().await?;
@@ -239,7 +239,7 @@ impl Store {
     /// was still the one that was checked.
     pub async fn change_password(
         &self,
-        checked: &Credentials,
+        checked: &StoredPassword,
         hash: &str,
         kept: SessionId,
     ) -> sqlx::Result<bool> {

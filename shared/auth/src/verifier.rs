@@ -17,21 +17,11 @@ use crate::{Claims, TokenType, revoked::RevokedSessions};
 #[group(skip)]
 pub struct AuthSettings {
     /// Issuer (`iss`) of the tokens
-    #[arg(
-        long,
-        env = "NATTER_TOKEN_ISSUER",
-        value_name = "NATTER_TOKEN_ISSUER",
-        default_value = "natter"
-    )]
+    #[arg(long, env = "NATTER_TOKEN_ISSUER", default_value = "natter")]
     pub token_issuer: String,
 
     /// Audience (`aud`) of the tokens
-    #[arg(
-        long,
-        env = "NATTER_TOKEN_AUDIENCE",
-        value_name = "NATTER_TOKEN_AUDIENCE",
-        default_value = "natter"
-    )]
+    #[arg(long, env = "NATTER_TOKEN_AUDIENCE", default_value = "natter")]
     pub token_audience: String,
 }
 

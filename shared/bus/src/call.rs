@@ -239,7 +239,7 @@ where
     let reply = handled
         .map_err(|_| fail(503, "unavailable"))?
         .map_err(|error| {
-            tracing::warn!(%error, method = C::METHOD, "a call failed");
+            tracing::warn!(%error, method = C::METHOD, "a call could not be answered");
             fail(503, "unavailable")
         })?;
     let reply = serde_json::to_vec(&reply).map_err(|_| fail(500, "unencodable reply"))?;

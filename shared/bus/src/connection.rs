@@ -11,7 +11,7 @@ use async_nats::{
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
-use natter_process::{Password, Waiting};
+use natter_startup::{Password, Waiting};
 use serde::Serialize;
 use tokio::{
     sync::watch,
@@ -41,20 +41,15 @@ const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
 #[group(skip)]
 pub struct BusSettings {
     /// Comma-separated URLs of the NATS servers
-    #[arg(
-        long,
-        env = "NATTER_NATS_URL",
-        value_name = "NATTER_NATS_URL",
-        default_value = "nats://127.0.0.1:4222"
-    )]
+    #[arg(long, env = "NATTER_NATS_URL", default_value = "nats://127.0.0.1:4222")]
     nats_url: String,
 
-    /// Messages of one NATS subscription that may wait here; past it some are dropped, and asked for again
-    #[arg(long, env = "NATTER_NATS_SUBSCRIPTION_MESSAGES", value_name = "NATTER_NATS_SUBSCRIPTION_MESSAGES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Maximum number of messages that wait in one NATS subscription of this process; beyond it messages are dropped, and what is missing is fetched again
+    #[arg(long, env = "NATTER_NATS_SUBSCRIPTION_MESSAGES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
     nats_subscription_messages: u32,
 
     /// How long an event that could not be processed waits before the second of its 10 tries, in milliseconds; twice as long before each further one, at most 30 seconds
-    #[arg(long, env = "NATTER_EVENT_RETRY_MS", value_name = "NATTER_EVENT_RETRY_MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, env = "NATTER_EVENT_RETRY_MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     event_retry_ms: u64,
 }
 
@@ -88,7 +83,7 @@ pub struct PendingAck {
 
 /// Where a stream keeps an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StreamPosition {
     pub stream: String,
     /// The stream's own number of it.
     pub seq: u64,
@@ -96,13 +91,13 @@ pub struct Stored {
 
 impl PendingAck {
     /// Until the stream has stored the event, or had its time.
-    pub async fn confirmed(mut self) -> Result<Stored, PublishError> {
+    pub async fn confirmed(mut self) -> Result<StreamPosition, PublishError> {
         let reply = self.reply.by(self.by).await.ok_or(PublishError::Timeout)?;
         if is_unheard(&reply) {
             return Err(PublishError::Stream("no stream keeps it".to_owned()));
         }
         match serde_json::from_slice::<Response<PublishAck>>(&reply.payload) {
-            Ok(Response::Ok(ack)) => Ok(Stored {
+            Ok(Response::Ok(ack)) => Ok(StreamPosition {
                 stream: ack.stream,
                 seq: ack.sequence,
             }),

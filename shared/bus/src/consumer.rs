@@ -118,8 +118,8 @@ where
         Err(Failure::Final(reason)) if tries >= MAX_TRIES => {
             let stream = consumer.stream.name();
             tracing::error!(reason, stream, subject = %message.subject, "a dead letter");
-            let buried = bus.bury(consumer.stream, consumer.durable, &message, &reason);
-            match buried.await {
+            let kept = bus.keep_dead_letter(consumer.stream, consumer.durable, &message, &reason);
+            match kept.await {
                 Ok(()) => {
                     metrics::counter!("dead_letters_total", "stream" => stream).increment(1);
                     AckKind::Term

@@ -33,7 +33,7 @@ pub struct DeadLetter {
 
 impl Bus {
     /// Keeps an event that a consumer gives up, once.
-    pub(crate) async fn bury(
+    pub(crate) async fn keep_dead_letter(
         &self,
         stream: Stream,
         consumer: &str,

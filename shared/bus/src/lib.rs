@@ -17,7 +17,7 @@ mod unknown;
 
 pub use async_nats::{HeaderMap, Message, Subscriber};
 pub use call::{CallError, Calls};
-pub use connection::{Bus, BusSettings, PendingAck, PublishError, Stored, until_drained};
+pub use connection::{Bus, BusSettings, PendingAck, PublishError, StreamPosition, until_drained};
 pub use consumer::{Consumer, Failure, consume};
 pub use dead_letters::DeadLetter;
 pub use request::{Ask, RequestError};

@@ -16,12 +16,12 @@ use async_nats::{
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use clap::{Args, value_parser};
-use natter_process::Waiting;
 use natter_protocol::{
     Timestamp,
     call::{ACCESS_SECONDS, MAX_ACCESS_SECONDS},
     subject,
 };
+use natter_startup::Waiting;
 use tokio::time::timeout;
 
 use crate::Bus;
@@ -44,28 +44,28 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 #[group(skip)]
 pub struct StreamSettings {
     /// On how many NATS servers each stream is kept [default where it is made: 1]
-    #[arg(long, env = "NATTER_STREAM_REPLICAS", value_name = "NATTER_STREAM_REPLICAS", value_parser = value_parser!(u8).range(1..=5))]
+    #[arg(long, env = "NATTER_STREAM_REPLICAS", value_parser = value_parser!(u8).range(1..=5))]
     stream_replicas: Option<u8>,
 
     /// For how long the streams USERS and FRIENDSHIPS keep an event, in seconds [default where they are made: 30 days]
-    #[arg(long, env = "NATTER_EVENTS_MAX_AGE_SECONDS", value_name = "NATTER_EVENTS_MAX_AGE_SECONDS", value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
+    #[arg(long, env = "NATTER_EVENTS_MAX_AGE_SECONDS", value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
     events_max_age_seconds: Option<u64>,
 
-    /// The most that each of them keeps, in bytes; past it events wait in the outbox [default where they are made: 256 MiB]
-    #[arg(long, env = "NATTER_EVENTS_MAX_BYTES", value_name = "NATTER_EVENTS_MAX_BYTES", value_parser = value_parser!(i64).range(1 << 20..))]
+    /// Maximum size of each of the streams USERS and FRIENDSHIPS, in bytes; when it is reached, events wait in the outbox [default where they are made: 256 MiB]
+    #[arg(long, env = "NATTER_EVENTS_MAX_BYTES", value_parser = value_parser!(i64).range(1 << 20..))]
     events_max_bytes: Option<i64>,
 
     /// For how long the stream CHAT keeps an event, in seconds [default where it is made: 7 days]
-    #[arg(long, env = "NATTER_CHAT_MAX_AGE_SECONDS", value_name = "NATTER_CHAT_MAX_AGE_SECONDS", value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
+    #[arg(long, env = "NATTER_CHAT_MAX_AGE_SECONDS", value_parser = value_parser!(u64).range(3_600..=30 * DAY_SECONDS))]
     chat_max_age_seconds: Option<u64>,
 
-    /// The most that it keeps, in bytes; past it the oldest go [default where it is made: 1 GiB]
-    #[arg(long, env = "NATTER_CHAT_MAX_BYTES", value_name = "NATTER_CHAT_MAX_BYTES", value_parser = value_parser!(i64).range(1 << 20..))]
+    /// Maximum size of the stream CHAT, in bytes; when it is reached, the oldest events are discarded [default where it is made: 1 GiB]
+    #[arg(long, env = "NATTER_CHAT_MAX_BYTES", value_parser = value_parser!(i64).range(1 << 20..))]
     chat_max_bytes: Option<i64>,
 
-    /// Life of an access token, in seconds: at least so long a revoked session is remembered [default where the bucket is made: 900]
+    /// How long the bucket revoked_sessions keeps an entry, in seconds: the same value as for users, the life of an access token [default where the bucket is made: 900]
     // Another name than the users service's, which natter-admin check reads beside it.
-    #[arg(id = "remembered_seconds", long = "remembered-seconds", env = "NATTER_ACCESS_TOKEN_SECONDS", value_name = "NATTER_ACCESS_TOKEN_SECONDS", value_parser = value_parser!(u64).range(1..=MAX_ACCESS_SECONDS))]
+    #[arg(id = "remembered_seconds", long = "remembered-seconds", env = "NATTER_ACCESS_TOKEN_SECONDS", value_parser = value_parser!(u64).range(1..=MAX_ACCESS_SECONDS))]
     access_token_seconds: Option<u64>,
 }
 

@@ -26,7 +26,7 @@ const BEARER: &str = "bearer";
 const JSON: &str = "application/json";
 const MULTIPART: &str = "multipart/form-data";
 /// The errors of requests that reach no operation.
-const REFUSED_BEFORE: &str = "Beside what each operation lists, any request may be refused before it reaches one: \
+const REFUSED_BEFORE: &str = "In addition to the errors that each operation lists, any request may be refused before it reaches an operation: \
 400 `bad_request` (not HTTP/1.1) or `invalid_host`, 404 `not_found` (no such path), 414 `uri_too_long`, \
 431 `headers_too_large`. Every refusal has a text and a `code`.";
 

@@ -36,7 +36,7 @@ pub struct PageParams {
     page_size: Option<Number>,
 }
 
-/// A page as clients get it.
+/// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Paged<T> {
     pub count: u64,

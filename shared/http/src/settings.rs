@@ -11,28 +11,26 @@ use crate::deadline::Deadlines;
 #[group(skip)]
 pub struct HttpSettings {
     /// URL that clients reach this deployment by, for links in answers; without it links follow the request's Host
-    #[arg(long, env = "NATTER_PUBLIC_URL", value_name = "NATTER_PUBLIC_URL", value_parser = parse_public_url)]
+    #[arg(long, env = "NATTER_PUBLIC_URL", value_parser = parse_public_url)]
     pub public_url: Option<String>,
 
     /// Comma-separated origins of web clients on other hosts, like `https://chat.example`: they may use the HTTP API and connect; without it only pages of the same host may connect
     #[arg(
         long,
         env = "NATTER_ALLOWED_ORIGINS",
-        value_name = "NATTER_ALLOWED_ORIGINS",
         value_delimiter = ',',
         value_parser = parse_origin
     )]
     pub allowed_origins: Vec<String>,
 
     /// Comma-separated addresses and networks (10.0.0.0/8) of proxies whose X-Forwarded-For, -Host and -Proto (or Forwarded) are believed
-    #[arg(long, env = "NATTER_TRUSTED_PROXIES", value_name = "NATTER_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
+    #[arg(long, env = "NATTER_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// How long a connection may take to bring a request's head, or stay idle between two, in seconds
+    /// How long a client may take to send a request's head, and how long a connection may stay idle between two requests, in seconds
     #[arg(
         long,
         env = "NATTER_HEADER_SECONDS",
-        value_name = "NATTER_HEADER_SECONDS",
         default_value_t = 60,
         value_parser = value_parser!(u64).range(1..)
     )]
@@ -42,19 +40,13 @@ pub struct HttpSettings {
     #[arg(
         long,
         env = "NATTER_BODY_SECONDS",
-        value_name = "NATTER_BODY_SECONDS",
         default_value_t = 120,
         value_parser = value_parser!(u64).range(1..)
     )]
     body_seconds: u64,
 
     /// How long a request that has arrived may take before it is answered with 503, in seconds
-    #[arg(
-        long,
-        env = "NATTER_REQUEST_SECONDS",
-        value_name = "NATTER_REQUEST_SECONDS",
-        default_value_t = 10
-    )]
+    #[arg(long, env = "NATTER_REQUEST_SECONDS", default_value_t = 10)]
     request_seconds: u64,
 }
 

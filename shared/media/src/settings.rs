@@ -21,49 +21,31 @@ const RETRIES: usize = 2;
 #[group(skip)]
 pub struct MediaSettings {
     /// Folder of the media store; this or NATTER_MEDIA_S3_BUCKET
-    #[arg(long, env = "NATTER_MEDIA_DIR", value_name = "NATTER_MEDIA_DIR")]
+    #[arg(long, env = "NATTER_MEDIA_DIR")]
     media_dir: Option<PathBuf>,
 
     /// S3 bucket of the media store
-    #[arg(
-        long,
-        env = "NATTER_MEDIA_S3_BUCKET",
-        value_name = "NATTER_MEDIA_S3_BUCKET"
-    )]
+    #[arg(long, env = "NATTER_MEDIA_S3_BUCKET")]
     media_s3_bucket: Option<String>,
 
     /// URL of the S3 service; without it AWS
-    #[arg(
-        long,
-        env = "NATTER_MEDIA_S3_ENDPOINT",
-        value_name = "NATTER_MEDIA_S3_ENDPOINT"
-    )]
+    #[arg(long, env = "NATTER_MEDIA_S3_ENDPOINT")]
     media_s3_endpoint: Option<String>,
 
     /// Region of the bucket
-    #[arg(
-        long,
-        env = "NATTER_MEDIA_S3_REGION",
-        value_name = "NATTER_MEDIA_S3_REGION",
-        default_value = "us-east-1"
-    )]
+    #[arg(long, env = "NATTER_MEDIA_S3_REGION", default_value = "us-east-1")]
     media_s3_region: String,
 
     /// Access key id for the bucket; without one the machine's own role is asked for
     #[arg(
         long,
         env = "NATTER_MEDIA_S3_ACCESS_KEY_ID",
-        value_name = "NATTER_MEDIA_S3_ACCESS_KEY_ID",
         requires = "media_s3_secret_access_key"
     )]
     media_s3_access_key_id: Option<String>,
 
-    /// Its secret
-    #[arg(
-        long,
-        env = "NATTER_MEDIA_S3_SECRET_ACCESS_KEY",
-        value_name = "NATTER_MEDIA_S3_SECRET_ACCESS_KEY"
-    )]
+    /// Secret access key that belongs to NATTER_MEDIA_S3_ACCESS_KEY_ID
+    #[arg(long, env = "NATTER_MEDIA_S3_SECRET_ACCESS_KEY")]
     media_s3_secret_access_key: Option<String>,
 }
 

@@ -39,7 +39,7 @@ const KEEP_NOTICES: Duration = Duration::from_secs(3_600);
 
 /// Where a stream put the newest event of a row.
 #[derive(sqlx::FromRow)]
-struct Place {
+struct StreamPlace {
     /// The row's; of a checkpoint none.
     #[sqlx(default)]
     id: i64,
@@ -104,7 +104,7 @@ async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<Opt
     let begun: DateTime<Utc> = sqlx::query_scalar("SELECT now()")
         .fetch_one(&mut *db)
         .await?;
-    let checkpoint: Option<Place> = sqlx::query_as(
+    let checkpoint: Option<StreamPlace> = sqlx::query_as(
         "SELECT seq AS stream_seq, event_id, compared_at AS published_at
          FROM outbox_checkpoints WHERE stream = $1",
     )
@@ -145,7 +145,7 @@ pub async fn try_lock_outbox(
 async fn set_checkpoint(
     db: &mut PgConnection,
     stream: Stream,
-    kept: &Place,
+    kept: &StreamPlace,
     begun: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query(
@@ -163,14 +163,14 @@ async fn set_checkpoint(
     Ok(())
 }
 
-async fn is_lost(feed: &Feed, place: &Place) -> anyhow::Result<bool> {
+async fn is_lost(feed: &Feed, place: &StreamPlace) -> anyhow::Result<bool> {
     let id = place.event_id.to_string();
     feed.has_lost(place.stream_seq.unsigned_abs(), &id).await
 }
 
 /// The row with the highest number. Of two with one number the older was lost, and the newer took
 /// its place.
-async fn newest(db: &mut PgConnection, stream: Stream) -> sqlx::Result<Option<Place>> {
+async fn newest(db: &mut PgConnection, stream: Stream) -> sqlx::Result<Option<StreamPlace>> {
     sqlx::query_as(
         "SELECT id, stream_seq, event_id, published_at FROM outbox WHERE stream = $1
          ORDER BY stream_seq DESC, published_at, id LIMIT 1",
@@ -183,11 +183,15 @@ async fn newest(db: &mut PgConnection, stream: Stream) -> sqlx::Result<Option<Pl
 /// Takes back what was published up to `top`, which is lost, from the first lost number on. It is
 /// found by halving: a stream loses its end. What was published later has its place in the stream
 /// as it is now.
-async fn take_back_end(db: &mut PgConnection, feed: &Feed, top: &Place) -> anyhow::Result<u64> {
+async fn take_back_end(
+    db: &mut PgConnection,
+    feed: &Feed,
+    top: &StreamPlace,
+) -> anyhow::Result<u64> {
     let (mut kept, mut lost) = (0, top.stream_seq);
     while kept + 1 < lost {
         let middle = kept + (lost - kept) / 2;
-        let place: Option<Place> = sqlx::query_as(
+        let place: Option<StreamPlace> = sqlx::query_as(
             "SELECT id, stream_seq, event_id, published_at FROM outbox
              WHERE stream = $1 AND stream_seq > $2 AND stream_seq <= $3 AND published_at <= $4
              ORDER BY stream_seq DESC, published_at, id LIMIT 1",
@@ -233,9 +237,9 @@ async fn take_back_end(db: &mut PgConnection, feed: &Feed, top: &Place) -> anyho
 async fn take_back_overlapped(
     db: &mut PgConnection,
     feed: &Feed,
-    checkpoint: Option<&Place>,
+    checkpoint: Option<&StreamPlace>,
 ) -> anyhow::Result<u64> {
-    let suspects: Vec<Place> = sqlx::query_as(
+    let suspects: Vec<StreamPlace> = sqlx::query_as(
         "SELECT id, stream_seq, event_id, published_at FROM (
              SELECT id, stream_seq, event_id, published_at, min(stream_first) OVER (
                  ORDER BY published_at DESC, id DESC

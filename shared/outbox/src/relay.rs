@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fail::fail_point;
-use natter_bus::{Bus, PublishError, Stored};
+use natter_bus::{Bus, PublishError, StreamPosition};
 use sqlx::{PgConnection, PgPool, postgres::PgListener};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -139,7 +139,7 @@ struct Done {
 }
 
 impl Done {
-    fn push(&mut self, id: i64, stored: Option<Stored>) {
+    fn push(&mut self, id: i64, stored: Option<StreamPosition>) {
         self.ids.push(id);
         let seq = stored.as_ref().map(|stored| stored.seq.cast_signed());
         self.seqs.push(seq);
@@ -163,7 +163,7 @@ impl Done {
 }
 
 /// To its stream, or to whoever listens now.
-async fn publish(bus: &Bus, row: Outgoing) -> Result<Option<Stored>, PublishError> {
+async fn publish(bus: &Bus, row: Outgoing) -> Result<Option<StreamPosition>, PublishError> {
     if !row.durable {
         bus.tell(row.subject, row.payload.into()).await?;
         return Ok(None);

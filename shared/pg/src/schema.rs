@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use natter_process::Waiting;
+use natter_startup::Waiting;
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, migrate::Migrator, postgres::PgConnectOptions,
 };

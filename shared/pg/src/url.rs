@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use natter_process::Password;
+use natter_startup::Password;
 use sqlx::postgres::PgConnectOptions;
 
 /// Where a service's database is. Never shows its password.

@@ -1,5 +1,5 @@
-//! What every Natter process is made of, once: the `main`, settings, secrets, telemetry, health,
-//! waiting at the start, and shutdown.
+//! What every Natter process is made of, once: the `main`, settings, telemetry, health and
+//! shutdown.
 //!
 //! A service hands [`run()`] a function that sets it up and returns its router; everything from the
 //! signal handler to the last log line is here. Deliberately absent: NATS, Postgres and anything about
@@ -7,15 +7,11 @@
 
 mod health;
 mod options;
-mod password;
 mod probe;
 mod run;
 mod settings;
 mod telemetry;
-mod waiting;
 
 pub use health::Health;
-pub use password::Password;
 pub use run::{Process, run, run_task};
 pub use settings::{LogFormat, ProcessSettings, RateLimits};
-pub use waiting::Waiting;

@@ -70,13 +70,21 @@ fn for_each_arg(command: Command, change: &mut impl FnMut(Arg, Option<&str>) -> 
     })
 }
 
-/// Lets a secret come from the file that `NAME_FILE` names. `unreadable` is set where it cannot.
+/// Names a setting by its environment variable, and lets a secret come from the file that
+/// `NAME_FILE` names. `unreadable` is set where it cannot.
 fn with_file(arg: Arg, is_read: bool, unreadable: &mut Option<String>) -> Arg {
     let arg = arg.hide_env_values(true);
-    let env = arg.get_env().and_then(|env| env.to_str());
-    let Some(setting) = env.filter(|env| is_secret(env)).map(str::to_owned) else {
+    let env = arg
+        .get_env()
+        .and_then(|env| env.to_str())
+        .map(str::to_owned);
+    let Some(setting) = env else {
         return arg;
     };
+    let arg = arg.value_name(setting.clone());
+    if !is_secret(&setting) {
+        return arg;
+    }
     let about = arg.get_help().map(StyledStr::to_string).unwrap_or_default();
     let arg = arg.help(format!("{about} [or {setting}_FILE: a file that holds it]"));
     if !is_read {

@@ -9,81 +9,42 @@ use natter_http::HttpSettings;
 #[group(skip)]
 pub struct ProcessSettings {
     /// Address of the public listener; port 0 takes a free one
-    #[arg(
-        long,
-        env = "NATTER_LISTEN",
-        value_name = "NATTER_LISTEN",
-        default_value = "127.0.0.1:8080"
-    )]
+    #[arg(long, env = "NATTER_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
     /// Address of the admin listener (/healthz, /readyz, /metrics)
-    #[arg(
-        long,
-        env = "NATTER_ADMIN_LISTEN",
-        value_name = "NATTER_ADMIN_LISTEN",
-        default_value = "127.0.0.1:9090"
-    )]
+    #[arg(long, env = "NATTER_ADMIN_LISTEN", default_value = "127.0.0.1:9090")]
     pub admin_listen: SocketAddr,
 
     #[command(flatten)]
     pub http: HttpSettings,
 
-    /// Rate limits; off leaves only that on the failed logins of one account
-    #[arg(
-        long,
-        env = "NATTER_RATE_LIMITS",
-        value_name = "NATTER_RATE_LIMITS",
-        default_value = "on"
-    )]
+    /// Rate limits; `off` disables all of them except the limit on failed logins of one account
+    #[arg(long, env = "NATTER_RATE_LIMITS", default_value = "on")]
     pub rate_limits: RateLimits,
 
     /// How long a start waits for Postgres, NATS and the set-up before it gives up, in seconds
-    #[arg(
-        long,
-        env = "NATTER_START_SECONDS",
-        value_name = "NATTER_START_SECONDS",
-        default_value_t = 30
-    )]
+    #[arg(long, env = "NATTER_START_SECONDS", default_value_t = 30)]
     start_seconds: u64,
 
     /// How long a process that was told to stop goes on serving, unready, before it drains, in seconds; as long as it takes until no traffic is sent to it any more
-    #[arg(
-        long,
-        env = "NATTER_SHUTDOWN_DELAY_SECONDS",
-        value_name = "NATTER_SHUTDOWN_DELAY_SECONDS",
-        default_value_t = 0
-    )]
+    #[arg(long, env = "NATTER_SHUTDOWN_DELAY_SECONDS", default_value_t = 0)]
     shutdown_delay_seconds: u64,
 
-    /// How long it may then take to finish what it has begun, in seconds
-    #[arg(
-        long,
-        env = "NATTER_SHUTDOWN_SECONDS",
-        value_name = "NATTER_SHUTDOWN_SECONDS",
-        default_value_t = 25
-    )]
+    /// How long a process that drains may take to finish what it has begun, in seconds
+    #[arg(long, env = "NATTER_SHUTDOWN_SECONDS", default_value_t = 25)]
     shutdown_seconds: u64,
 
     /// Log format; by default text on a terminal, else json
-    #[arg(long, env = "NATTER_LOG_FORMAT", value_name = "NATTER_LOG_FORMAT")]
+    #[arg(long, env = "NATTER_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
 
     /// What is logged, as tracing directives
-    #[arg(
-        long,
-        env = "RUST_LOG",
-        value_name = "RUST_LOG",
-        default_value = "info"
-    )]
+    #[arg(long, env = "RUST_LOG", default_value = "info")]
     pub log_filter: String,
 
     /// Where traces go (OTLP over HTTP); off when unset. The other standard OTEL_ variables hold too
-    #[arg(
-        long,
-        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
-        value_name = "OTEL_EXPORTER_OTLP_ENDPOINT"
-    )]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
 }
 

@@ -34,7 +34,7 @@ macro_rules! call {
 /// `rpc.users.get_many`: the cards of those that exist, in no order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GetUsers {
-    /// At most [`MAX_USERS`].
+    /// At most 300.
     pub users: Vec<UserId>,
 }
 
@@ -84,8 +84,7 @@ pub struct ListOpen {
     pub user: UserId,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub after: Option<FriendshipId>,
-    /// At most [`MAX_OPEN`]; all of them where it is missing, as callers of the version before
-    /// expect.
+    /// At most 5,000. Where it is absent, all channels are returned, as older callers expect.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit: Option<usize>,
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
@@ -115,7 +114,7 @@ pub struct GetFriendship {
 call!(GetFriendship, "friendships", "get", Option<FriendshipState>);
 
 /// `rpc.friendships.list`: the friendships of a user in the order of their ids, those after
-/// `after`; at most [`MAX_FRIENDSHIPS`].
+/// `after`; at most 500.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListFriendships {
     pub user: UserId,
@@ -130,7 +129,7 @@ pub const MAX_FRIENDSHIPS: usize = 500;
 /// `rpc.messages.heads`: the newest `seq` of each channel; 0 where nothing was sent yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GetHeads {
-    /// At most [`MAX_HEADS`].
+    /// At most 500.
     pub channels: Vec<FriendshipId>,
 }
 call!(GetHeads, "messages", "heads", HashMap<FriendshipId, u64>);
@@ -143,7 +142,7 @@ pub const MAX_HEADS: usize = 500;
 pub struct GetAfter {
     pub channel: FriendshipId,
     pub after_seq: u64,
-    /// At most [`MAX_AFTER`].
+    /// At most 100.
     pub limit: u32,
 }
 call!(GetAfter, "messages", "after", Vec<LogEvent>);
@@ -165,12 +164,13 @@ call!(GetMarks, "messages", "marks", HowFar);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListMarks {
     pub user: UserId,
-    /// At most [`MAX_HEADS`].
+    /// At most 500.
     pub channels: Vec<FriendshipId>,
 }
 call!(ListMarks, "messages", "marks_of", HashMap<FriendshipId, ChannelMarks>);
 
-/// How far both sides of a channel are, as one of them is told it; 0: nothing yet.
+/// How far both members of a channel have received and seen it, as told to one of them; 0 means
+/// nothing yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChannelMarks {
     pub received_seq: u64,
@@ -192,7 +192,7 @@ pub struct HowFar {
 }
 
 /// `rpc.messages.files`: the files that a user has uploaded or sent, in the order of their ids,
-/// those after `after`; at most [`MAX_FILES`].
+/// those after `after`; at most 300.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListFiles {
     pub owner: UserId,
@@ -216,12 +216,12 @@ pub struct OwnFile {
 /// A request on `send.friendship.<id>`; an array of them is stored in its order, all of one sender,
 /// and answered by an array.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Send {
+pub struct SendRequest {
     pub sender: UserId,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_id: Option<String>,
-    /// The channel is not open as far as the gateway knows: the friendship service is to be asked
-    /// before it counts as open.
+    /// The gateway does not believe the channel to be open: the messages service asks the friendship
+    /// service before it accepts the send.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub doubted: bool,
     #[serde(flatten)]
@@ -266,7 +266,7 @@ pub struct NewMedia {
     pub sha256: String,
 }
 
-/// The answer to a [`Send`]: given only once the entry is committed.
+/// The answer to a [`SendRequest`]: given only once the entry is committed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SendReply {
@@ -337,24 +337,40 @@ impl<T: for<'de> Deserialize<'de>> OneOrMore<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
+    /// The sender is not a member, or there is no such channel.
     #[error("You are not a member of this channel.")]
     NotAMember,
+    /// A side has not accepted the friendship, or has rejected it.
     #[error("This channel is closed.")]
     ChannelClosed,
+    /// What is to be edited, deleted, answered or marked is not in the channel.
     #[error("There is no such message in this channel.")]
     MessageNotFound,
+    /// A file that was not uploaded by the sender, or is sent already.
     #[error("You have no unsent file with this id.")]
     MediaNotFound,
+    /// The message to edit or delete is the friend's.
     #[error("Only the sender of a message may change it.")]
     NotYours,
+    /// A payload without a visible character, and no files.
     #[error("A message without files needs a payload.")]
     EmptyMessage,
+    /// The same sender used the `client_id` for a message with another content.
     #[error("This client_id was used for something else.")]
     ClientIdReused,
+    /// A dependency is away. It is not known whether the send was stored: a repeat with the same
+    /// `client_id` is answered with what was stored.
     #[error(
         "Not possible right now; nothing was stored as far as the server knows. Send it again with the same client_id."
     )]
     Unavailable,
+    /// Never sent: how a replica reads a reason that only a newer version knows. To a client it is
+    /// `unavailable`, since the replica that it asks again may know it.
+    #[serde(other)]
+    #[error(
+        "Not possible while the server is being upgraded. Send it again with the same client_id."
+    )]
+    Unknown,
 }
 
 /// A request on `mark.friendship.<id>`: `user` has received (or seen) everything up to `message`.

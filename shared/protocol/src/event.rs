@@ -243,9 +243,11 @@ pub struct PresenceEvent {
     pub user: UserId,
     pub online: bool,
     pub last_seen: Timestamp,
-    /// A user may be connected to several: each speaks for itself.
+    /// The gateway that publishes. A user may be connected to several gateways; each tells of its own
+    /// connections only.
     pub gateway: Uuid,
-    /// Users that the gateway wants to know of: whoever holds one of them says so.
+    /// Users whose presence this gateway asks for: every gateway with a connection of such a user
+    /// publishes that user's presence.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub asks: Vec<UserId>,
 }

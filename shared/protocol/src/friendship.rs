@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{FriendshipId, Timestamp, UserId};
 
-/// What one side says about the friendship.
+/// One side's answer to the friendship.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -43,7 +43,8 @@ impl FromStr for Status {
 #[error("no such status")]
 pub struct UnknownStatus;
 
-/// One friendship, its users as `U`: an id in events and lists, a [`UserCard`] where it is shown.
+/// A friendship. Its two users are ids in broker events and in lists,
+/// and objects in `friendship_update`, in answers to POST and PATCH, and in lists with `expand=users`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Friendship<U = UserId> {
     pub id: FriendshipId,
@@ -56,7 +57,7 @@ pub struct Friendship<U = UserId> {
     pub date_created: Timestamp,
     /// Whether its channel takes messages.
     pub is_open: bool,
-    /// 1, 2, 3, … with each change. 0 from a replica that is older than the field.
+    /// Starts at 1 and grows by 1 with each change; 0 from a replica whose version does not have the field.
     #[serde(default)]
     #[schema(required = true)]
     pub revision: i32,
@@ -81,7 +82,8 @@ impl<U> Friendship<U> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UserCard {
     pub id: UserId,
-    /// On the broker the path below the public URL, to clients the absolute URL.
+    /// An absolute URL in HTTP answers and WebSocket frames; in broker events the path below the public
+    /// URL.
     pub personal_image: Option<String>,
     pub username: String,
     pub first_name: String,

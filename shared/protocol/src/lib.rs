@@ -6,6 +6,7 @@
 //! public contract, which is why `tests/wire.rs` freezes each shape in both directions.
 
 pub mod call;
+mod close;
 pub mod event;
 pub mod frame;
 pub mod friendship;
@@ -14,5 +15,6 @@ pub mod message;
 pub mod subject;
 mod time;
 
+pub use close::CloseCode;
 pub use id::{FriendshipId, MediaId, MessageId, SessionId, UserId};
 pub use time::Timestamp;

@@ -4,12 +4,12 @@
 use std::fmt::Debug;
 
 use natter_protocol::{
-    FriendshipId, MessageId, SessionId, Timestamp, UserId,
+    CloseCode, FriendshipId, MessageId, SessionId, Timestamp, UserId,
     call::{
         ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers,
         HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, ListedChannel, MAX_OPEN, Mark,
-        MarkReply, NewMedia, OneOrMore, OwnFile, RefreshSession, Refusal, Send, SendMedia,
-        SendReply, SendWhat, Stored, TokenPair,
+        MarkReply, NewMedia, OneOrMore, OwnFile, RefreshSession, Refusal, SendMedia, SendReply,
+        SendRequest, SendWhat, Stored, TokenPair,
     },
     event::{
         Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, PresenceEvent,
@@ -489,7 +489,7 @@ fn friendship_events_and_notices() {
 
 #[test]
 fn sends_and_marks() {
-    let send = |client_id: Option<&str>, what| Send {
+    let send = |client_id: Option<&str>, what| SendRequest {
         sender: alice(),
         client_id: client_id.map(str::to_owned),
         doubted: client_id.is_none(),
@@ -587,6 +587,38 @@ fn sends_and_marks() {
         MarkReply::Refused(Refusal::NotAMember),
         json!({"refused": "not_a_member"}),
     );
+}
+
+/// A reason to refuse that a newer version has is a refusal here too, not an answer that is lost.
+#[test]
+fn a_refusal_of_a_newer_version_is_one() {
+    for reply in [
+        "{\"refused\":\"not_yet_invented\"}",
+        "{\"refused\":\"unknown\"}",
+    ] {
+        let send: SendReply = serde_json::from_str(reply).expect("a reply");
+        assert_eq!(send, SendReply::Refused(Refusal::Unknown));
+        let mark: MarkReply = serde_json::from_str(reply).expect("a reply");
+        assert_eq!(mark, MarkReply::Refused(Refusal::Unknown));
+    }
+    assert_eq!(ErrorCode::from(Refusal::Unknown), ErrorCode::Unavailable);
+}
+
+/// WEBSOCKET.md lists every code that a connection is closed with, and no other.
+#[test]
+fn the_page_has_every_close_code() {
+    let page = include_str!("../WEBSOCKET.md");
+    let (_, table) = page
+        .split_once("| code | why |")
+        .expect("the table of close codes");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    let rows = table.lines().skip(2);
+    let cells = rows.map(|row| row.split('|').nth(1).unwrap_or_default());
+    let listed = cells.flat_map(|cell| cell.split(','));
+    let listed: Vec<u16> = listed
+        .map(|code| code.trim().parse().expect("a code"))
+        .collect();
+    assert_eq!(listed, CloseCode::ALL.map(CloseCode::number));
 }
 
 /// One send or reply is as the version before wrote it; several are an array.

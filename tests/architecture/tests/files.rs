@@ -200,7 +200,7 @@ fn statements_stand_in_stores_and_name_their_columns() {
         for (module, code) in files {
             let first = module.split("::").next().unwrap_or_default();
             // `test-support` is what tests use in place of a service.
-            let may = first == "store" || ["pg", "test-support"].contains(&name.as_str());
+            let may = first == "store" || ["outbox", "pg", "test-support"].contains(&name.as_str());
             let has = ["sqlx::query", "sqlx::raw_sql"]
                 .iter()
                 .any(|call| code.contains(call));
@@ -214,18 +214,90 @@ fn statements_stand_in_stores_and_name_their_columns() {
     }
 }
 
-/// What is below `/api/users/friendship` is not the users service's, though the path looks like it.
+/// A transaction begins in a store, or with the rule that decides between its statements: whoever
+/// reads a door need not ask what is committed together.
+#[test]
+fn no_door_begins_a_transaction() {
+    for (name, files) in crates() {
+        for (module, code) in files {
+            let first = module.split("::").next().unwrap_or_default();
+            let begins = code.contains(".begin()");
+            assert!(
+                !(begins && ["http", "events"].contains(&first)),
+                "{name}: {module} begins a transaction"
+            );
+            // Functions that are a part of one take what they run on in one way.
+            assert!(
+                !code.contains("&mut Transaction<"),
+                "{name}: {module} takes a transaction: take &mut PgConnection"
+            );
+        }
+    }
+}
+
+/// Whoever reads a line of the log at night finds it in `deploy/LOGS.md`.
+#[test]
+fn every_warning_and_error_is_explained() {
+    let page = fs::read_to_string(root().join("deploy/LOGS.md")).expect("it is there");
+    let mut found = 0;
+    let mut missing = Vec::new();
+    for (name, files) in crates() {
+        if name == "test-support" {
+            continue;
+        }
+        for (module, code) in files {
+            let lines = ["tracing::warn!(", "tracing::error!("];
+            let lines = lines.iter().flat_map(|call| code.split(call).skip(1));
+            for line in lines {
+                let (_, text) = line.split_once('"').expect("a text");
+                let text = text.split(['"', '{']).next().unwrap_or_default().trim();
+                assert!(
+                    !text.is_empty(),
+                    "{name}: {module} logs a line without words"
+                );
+                if !page.contains(&format!("`{text}")) {
+                    missing.push(format!("{name}: {module}: {text}"));
+                }
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 50, "{found}");
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// The paths that a service or the pages answer, with all below them: `PATHS` in its `lib.rs`.
+fn paths_of(service: &str) -> Vec<String> {
+    let file = root().join(format!("services/{service}/src/lib.rs"));
+    let code = fs::read_to_string(file).expect("it is there");
+    let (_, list) = code
+        .split_once("pub const PATHS: &[&str] = &[")
+        .expect("PATHS");
+    let (list, _) = list.split_once(']').expect("its end");
+    let paths = list.split(',').map(|path| path.trim().trim_matches('"'));
+    paths
+        .filter(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// As `natter_http::by_path` has it.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The service with the longest path that fits answers: each documents what comes to it.
 #[test]
 fn every_route_is_below_its_service() {
-    const FRIENDSHIPS: &str = "/api/users/friendship/";
-    let is_of = |service: &str, path: &str| match service {
-        "friendships" => path.starts_with(FRIENDSHIPS),
-        "messages" => path.starts_with("/api/messages/"),
-        "users" => {
-            let users = path.starts_with("/api/users/") && !path.starts_with(FRIENDSHIPS);
-            users || path == "/.well-known/jwks.json"
-        }
-        other => panic!("{other} is new: say here what is below it"),
+    let services = ["users", "friendships", "messages", "gateway", "site"];
+    let paths = services.map(|service| (service, paths_of(service)));
+    let answers = |path: &str| {
+        let fitting = paths.iter().flat_map(|(service, paths)| {
+            let fits = paths.iter().filter(|prefix| is_below(path, prefix));
+            fits.map(|prefix| (prefix.len(), *service))
+        });
+        fitting.max().map(|(_, service)| service)
     };
     for service in ["users", "friendships", "messages"] {
         let document = root().join(format!("services/{service}/openapi.json"));
@@ -234,7 +306,7 @@ fn every_route_is_below_its_service() {
         let paths = document["paths"].as_object().expect("paths");
         assert!(!paths.is_empty());
         for path in paths.keys() {
-            assert!(is_of(service, path), "{service} answers {path}");
+            assert_eq!(answers(path), Some(service), "{path}");
         }
     }
 }

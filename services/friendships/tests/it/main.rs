@@ -34,10 +34,10 @@ async fn start() -> App {
                 natter_users::start(own.users, &bus, &own.auth, media, process),
                 natter_friendships::start(own.friendships, &bus, &own.auth, process),
             )?;
-            Ok(natter_http::by_path([
-                (natter_friendships::PATHS, friendships),
-                (natter_users::PATHS, users),
-            ]))
+            Ok(natter_http::by_path(
+                [(natter_friendships::PATHS, friendships)],
+                users,
+            ))
         },
     )
     .await

@@ -61,9 +61,9 @@ impl Connection {
                 let friendship = friendship.map_users(|card| card.at(&self.base_url));
                 self.show(friendship).await?;
                 if is_open {
-                    self.gain(id, friend, notice.time).await
+                    self.join_channel(id, friend, notice.time).await
                 } else {
-                    self.lose(id).await;
+                    self.leave_channel(id).await;
                     Ok(())
                 }
             }
@@ -92,7 +92,7 @@ impl Connection {
     }
 
     /// Looks at the notices that have come, in the midst of something else.
-    pub(super) async fn heed(&mut self) -> Result<(), Close> {
+    pub(super) async fn take_notices(&mut self) -> Result<(), Close> {
         while let Some(notice) = self.peer.notices.pop() {
             self.hold(notice).await?;
         }
@@ -109,7 +109,7 @@ impl Connection {
             UserNotice::FriendshipUpdate { friendship }
                 if !friendship.is_open && self.is_news(friendship) =>
             {
-                self.lose(friendship.id).await;
+                self.leave_channel(friendship.id).await;
             }
             UserNotice::FriendshipUpdate { .. } => {}
         }
@@ -121,9 +121,12 @@ impl Connection {
     }
 
     /// Is told of its friends from now on.
-    pub(super) async fn come(&mut self) {
+    pub(super) async fn announce_presence(&mut self) {
         let friends = std::mem::take(&mut self.friends);
-        self.gateway.presence.come(&self.peer, friends).await;
+        self.gateway
+            .presence
+            .add_connection(&self.peer, friends)
+            .await;
     }
 
     /// Notices may have been lost: what is open will be asked for shortly.
@@ -163,8 +166,8 @@ impl Connection {
         // The list may be older than what was noticed while it was on its way: where it differs,
         // it is asked how it is now.
         for id in lost {
-            if self.tell_friendship(id).await? != Some(true) {
-                self.lose(id).await;
+            if self.refresh_friendship(id).await? != Some(true) {
+                self.leave_channel(id).await;
             }
         }
         let since = self.known_since;
@@ -180,10 +183,12 @@ impl Connection {
                 Some(shown) if !is_missing && one.revision <= shown => continue,
                 _ => {}
             }
-            match self.tell_friendship(one.channel).await? {
-                Some(true) if is_missing => self.gain(one.channel, one.friend, since).await?,
+            match self.refresh_friendship(one.channel).await? {
+                Some(true) if is_missing => {
+                    self.join_channel(one.channel, one.friend, since).await?
+                }
                 Some(true) | None => {}
-                Some(false) => self.lose(one.channel).await,
+                Some(false) => self.leave_channel(one.channel).await,
             }
         }
         Ok(())
@@ -191,7 +196,10 @@ impl Connection {
 
     /// Writes the `friendship_update` that was missed; whether the channel is open. What cannot be
     /// known or shown now is asked for again.
-    async fn tell_friendship(&mut self, friendship: FriendshipId) -> Result<Option<bool>, Close> {
+    async fn refresh_friendship(
+        &mut self,
+        friendship: FriendshipId,
+    ) -> Result<Option<bool>, Close> {
         let bus = &self.gateway.bus;
         let Ok(Some(state)) = bus.call(&GetFriendship { friendship }).await else {
             self.list_soon();
@@ -221,7 +229,7 @@ impl Connection {
 
     /// Joins a channel that opened at about `opened`. What was sent since and before the joining
     /// is written from the log. Where that cannot be done now, it is tried again.
-    async fn gain(
+    async fn join_channel(
         &mut self,
         id: FriendshipId,
         friend: UserId,
@@ -234,10 +242,10 @@ impl Connection {
         let had = left.and_then(|left| left.get(&id).copied());
         // From here on it is left with the others, however the connection ends.
         self.channels.insert(id, had.unwrap_or_default());
-        match self.try_gain(id, had, opened).await {
+        match self.try_join_channel(id, had, opened).await {
             Err(Close::Overloaded) => {
                 tracing::info!(channel = %id, "a channel cannot be joined yet");
-                self.lose(id).await;
+                self.leave_channel(id).await;
                 // What was not written before is not taken for written: the next try finds out
                 // anew where the channel began for this connection.
                 let left = &mut self.used.get_or_insert_default().left;
@@ -249,7 +257,10 @@ impl Connection {
             }
             Ok(()) => {
                 if self.live {
-                    self.gateway.presence.gain(&self.peer, id, friend).await
+                    self.gateway
+                        .presence
+                        .add_friend(&self.peer, id, friend)
+                        .await
                 } else {
                     self.friends.push((id, friend))
                 }
@@ -259,7 +270,7 @@ impl Connection {
         }
     }
 
-    async fn try_gain(
+    async fn try_join_channel(
         &mut self,
         id: FriendshipId,
         had: Option<u64>,
@@ -315,7 +326,7 @@ impl Connection {
         used.is_some_and(|used| used.left.contains_key(&id))
     }
 
-    async fn lose(&mut self, id: FriendshipId) {
+    async fn leave_channel(&mut self, id: FriendshipId) {
         if let Some(newest) = self.channels.remove(id) {
             let used = self.used.get_or_insert_default();
             used.left.insert(id, newest);
@@ -323,7 +334,7 @@ impl Connection {
             used.typing.retain(|one| *one != id);
             used.delivered.forget(id);
             self.friends.retain(|(known, _)| *known != id);
-            self.gateway.presence.lose(&self.peer, id).await;
+            self.gateway.presence.remove_friend(&self.peer, id).await;
             self.gateway.hub.leave(&self.peer, [id]).await;
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use natter_media::ItemError;
 use natter_protocol::{
     FriendshipId, UserId,
-    call::{Mark, MarkReply, Refusal, Send, SendReply, SendWhat},
+    call::{Mark, MarkReply, Refusal, SendReply, SendRequest, SendWhat},
     event::{Event, TypingEvent},
     frame::{
         AuthFrame, ClientFrame, ErrorCode, MarkFrame, Parsed, ServerError, ServerFrame, TypingFrame,
@@ -143,7 +143,7 @@ impl Connection {
         if active {
             typing.push(channel);
         }
-        tell_typing(&self.gateway, self.peer.user, channel, active).await;
+        publish_typing(&self.gateway, self.peer.user, channel, active).await;
         Ok(())
     }
 
@@ -185,7 +185,7 @@ impl Connection {
                 SendWhat::Edit { .. } | SendWhat::Delete { .. } => Vec::new(),
             },
         };
-        let send = Send {
+        let send = SendRequest {
             sender: self.peer.user,
             client_id,
             doubted: !self.channels.contains(channel),
@@ -287,7 +287,7 @@ impl Connection {
 }
 
 /// Tells the other side that somebody writes, or stopped.
-pub(super) async fn tell_typing(
+pub(super) async fn publish_typing(
     gateway: &Gateway,
     user: UserId,
     channel: FriendshipId,

@@ -107,7 +107,7 @@ impl Connection {
         match connection.write(&ready).await {
             Ok(()) | Err(Close::Done) => {
                 if connection.live {
-                    connection.come().await;
+                    connection.announce_presence().await;
                 }
                 Ok(connection)
             }

@@ -113,7 +113,7 @@ impl Connection {
         let channels = self.channels.collect();
         self.write(&ServerFrame::Resumed { channels, marks })
             .await?;
-        self.come().await;
+        self.announce_presence().await;
         Ok(())
     }
 
@@ -202,7 +202,7 @@ impl Connection {
                 return Err(Close::Overloaded);
             }
             for event in events.into_iter().filter(|event| event.seq <= up_to) {
-                self.heed().await?;
+                self.take_notices().await?;
                 // Closed meanwhile: nothing more of it is shown.
                 if !self.channels.contains(channel) {
                     return Ok(());

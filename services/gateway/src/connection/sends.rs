@@ -15,7 +15,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use natter_bus::{Ask, Bus, RequestError};
 use natter_protocol::{
     FriendshipId,
-    call::{Mark, MarkReply, OneOrMore, Refusal, Send, SendMedia, SendReply, SendWhat},
+    call::{Mark, MarkReply, OneOrMore, Refusal, SendMedia, SendReply, SendRequest, SendWhat},
     subject,
 };
 use tokio::time::Instant;
@@ -66,7 +66,7 @@ struct Line {
 
 struct Pending {
     question: Question,
-    send: Send,
+    send: SendRequest,
     since: Instant,
 }
 
@@ -98,7 +98,7 @@ impl Sends {
         self.pending == 0
     }
 
-    pub fn send(&mut self, bus: &Bus, question: Question, send: Send) {
+    pub fn send(&mut self, bus: &Bus, question: Question, send: SendRequest) {
         self.pending += 1;
         let channel = question.channel;
         let pending = Pending {
@@ -140,7 +140,7 @@ impl Sends {
                 }
                 Arrived::Sends(channel, asked, replies) => {
                     self.arrived(channel, asked, replies);
-                    self.go_on(bus, channel);
+                    self.send_next(bus, channel);
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Sends {
     }
 
     /// Sends what waits behind a request that was answered.
-    fn go_on(&mut self, bus: &Bus, channel: FriendshipId) {
+    fn send_next(&mut self, bus: &Bus, channel: FriendshipId) {
         let Some(line) = self.lines.get_mut(&channel) else {
             return;
         };

@@ -45,10 +45,10 @@ const AUDIT_EVERY: Duration = Duration::from_secs(60);
 /// What a shard's own task found, and of which generation of channels.
 pub(super) struct Report {
     generation: u64,
-    event: Event,
+    event: ShardEvent,
 }
 
-enum Event {
+enum ShardEvent {
     /// Subscriptions stand, each with the head of its log read after that.
     Opened(Vec<(FriendshipId, Subscriber, u64)>),
     /// They could not be made.
@@ -149,7 +149,7 @@ impl Shard {
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => self.handle(command),
                     None => return,
                 },
                 Some(message) = self.messages.next(), if !self.messages.is_empty() => {
@@ -163,7 +163,7 @@ impl Shard {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle(&mut self, command: Command) {
         match command {
             Command::Join {
                 peer,
@@ -235,10 +235,10 @@ impl Shard {
             let bus = self.bus.clone();
             self.report(async move {
                 match open(&bus, &fresh).await {
-                    Ok(opened) => Event::Opened(opened),
+                    Ok(opened) => ShardEvent::Opened(opened),
                     Err(error) => {
                         tracing::warn!("channels cannot be joined: {error:#}");
-                        Event::NotOpened(fresh)
+                        ShardEvent::NotOpened(fresh)
                     }
                 }
             });
@@ -263,20 +263,20 @@ impl Shard {
         }
     }
 
-    fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, event: ShardEvent) {
         match event {
-            Event::Opened(opened) => {
+            ShardEvent::Opened(opened) => {
                 for (id, subscriber, head) in opened {
                     self.opened(id, subscriber, head);
                 }
             }
             // Dropping the waiters' senders is their answer.
-            Event::NotOpened(ids) => {
+            ShardEvent::NotOpened(ids) => {
                 for id in ids {
                     self.channels.remove(&id);
                 }
             }
-            Event::GapDue(id) => match self.channels.get_mut(&id) {
+            ShardEvent::GapDue(id) => match self.channels.get_mut(&id) {
                 Some(Slot::Open(channel)) if channel.ordered.has_gap() => {
                     metrics::counter!("gaps_fetched_total").increment(1);
                     let after = channel.ordered.head();
@@ -285,13 +285,13 @@ impl Shard {
                 Some(Slot::Open(channel)) => channel.fetching = false,
                 _ => {}
             },
-            Event::Fetched(id, events) => self.fetched(id, events),
-            Event::Heads(heads) => {
+            ShardEvent::Fetched(id, events) => self.fetched(id, events),
+            ShardEvent::Heads(heads) => {
                 for compared in heads {
                     self.compared(compared);
                 }
             }
-            Event::AllHeads(heads) => {
+            ShardEvent::AllHeads(heads) => {
                 self.comparing = false;
                 for compared in heads {
                     self.compared(compared);
@@ -343,11 +343,11 @@ impl Shard {
                 Err(reason) => unread("log", &reason),
             },
             Chat::Mark => match read::<BusEvent<MarkEvent>>(&message.payload) {
-                Ok(event) => channel.tell_mark(&event.body),
+                Ok(event) => channel.deliver_mark(&event.body),
                 Err(reason) => unread("mark", &reason),
             },
             Chat::Typing => match read::<BusEvent<TypingEvent>>(&message.payload) {
-                Ok(event) => channel.tell_typing(&event.body),
+                Ok(event) => channel.deliver_typing(&event.body),
                 Err(reason) => unread("typing", &reason),
             },
         }
@@ -364,7 +364,7 @@ impl Shard {
         channel.fetching = true;
         self.report(async move {
             sleep(patience).await;
-            Event::GapDue(id)
+            ShardEvent::GapDue(id)
         });
     }
 
@@ -377,10 +377,10 @@ impl Shard {
                 limit: MAX_AFTER,
             };
             match bus.call(&call).await {
-                Ok(events) => Event::Fetched(id, Some(events)),
+                Ok(events) => ShardEvent::Fetched(id, Some(events)),
                 Err(error) => {
                     tracing::warn!(channel = %id, %error, "missing events cannot be fetched yet");
-                    Event::Fetched(id, None)
+                    ShardEvent::Fetched(id, None)
                 }
             }
         });
@@ -410,7 +410,7 @@ impl Shard {
             return;
         }
         let all: Vec<FriendshipId> = self.channels.keys().copied().collect();
-        self.compare(all, Event::AllHeads);
+        self.compare(all, ShardEvent::AllHeads);
     }
 
     /// Compares those that were opened a while ago.
@@ -420,10 +420,10 @@ impl Shard {
         while let Some((_, id)) = self.opened.pop_front_if(|(at, _)| *at <= now) {
             channels.push(id);
         }
-        self.compare(channels, Event::Heads);
+        self.compare(channels, ShardEvent::Heads);
     }
 
-    fn compare(&self, channels: Vec<FriendshipId>, event: fn(Vec<Compared>) -> Event) {
+    fn compare(&self, channels: Vec<FriendshipId>, event: fn(Vec<Compared>) -> ShardEvent) {
         let delivered: Vec<(FriendshipId, u64)> = channels
             .into_iter()
             .filter_map(|id| match self.channels.get(&id) {
@@ -482,7 +482,7 @@ impl Shard {
     }
 
     /// Runs a task and gives its result to this shard.
-    fn report(&self, task: impl Future<Output = Event> + Send + 'static) {
+    fn report(&self, task: impl Future<Output = ShardEvent> + Send + 'static) {
         let (own, generation) = (self.own.clone(), self.generation);
         self.tasks.spawn(async move {
             let event = task.await;
@@ -526,7 +526,7 @@ impl Channel {
         }
     }
 
-    fn tell_mark(&mut self, event: &MarkEvent) {
+    fn deliver_mark(&mut self, event: &MarkEvent) {
         let Some(event) = self.newer_mark(event) else {
             return;
         };
@@ -580,7 +580,7 @@ impl Channel {
     }
 
     /// To the other side alone.
-    fn tell_typing(&self, event: &TypingEvent) {
+    fn deliver_typing(&self, event: &TypingEvent) {
         let TypingEvent {
             channel,
             user,

@@ -2,7 +2,7 @@
 
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
-    call::{Send, SendWhat},
+    call::{SendRequest, SendWhat},
     event::{LogEvent, LogTag, VERSION},
     message::{Kind, Message},
 };
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Whether one statement can store a send.
-pub fn is_plain(send: &Send) -> bool {
+pub fn is_plain(send: &SendRequest) -> bool {
     match &send.what {
         SendWhat::Message {
             media, reply_to, ..
@@ -23,7 +23,7 @@ pub fn is_plain(send: &Send) -> bool {
 }
 
 /// A send as that statement takes it.
-pub fn plain(channel: FriendshipId, send: &Send) -> Option<PlainSend<'_>> {
+pub fn plain(channel: FriendshipId, send: &SendRequest) -> Option<PlainSend<'_>> {
     match &send.what {
         SendWhat::Message { payload, .. } if is_plain(send) => Some(PlainSend {
             channel,
@@ -37,7 +37,7 @@ pub fn plain(channel: FriendshipId, send: &Send) -> Option<PlainSend<'_>> {
 }
 
 /// The event of a plain message, which is taken out of its send.
-pub fn event(channel: FriendshipId, send: &mut Send, appended: &Appended) -> LogEvent {
+pub fn event(channel: FriendshipId, send: &mut SendRequest, appended: &Appended) -> LogEvent {
     let (id, at) = (MessageId(appended.id), appended.at.into());
     let content = match &mut send.what {
         SendWhat::Message { payload, .. } => std::mem::take(payload),

@@ -8,7 +8,7 @@ use std::{
 use natter_bus::{Bus, HeaderMap, Message as BusMessage};
 use natter_protocol::{
     FriendshipId,
-    call::{OneOrMore, Refusal, Send, SendReply},
+    call::{OneOrMore, Refusal, SendReply, SendRequest},
     subject,
 };
 use tokio::{sync::oneshot, time::Instant};
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(2_500);
 /// The sends of one channel and one sender, in their order.
 pub struct Request {
     pub channel: FriendshipId,
-    pub sends: Vec<Send>,
+    pub sends: Vec<SendRequest>,
     /// What each is answered, as far as it is known.
     pub replies: Vec<Option<SendReply>>,
     /// From then on nobody waits any more.
@@ -40,7 +40,7 @@ pub enum Answer {
 }
 
 impl Request {
-    pub fn new(channel: FriendshipId, sends: Vec<Send>, answer: Answer) -> Self {
+    pub fn new(channel: FriendshipId, sends: Vec<SendRequest>, answer: Answer) -> Self {
         let since = Instant::now();
         Self {
             channel,
@@ -54,7 +54,7 @@ impl Request {
     }
 
     /// The sends without an answer yet, with their places.
-    pub fn open(&self) -> impl Iterator<Item = (usize, &Send)> {
+    pub fn open(&self) -> impl Iterator<Item = (usize, &SendRequest)> {
         let sends = self.sends.iter().enumerate();
         sends.filter(|(place, _)| self.replies[*place].is_none())
     }

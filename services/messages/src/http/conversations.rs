@@ -23,7 +23,7 @@ use crate::{Messages, channel::Channel, error::Error};
 pub struct Conversation {
     friendship: Friendship<UserCard>,
     last_message: Option<Item>,
-    /// How many messages of the friend were not seen yet.
+    /// How many messages of the friend the caller has not seen yet.
     unread: u64,
     received_seq: u64,
     seen_seq: u64,
@@ -126,6 +126,7 @@ async fn friendships(
         .collect();
     users.sort_unstable();
     users.dedup();
+    // At most a page of friends and the caller: below the call's limit.
     let cards = if users.is_empty() {
         Vec::new()
     } else {

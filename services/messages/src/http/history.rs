@@ -19,8 +19,8 @@ use crate::{
 
 /// Read a channel's history
 ///
-/// A page costs the same however deep it lies. Reading marks the other side's listed messages as
-/// received. At most one start may be named.
+/// A page costs the same however deep it lies. Reading a page marks the
+/// friend's messages as received, up to the newest one on the page. At most one start may be given.
 #[utoipa::path(
     get,
     path = "/api/messages/status/friendship/{friendship_id}/messages/",

@@ -12,10 +12,10 @@ use crate::{
     Messages,
     channel::Channel,
     error::Error,
-    store::{LogRow, Marks},
+    store::{LogRow, MarkSeqs},
 };
 
-/// A message with how far its receiver is.
+/// A message, and whether its receiver has received and seen it.
 #[derive(Serialize, ToSchema)]
 pub struct Item {
     id: MessageId,
@@ -43,7 +43,7 @@ pub struct ItemMessage {
 }
 
 /// How far both members of a channel are.
-pub type MembersMarks = [(UserId, Marks); 2];
+pub type MembersMarks = [(UserId, MarkSeqs); 2];
 
 pub async fn marks_of(messages: &Messages, channel: &Channel) -> Result<MembersMarks, Error> {
     let [first, second] = channel.members;
@@ -54,9 +54,9 @@ pub async fn marks_of(messages: &Messages, channel: &Channel) -> Result<MembersM
 }
 
 /// The marks of one of the members.
-pub fn marks_for(marks: &MembersMarks, user: UserId) -> Marks {
+pub fn marks_for(marks: &MembersMarks, user: UserId) -> MarkSeqs {
     let found = marks.iter().find(|(member, _)| *member == user);
-    found.map_or_else(Marks::default, |(_, marks)| *marks)
+    found.map_or_else(MarkSeqs::default, |(_, marks)| *marks)
 }
 
 /// Messages of one channel as items.
@@ -86,7 +86,7 @@ pub fn items_with(
         .collect()
 }
 
-fn item(seq: u64, message: Message, receiver: UserId, marks: Marks) -> Item {
+fn item(seq: u64, message: Message, receiver: UserId, marks: MarkSeqs) -> Item {
     let is_received = seq <= marks.received_seq.unsigned_abs();
     let changed = message.edited_at.unwrap_or(message.created_at);
     Item {

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::{Messages, error::Error, files, plan::KnownMedia};
 
-/// A file.
+/// A file to upload.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "documents what is read as a file")]
 pub struct FileForm {
@@ -27,14 +27,14 @@ pub struct FileForm {
 
 /// Upload a file
 ///
-/// Removed after 24 hours unless its owner sends it in a message.
+/// The file is removed after 24 hours unless its uploader has sent it in a message.
 #[utoipa::path(
     post,
     path = "/api/messages/media/",
     operation_id = "upload_file",
     security(("bearer" = [])),
     request_body(content = FileForm, content_type = "multipart/form-data"),
-    responses((status = 201, description = "What is known of it", body = Media))
+    responses((status = 201, description = "The stored file", body = Media))
 )]
 pub async fn upload(
     State(messages): State<Messages>,
@@ -56,7 +56,8 @@ pub async fn upload(
 
 /// Download a file
 ///
-/// Its owner's, and once it was sent, its channel's members'. One range of bytes may be asked for.
+/// Until a file is sent in a message only its uploader may download it; afterwards both members of
+/// that channel may. One range of bytes can be requested.
 #[utoipa::path(
     get,
     path = "/api/messages/media/{id}/",

@@ -22,17 +22,19 @@ const MAX_CLAUSES: usize = 8;
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Search {
-    /// Words, and parts of three letters and more, that are all to be there; `"…"` around whole
-    /// words that stand so, `-` before what may not be there, `or` between at most 8 alternatives.
-    /// Case, width, accents and punctuation do not count.
+    /// Terms that must all occur in a message. A term is also found inside words if its first and last
+    /// word have at least three letters; in scripts without spaces any part is found. `"…"` finds whole
+    /// words in that order, `-term` excludes messages with the term, `or` separates at most 8
+    /// alternatives. Case, width, accents and punctuation are ignored.
     #[param(min_length = 1, max_length = 1_000)]
     q: String,
 }
 
 /// Search one's own conversations
 ///
-/// Whole words before parts, newer before older; of more than 10,000 matches the newest of each
-/// conversation, 10,000 in all. A message is found from its acknowledgement on.
+/// Matches of whole words come before matches of parts, newer before older; at most 10,000 matches
+/// are returned, chosen from the newest messages of each conversation. A search examines at most
+/// 100,000 candidate messages. A message can be found as soon as it is acknowledged.
 #[utoipa::path(
     get,
     path = "/api/messages/search/",

@@ -5,7 +5,7 @@ use natter_auth::Caller;
 use natter_http::{BaseUrl, FieldsAndFiles, PathId};
 use natter_protocol::{
     FriendshipId, MessageId,
-    call::{Refusal, Send, SendMedia, SendReply, SendWhat},
+    call::{Refusal, SendMedia, SendReply, SendRequest, SendWhat},
     frame::MediaItem,
     message::{MAX_MEDIA, check_client_id, check_payload},
 };
@@ -18,7 +18,7 @@ use utoipa::{
 use super::item::{Item, items};
 use crate::{Messages, error::Error, files::store};
 
-/// A message.
+/// A message to send.
 #[derive(Deserialize, ToSchema)]
 pub struct NewMessage {
     /// 1 to 8,192 bytes of UTF-8; may be empty when there is media.
@@ -62,7 +62,7 @@ fn id_or_empty() -> Schema {
 
 /// Send a message
 ///
-/// As the WebSocket's `friendship` frame does.
+/// The same as the WebSocket's `friendship` frame.
 #[utoipa::path(
     post,
     path = "/api/messages/status/friendship/{friendship_id}/messages/",
@@ -72,7 +72,7 @@ fn id_or_empty() -> Schema {
     request_body(content((NewMessage = "application/json"), (NewMessageForm = "multipart/form-data"))),
     responses(
         (status = 201, description = "It is stored", body = Item),
-        (status = 200, description = "It was stored before, under the same `client_id`", body = Item),
+        (status = 200, description = "A message with this `client_id` was stored before: that message", body = Item),
     )
 )]
 pub async fn send(
@@ -108,7 +108,7 @@ pub async fn send(
         let (id, new) = store(&messages.media, file).await?;
         media.push(SendMedia { id, new: Some(new) });
     }
-    let send = Send {
+    let send = SendRequest {
         sender: caller.user,
         client_id: sent.client_id,
         // It is known to no gateway: the friendship service has the last word.

@@ -38,7 +38,7 @@ fn conversation() -> Conversation {
 
 impl Conversation {
     fn say(&mut self, sender: UserId, client_id: Option<&str>, what: SendWhat) -> Outcome {
-        let send = Send {
+        let send = SendRequest {
             sender,
             client_id: client_id.map(str::to_owned),
             doubted: false,
@@ -165,7 +165,7 @@ fn edits_and_deletions_are_entries_but_no_messages() {
 #[test]
 fn a_channel_that_is_closed_or_not_known_is_asked_for_once() {
     let mut chat = conversation();
-    let send = Send {
+    let send = SendRequest {
         sender: chat.alice,
         client_id: None,
         doubted: false,
@@ -183,7 +183,7 @@ fn a_channel_that_is_closed_or_not_known_is_asked_for_once() {
         chat.plan.decide(chat.id, &send, false),
         Outcome::Ask
     ));
-    let doubted = Send {
+    let doubted = SendRequest {
         doubted: true,
         ..send.clone()
     };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use natter_protocol::{
     FriendshipId, MediaId, MessageId, Timestamp, UserId,
-    call::{Send, SendWhat, Stored},
+    call::{SendRequest, SendWhat, Stored},
     message::Kind,
 };
 use sqlx::{PgConnection, types::Json};
@@ -182,7 +182,7 @@ pub async fn append(
 /// wait for each other), and reads what the plan needs.
 pub async fn lock_and_read(
     tx: &mut PgConnection,
-    sends: &[(FriendshipId, &Send)],
+    sends: &[(FriendshipId, &SendRequest)],
 ) -> sqlx::Result<Facts> {
     let mut ids: Vec<Uuid> = sends.iter().map(|(channel, _)| channel.0).collect();
     ids.sort_unstable();
@@ -207,7 +207,7 @@ pub async fn lock_and_read(
 
 async fn known(
     tx: &mut PgConnection,
-    sends: &[(FriendshipId, &Send)],
+    sends: &[(FriendshipId, &SendRequest)],
 ) -> sqlx::Result<HashMap<ClientKey, Known>> {
     let mut channels = Vec::new();
     let mut senders = Vec::new();
@@ -269,7 +269,7 @@ impl KnownRow {
 
 async fn targets(
     tx: &mut PgConnection,
-    sends: &[(FriendshipId, &Send)],
+    sends: &[(FriendshipId, &SendRequest)],
 ) -> sqlx::Result<HashMap<(FriendshipId, MessageId), Target>> {
     let named: Vec<(FriendshipId, MessageId)> = sends
         .iter()
@@ -399,7 +399,7 @@ pub async fn insert(
 /// The files that were uploaded before and are sent now; locked, so that none is sent twice.
 async fn uploaded(
     tx: &mut PgConnection,
-    sends: &[(FriendshipId, &Send)],
+    sends: &[(FriendshipId, &SendRequest)],
 ) -> sqlx::Result<HashMap<MediaId, KnownMedia>> {
     let mut ids: Vec<Uuid> = Vec::new();
     for (_, send) in sends {

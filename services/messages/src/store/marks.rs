@@ -11,7 +11,7 @@ use super::{Store, as_i64};
 
 /// How far a user has received and seen.
 #[derive(Clone, Copy, Debug, Default, sqlx::FromRow)]
-pub struct Marks {
+pub struct MarkSeqs {
     pub received_seq: i64,
     pub seen_seq: i64,
     pub updated_at: DateTime<Utc>,
@@ -47,7 +47,7 @@ pub struct NewMark {
 }
 
 impl Store {
-    pub async fn marks(&self, channel: FriendshipId, user: UserId) -> sqlx::Result<Marks> {
+    pub async fn marks(&self, channel: FriendshipId, user: UserId) -> sqlx::Result<MarkSeqs> {
         let marks = sqlx::query_as(
             "SELECT received_seq, seen_seq, updated_at FROM marks
              WHERE friendship_id = $1 AND user_id = $2",

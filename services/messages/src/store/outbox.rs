@@ -1,6 +1,6 @@
 //! Which committed batches the stream may not have yet.
 
-use natter_bus::Stored;
+use natter_bus::StreamPosition;
 use natter_protocol::{MessageId, Timestamp};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -13,7 +13,7 @@ pub struct Published {
     pub first: u64,
     /// The last event there, and its place.
     pub event: MessageId,
-    pub at: Stored,
+    pub at: StreamPosition,
     /// When the stream said so.
     pub when: Timestamp,
 }

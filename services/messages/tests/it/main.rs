@@ -39,11 +39,13 @@ async fn start() -> App {
                 natter_friendships::start(own.friendships, &bus, &own.auth, process),
                 natter_messages::start(own.messages, &bus, &own.auth, media.clone(), process),
             )?;
-            Ok(natter_http::by_path([
-                (natter_messages::PATHS, messages),
-                (natter_friendships::PATHS, friendships),
-                (natter_users::PATHS, users),
-            ]))
+            Ok(natter_http::by_path(
+                [
+                    (natter_messages::PATHS, messages),
+                    (natter_friendships::PATHS, friendships),
+                ],
+                users,
+            ))
         },
     )
     .await

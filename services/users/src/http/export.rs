@@ -14,7 +14,8 @@ use crate::{Users, error::Error};
 ///
 /// A ZIP archive: `account.json`, `sessions.json`, `friendships.json`, `marks.json`,
 /// `conversations/<channel>.json` with each channel's log, `files.json`, and the files themselves
-/// below `files/`. It is made while it is sent: a connection that breaks off has no whole archive.
+/// below `files/`. The archive is streamed while it is built: if the connection breaks, what was
+/// received is incomplete.
 #[utoipa::path(
     get,
     path = "/api/users/export/",

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{Users, account::username_key, error::Error};
 
-/// A user as anybody sees them.
+/// A user in a list, as everyone sees them.
 #[derive(Serialize, ToSchema)]
 pub struct Listed {
     id: UserId,

@@ -13,7 +13,7 @@ use crate::{
     error::Error,
 };
 
-/// Who logs in.
+/// A username and its password.
 #[derive(Deserialize, ToSchema)]
 pub struct Credentials {
     #[schema(value_type = String, min_length = 1)]
@@ -24,8 +24,8 @@ pub struct Credentials {
 
 /// Log in
 ///
-/// Starts a session. After repeated failures of one account, or from one address, no try counts
-/// for some minutes.
+/// Starts a session. After 10 failed logins to one account, or 100 from one address, further logins
+/// are refused with 429 for up to five minutes; `Retry-After` says how long.
 #[utoipa::path(
     post,
     path = "/api/users/login/",

@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 
 use crate::{Users, error::Error, exchange::log_out};
 
-/// The session that ends.
+/// The refresh token of the session to end.
 #[derive(Deserialize, ToSchema)]
 pub struct Refresh {
     #[schema(value_type = String, min_length = 1)]
     pub refresh: Filled,
 }
 
-/// That something was done.
+/// Confirms what was done.
 #[derive(Serialize, ToSchema)]
 pub struct Done {
     pub message: &'static str,

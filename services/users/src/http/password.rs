@@ -12,10 +12,10 @@ use crate::{
     account::{check_password, username_key},
     error::Error,
     password::Password,
-    store::{Account, Credentials},
+    store::{Account, StoredPassword},
 };
 
-/// The password, and what it becomes.
+/// The current password and the new one.
 #[derive(Deserialize, ToSchema)]
 pub struct NewPassword {
     #[schema(value_type = String, min_length = 1)]
@@ -34,7 +34,7 @@ pub struct NewPassword {
     operation_id = "change_password",
     security(("bearer" = [])),
     request_body(content((NewPassword = "application/json"), (NewPassword = "application/x-www-form-urlencoded"))),
-    responses((status = 200, description = "It is changed", body = Done))
+    responses((status = 200, description = "The password is changed", body = Done))
 )]
 pub async fn change(
     State(users): State<Users>,
@@ -67,7 +67,7 @@ pub async fn confirm(
     caller: Caller,
     address: ClientAddress,
     password: &str,
-) -> Result<(Account, Credentials), Error> {
+) -> Result<(Account, StoredPassword), Error> {
     let account = users
         .store
         .account(caller.user)

@@ -39,7 +39,7 @@ impl Profile {
     }
 }
 
-/// What of a profile changes: only what is sent.
+/// The fields of a profile to change. Fields that are not sent stay as they are.
 #[derive(Deserialize, ToSchema)]
 pub struct Change {
     #[serde(default, deserialize_with = "sent")]
@@ -84,7 +84,7 @@ pub async fn get(
     operation_id = "change_profile",
     security(("bearer" = [])),
     request_body(content((Option<Change> = "application/json"), (Option<Change> = "multipart/form-data"))),
-    responses((status = 200, description = "The profile from now on", body = Profile))
+    responses((status = 200, description = "The changed profile", body = Profile))
 )]
 pub async fn patch(
     State(users): State<Users>,
@@ -123,7 +123,7 @@ pub async fn patch(
     operation_id = "delete_account",
     security(("bearer" = [])),
     request_body(content((Confirmation = "application/json"), (Confirmation = "application/x-www-form-urlencoded"))),
-    responses((status = 204, description = "It is deleted"))
+    responses((status = 204, description = "The account is deleted"))
 )]
 pub async fn delete(
     State(users): State<Users>,

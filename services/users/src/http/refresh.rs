@@ -15,12 +15,12 @@ use crate::{
     exchange::{Presented, exchange},
 };
 
-/// Refresh
+/// Refresh an access token
 ///
 /// A new access token for the session, and a new refresh token in place of the presented one. The
 /// access token in `Authorization` must be of the same session; it may have expired. A refresh
-/// token that was exchanged before, more than some seconds ago, is theft: the session ends. Within
-/// these seconds it gets the refresh token that counts now.
+/// token that is presented again counts as stolen and ends the session, except within the grace period
+/// (10 seconds by default) after its exchange, in which it gets the session's current refresh token.
 #[utoipa::path(
     post,
     path = "/api/users/refresh-token/",

@@ -26,7 +26,7 @@ pub struct Session {
     path = "/api/users/sessions/",
     operation_id = "list_sessions",
     security(("bearer" = [])),
-    responses((status = 200, description = "Those that have not ended, newest first", body = Vec<Session>))
+    responses((status = 200, description = "The sessions that have not ended, newest first", body = Vec<Session>))
 )]
 pub async fn list(State(users): State<Users>, caller: Caller) -> Result<Json<Vec<Session>>, Error> {
     let sessions = users.store.sessions(caller.user).await?;
@@ -48,8 +48,8 @@ pub async fn list(State(users): State<Users>, caller: Caller) -> Result<Json<Vec
     path = "/api/users/sessions/{sid}/",
     operation_id = "end_session",
     security(("bearer" = [])),
-    params(("sid" = SessionId, Path, description = "One of one's own sessions")),
-    responses((status = 204, description = "It has ended"))
+    params(("sid" = SessionId, Path, description = "The session to end: one of the caller's")),
+    responses((status = 204, description = "The session has ended"))
 )]
 pub async fn end(
     State(users): State<Users>,

@@ -123,7 +123,7 @@ async fn bodies_that_are_none_get_an_error_body() {
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(answer.headers()["allow"], "POST");
     let request = http
-        .get(format!("{}/api/nothing/", app.url()))
+        .get(format!("{}/api/users/nothing/", app.url()))
         .header("x-request-id", "r-1");
     let answer = request.send().await.expect("an answer");
     assert_eq!(answer.headers()["x-request-id"], "r-1");

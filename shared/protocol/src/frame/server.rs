@@ -13,6 +13,7 @@ use crate::{
     message::{Kind, Message},
 };
 
+/// A frame from the gateway to a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
@@ -20,10 +21,10 @@ pub enum ServerFrame {
     Ready {
         user: UserId,
         heartbeat_seconds: u64,
-        /// Changes when the logs were set back (a restore, a failover that lost commits): under
-        /// another epoch the same `seq` may be another entry. Keep it with what you have, send it in
-        /// `resume`, and take a new one over only once you have fetched again what you had under
-        /// the old one. Missing only while no replica of the messages service knows it.
+        /// Changes when the logs were restored to an earlier state (by a backup, or by a failover that
+        /// lost commits): under another epoch the same `seq` may be another entry. Store it with your
+        /// messages and send it in `resume`. When it changes, keep the old value until you have fetched
+        /// your messages again. Absent while no replica of the messages service can supply it.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         epoch: Option<String>,
         channels: HashMap<FriendshipId, u64>,
@@ -31,11 +32,13 @@ pub enum ServerFrame {
     /// Everything that was missed has been sent; live frames follow.
     Resumed {
         channels: HashMap<FriendshipId, u64>,
-        /// How far both sides are, of every open channel. Missing where that cannot be known now.
+        /// How far both members have received and seen each open channel. Channels whose marks cannot
+        /// be read at the moment have no entry.
         marks: HashMap<FriendshipId, ChannelMarks>,
     },
-    /// Too far behind to replay here, or of another epoch: fetch the named channels over HTTP. Under
-    /// another epoch than yours that is all of each, since what you have may be gone.
+    /// The named channels cannot be replayed here: the client is too far behind, or named another
+    /// `epoch` than that of `ready`. Fetch them over HTTP; where the epoch differs from their
+    /// beginning, because messages that you hold may no longer exist.
     Resync {
         channels: HashMap<FriendshipId, u64>,
     },
@@ -76,7 +79,7 @@ pub enum ServerFrame {
     ChatFriendshipNotification(Marks),
     /// A friendship as it is now.
     FriendshipUpdate { friendship: Friendship<UserCard> },
-    /// A friend writes, or stopped.
+    /// A friend started or stopped typing.
     Typing {
         channel: FriendshipId,
         user: UserId,
@@ -88,9 +91,9 @@ pub enum ServerFrame {
         online: bool,
         last_seen: Option<Timestamp>,
     },
-    /// The access token expires in so many seconds: send `auth` with a new one.
+    /// The access token expires in `seconds` seconds: send `auth` with a new one.
     TokenExpiring { seconds: u64 },
-    /// This gateway stops: connect again after so many milliseconds.
+    /// This gateway stops: connect again after `reconnect_after_ms` milliseconds.
     Goaway { reconnect_after_ms: u64 },
     /// The answer to `ping`.
     Pong,
@@ -162,6 +165,7 @@ pub struct ServerError {
     pub retry_after_ms: Option<u64>,
 }
 
+/// Why a frame was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
@@ -200,7 +204,7 @@ impl From<Refusal> for ErrorCode {
             Refusal::MediaNotFound | Refusal::EmptyMessage => Self::InvalidFrame,
             Refusal::NotYours => Self::NotYours,
             Refusal::ClientIdReused => Self::ClientIdReused,
-            Refusal::Unavailable => Self::Unavailable,
+            Refusal::Unavailable | Refusal::Unknown => Self::Unavailable,
         }
     }
 }

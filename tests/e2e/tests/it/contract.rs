@@ -8,7 +8,7 @@ const HTTP: &[(&str, &[&str])] = &[
         "paths",
         &[
             "every_documented_error_has_its_body",
-            "the_documentation_page_needs_nothing_from_elsewhere",
+            "the_pages_need_nothing_from_elsewhere",
         ],
     ),
     (
@@ -39,6 +39,7 @@ const HTTP: &[(&str, &[&str])] = &[
     (
         "unknown path / wrong method",
         &[
+            "the_pages_need_nothing_from_elsewhere",
             "every_documented_error_has_its_body",
             "bodies_that_are_none_get_an_error_body",
         ],
@@ -226,7 +227,7 @@ const HTTP: &[(&str, &[&str])] = &[
     (
         "documentation",
         &[
-            "the_documentation_page_needs_nothing_from_elsewhere",
+            "the_pages_need_nothing_from_elsewhere",
             "schemathesis_finds_nothing",
         ],
     ),
@@ -234,7 +235,7 @@ const HTTP: &[(&str, &[&str])] = &[
 
 const WEBSOCKET: &[(&str, &[&str])] = &[
     (
-        "opening: headers",
+        "headers Authorization: Bearer <access> and refresh: <refresh>",
         &[
             "two_people_talk_through_separate_processes",
             "an_expired_access_token_is_renewed_at_the_upgrade",
@@ -242,7 +243,7 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "opening: subprotocol",
+        "Sec-WebSocket-Protocol: natter.v1, bearer.<access>",
         &[
             "a_browser_is_warned_and_renews_its_token",
             "who_may_not_connect_is_told_so",
@@ -307,7 +308,7 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "client: friendship_notification_seen, _received",
+        "client: friendship_notification_seen, friendship_notification_received",
         &[
             "marks_move_forward_and_are_told_to_both_sides",
             "two_people_talk_through_one_process",
@@ -345,7 +346,7 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         &["an_expired_access_token_is_renewed_at_the_upgrade"],
     ),
     (
-        "server: friendship_message, _edited, _deleted",
+        "server: friendship_message, friendship_message_edited, _deleted",
         &[
             "changes_are_ones_own_and_replies_of_the_same_channel",
             "the_log_is_read_as_frames",
@@ -387,6 +388,10 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         ],
     ),
     ("close 1000", &["a_client_that_closes_is_answered"]),
+    (
+        "close 1002, 1007",
+        &["what_the_protocol_forbids_ends_the_connection"],
+    ),
     (
         "close 1008",
         &["what_is_no_frame_is_answered_and_a_flood_of_it_ends_the_connection"],
@@ -484,7 +489,14 @@ const EVENTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "rpc.*",
+        "again.<subject>",
+        &[
+            "a_frozen_replica_keeps_nobody_waiting",
+            "what_is_asked_of_two_replicas_is_stored_once",
+        ],
+    ),
+    (
+        "rpc.users.*, rpc.friendships.*, rpc.messages.*",
         &[
             "each_nats_user_may_do_its_own_and_nothing_else",
             "calls_answer_ping_info_and_stats",
@@ -563,4 +575,81 @@ fn every_row_has_a_test() {
             assert!(there.contains(*test), "{row}: there is no {test}");
         }
     }
+}
+
+/// What the first cell of a table's row, or the name of a row here, names: part for part.
+fn parts(cell: &str) -> Vec<String> {
+    let cell = cell.replace('`', "").replace("(**basic**)", "");
+    let parts = cell.split(" / ").flat_map(|part| part.split(", "));
+    let parts = parts.flat_map(|part| part.split("; "));
+    parts.map(|part| part.trim().to_owned()).collect()
+}
+
+/// The first cells of the rows of a page's tables, with the name that the table gives its rows.
+fn rows(page: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    let mut heading = "";
+    let mut table = "";
+    let mut lines = page.lines().peekable();
+    while let Some(line) = lines.next() {
+        heading = line.strip_prefix("## ").unwrap_or(heading);
+        let Some(cell) = line.strip_prefix("| ") else {
+            continue;
+        };
+        let cell = cell.split(" |").next().unwrap_or_default();
+        // The head of a table, and the line below it.
+        if lines.next_if(|next| next.starts_with("| ---")).is_some() {
+            table = cell;
+            continue;
+        }
+        let prefix = match (table, heading) {
+            ("frame", "Client → server") => "client: ",
+            ("frame", _) => "server: ",
+            ("code", _) => "close ",
+            _ => "",
+        };
+        // Every endpoint is named, and more exactly.
+        if table != "method" {
+            rows.extend(parts(cell).iter().map(|part| format!("{prefix}{part}")));
+        }
+    }
+    rows
+}
+
+/// The rows that a list here names: `server: a, _b; close 1` are `server: a`, `server: _b` and
+/// `close 1`.
+fn named(list: &[(&str, &[&str])]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (name, _) in list {
+        let mut prefix = String::new();
+        for part in parts(name) {
+            let marks = ["client: ", "server: ", "close "];
+            if let Some(mark) = marks.iter().find(|mark| part.starts_with(**mark)) {
+                prefix = (*mark).to_owned();
+                names.insert(part);
+            } else {
+                names.insert(format!("{prefix}{part}"));
+            }
+        }
+    }
+    names
+}
+
+/// A promise that is written down and that no test is named for is none.
+#[test]
+fn every_row_of_a_page_is_named_here() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
+    let mut unnamed = Vec::new();
+    for (page, list) in [
+        ("http/HTTP.md", HTTP),
+        ("protocol/WEBSOCKET.md", WEBSOCKET),
+        ("protocol/EVENTS.md", EVENTS),
+    ] {
+        let text = fs::read_to_string(format!("{root}/{page}")).expect("it is there");
+        let (rows, named) = (rows(&text), named(list));
+        assert!(rows.len() > 10, "{page}: {rows:?}");
+        let missing = rows.into_iter().filter(|row| !named.contains(row));
+        unnamed.extend(missing.map(|row| format!("{page}: {row}")));
+    }
+    assert_eq!(unnamed, Vec::<String>::new());
 }

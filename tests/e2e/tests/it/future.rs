@@ -67,7 +67,7 @@ async fn an_event_of_a_later_version_is_passed_over() {
             break;
         }
         assert_eq!(answer["type"], "ack", "{answer}");
-        assert!(Instant::now() < give_up, "the last event is not heeded");
+        assert!(Instant::now() < give_up, "the last event is not processed");
     }
     let listed = world.admin(&["dead-letters"], &[]).await;
     assert_eq!(String::from_utf8_lossy(&listed.stdout), "", "dead letters");

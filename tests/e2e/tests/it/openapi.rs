@@ -50,8 +50,9 @@ async fn schemathesis_finds_nothing() {
 }
 
 #[tokio::test]
-async fn the_documentation_page_needs_nothing_from_elsewhere() {
-    let world = World::start(Topology::Standalone).await;
+async fn the_pages_need_nothing_from_elsewhere() {
+    // The gateway's own process has them.
+    let world = World::start(Topology::Apart).await;
     let get = async |path: &str| {
         let answer = reqwest::get(format!("{}{path}", world.gateway())).await;
         let answer = answer.expect("an answer");
@@ -76,8 +77,19 @@ async fn the_documentation_page_needs_nothing_from_elsewhere() {
     for name in ["users", "friendships", "messages"] {
         let path = format!("/api/openapi/{name}.json");
         assert!(initializer.contains(&path));
-        let (document, _) = get(&path).await;
-        let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+        let document = reqwest::get(format!("{}{path}", world.url(name))).await;
+        let document: serde_json::Value = document.expect("an answer").json().await.expect("JSON");
         assert_eq!(document["openapi"], "3.1.0");
+    }
+    let (welcome, _) = get("/").await;
+    assert!(welcome.contains("<title>Natter</title>"));
+    // What nobody answers gets the error body of the contract.
+    for path in ["/nothing", "/api/nothing/", "/api/userss/", "/wsx/"] {
+        let answer = reqwest::get(format!("{}{path}", world.gateway())).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+        let body: serde_json::Value = answer.json().await.expect("JSON");
+        assert_eq!(body["code"], "not_found", "{path}");
+        assert!(body["error"].is_string(), "{path}: {body}");
     }
 }

@@ -291,7 +291,7 @@ async fn what_the_version_before_stored_and_says_is_understood() {
     }
     for (service, stream) in [("friendships", "USERS"), ("messages", "FRIENDSHIPS")] {
         let broker = jetstream(&world.nats, service).await;
-        until("everything is heeded", || async {
+        until("everything is processed", || async {
             let consumer = broker.get_consumer_from_stream(service, stream).await;
             let mut consumer: async_nats::jetstream::consumer::PullConsumer = consumer.ok()?;
             let info = consumer.info().await.ok()?;
