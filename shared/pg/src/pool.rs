@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use futures_util::future::join_all;
-use natter_process::Waiting;
+use futures_util::{StreamExt, stream};
+use natter_startup::Waiting;
 use sqlx::{
     Connection, PgConnection, PgPool, Postgres, migrate::Migrator, pool::PoolConnection,
     postgres::PgPoolOptions,
 };
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     schema::{Role, Schema, cannot_be_used},
@@ -24,6 +24,10 @@ pub(crate) const TRUSTED: Duration = Duration::from_secs(1);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_millis(500);
 /// A statement that nobody waits for any more goes on to its end, and keeps its place in the pool.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(6);
+/// Connections that a start makes at the same time.
+const MADE_TOGETHER: usize = 4;
+/// After which a start leaves the rest to those who come first.
+const FILL_PATIENCE: Duration = Duration::from_secs(10);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// The longest statement, lock wait and abandoned transaction, as Postgres settings in milliseconds.
 const STATEMENT_TIMEOUT_MS: &str = "5000";
@@ -86,13 +90,22 @@ async fn watch(pool: PgPool, schema: &'static str) {
     }
 }
 
-/// Makes all connections: whoever comes first shall not wait for them.
+/// Makes all connections: whoever comes first shall not wait for them. Few at a time: where the
+/// machine is busy, all together would take longer than a connection may.
 async fn fill(pool: &PgPool, connections: u32) {
-    let all = (0..connections).map(|_| pool.acquire());
-    for made in join_all(all).await {
-        if let Err(error) = made {
-            tracing::warn!(%error, "a connection to the database is made later");
+    let give_up = Instant::now() + FILL_PATIENCE;
+    let made = stream::iter(0..connections).map(|_| async {
+        loop {
+            match pool.acquire().await {
+                Err(sqlx::Error::PoolTimedOut) if Instant::now() < give_up => {}
+                made => return made,
+            }
         }
+    });
+    // Held until the last is there: one that is let go would be taken again in place of a new one.
+    let made: Vec<_> = made.buffer_unordered(MADE_TOGETHER).collect().await;
+    for error in made.into_iter().filter_map(Result::err) {
+        tracing::warn!(%error, "a connection to the database is made later");
     }
 }
 
