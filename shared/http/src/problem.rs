@@ -30,7 +30,7 @@ impl ErrorKey {
     }
 }
 
-/// An error on its way to a client. [`crate::wrap`] gives it its body.
+/// An error on its way to a client. [`crate::wrap()`] gives it its body.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct Problem {
