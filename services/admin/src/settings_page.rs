@@ -1,6 +1,6 @@
 //! `deploy/SETTINGS.md`, made from the settings as the programs read them.
 
-use clap::{Arg, ArgAction, Args, Command};
+use clap::{Arg, Args, Command};
 
 use crate::{Broker, setup::Owners};
 
@@ -82,8 +82,7 @@ fn the_page_of_settings_is_as_the_code_is() {
         ));
         for arg in command.get_arguments() {
             // The broker's are shown once.
-            let is_read = !matches!(arg.get_action(), ArgAction::Help | ArgAction::Version);
-            if is_read && !shown.contains(arg.get_id()) {
+            if !shown.contains(arg.get_id()) {
                 shown.push(arg.get_id().clone());
                 page.push_str(&row(arg));
             }
