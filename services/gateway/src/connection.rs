@@ -39,7 +39,7 @@ use crate::{
 };
 use by_channel::ByChannel;
 use channels::{Listing, listed};
-use frames::publish_typing;
+use frames::publish_ephemeral;
 use pace::Pace;
 use sends::Sends;
 use timer::{Due, Timer};
@@ -415,9 +415,9 @@ impl Connection {
             ..
         } = *self;
         peer.closer.close(reason);
-        let Used { typing, left, .. } = used.map_or_else(Used::default, |used| *used);
-        for channel in typing {
-            publish_typing(&gateway, peer.user, channel, false).await;
+        let Used { on_close, left, .. } = used.map_or_else(Used::default, |used| *used);
+        for (channel, ephemeral) in on_close {
+            publish_ephemeral(&gateway, peer.user, channel, ephemeral).await;
         }
         gateway.presence.remove_connection(&peer).await;
         // Also what it was just leaving when it was closed.

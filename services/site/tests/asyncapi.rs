@@ -9,13 +9,14 @@ use natter_protocol::{
         GetUsers, HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, ListedChannel, Mark,
         MarkReply, OwnFile, RefreshSession, SendReply, SendRequest, TokenPair,
     },
+    ephemeral::{Ephemeral, EphemeralEvent, EphemeralFrame},
     event::{
         FriendshipEvent, FriendshipState, LogEvent, MarkEvent, PresenceEvent, RevokedSession,
-        TypingEvent, UserEvent, UserNotice,
+        UserEvent, UserNotice,
     },
     frame::{
         AuthFrame, ClientFrame, DeleteFrame, EditFrame, MarkFrame, ResumeFrame, SendFrame,
-        ServerFrame, TypingFrame,
+        ServerFrame,
     },
     friendship::{Friendship, UserCard},
     subject,
@@ -81,6 +82,23 @@ impl Document {
             self.message(&camel(prefix, &tag), &summary, payload)
         });
         named.collect()
+    }
+
+    /// For each ephemeral event its type, what it is, and the schema of a frame or event `T` around
+    /// it.
+    fn ephemeral<T: ToSchema>(&mut self) -> Vec<(String, String, Value)> {
+        let around = self.schema::<T>();
+        let parts = around["allOf"].as_array().expect("parts");
+        let fields = parts.iter().find(|part| part["properties"].is_object());
+        let fields = fields.expect("its own fields");
+        let kinds = self.schema::<Ephemeral>();
+        let kinds = kinds["oneOf"].as_array().expect("variants");
+        let schemas = kinds.iter().map(|kind| {
+            let tag = tag_of(kind).expect("a type");
+            let about = kind["description"].as_str().unwrap_or(&tag).to_owned();
+            (tag, about, json!({"allOf": [fields, kind]}))
+        });
+        schemas.collect()
     }
 
     fn channel(
@@ -180,6 +198,28 @@ fn tag_of(schema: &Value) -> Option<String> {
     schema["allOf"].as_array()?.iter().find_map(tag_of)
 }
 
+/// A frame with a value for each field of an ephemeral frame's schema.
+fn example(schema: &Value) -> Value {
+    let parts = schema["allOf"].as_array().expect("parts");
+    let fields = parts
+        .iter()
+        .filter_map(|part| part["properties"].as_object());
+    let fields = fields.flatten().map(|(name, field)| {
+        let value = match (name.as_str(), field["type"].as_str()) {
+            ("type", _) => field["enum"][0].clone(),
+            ("channel", _) => json!(ID),
+            (_, Some("boolean")) => json!(true),
+            (_, Some("integer" | "number")) => json!(1),
+            (_, Some("string")) => json!("text"),
+            other => panic!("an example of {other:?}"),
+        };
+        (name.clone(), value)
+    });
+    let example = Value::Object(fields.collect());
+    ClientFrame::parse(&example.to_string()).expect("the example is a frame");
+    example
+}
+
 /// `camel("client", "friendship_edit")` is `clientFriendshipEdit`.
 fn camel(prefix: &str, name: &str) -> String {
     let words = name.split('_').filter(|word| !word.is_empty());
@@ -243,12 +283,6 @@ fn client_frames(document: &mut Document) -> Vec<(&'static str, &'static str, Va
             mark,
         ),
         (
-            "typing",
-            "A member of the channel started or stopped typing",
-            document.schema::<TypingFrame>(),
-            json!({"channel": ID, "active": true}),
-        ),
-        (
             "auth",
             "Another access token for a browser's connection",
             document.schema::<AuthFrame>(),
@@ -279,7 +313,14 @@ fn websocket(document: &mut Document) {
         let payload = json!({"allOf": [head, fields], "examples": [example]});
         from_client.push(document.message(&camel("client", tag), about, payload));
     }
-    let from_server = document.variants::<ServerFrame>("server", None);
+    for (tag, about, mut payload) in document.ephemeral::<EphemeralFrame>() {
+        payload["examples"] = json!([example(&payload)]);
+        from_client.push(document.message(&camel("client", &tag), &about, payload));
+    }
+    let mut from_server = document.variants::<ServerFrame>("server", None);
+    for (tag, about, payload) in document.ephemeral::<EphemeralEvent>() {
+        from_server.push(document.message(&camel("server", &tag), &about, payload));
+    }
     let all: Vec<String> = from_client.iter().chain(&from_server).cloned().collect();
     document.channel(
         "webSocket",
@@ -347,18 +388,13 @@ fn events(document: &mut Document) {
         "Not kept",
         &[mark],
     );
-    let typing = document.tagged::<TypingEvent>("typing", &envelope);
-    let typing = document.message(
-        "typingEvent",
-        "A member of the channel started or stopped typing",
-        typing,
-    );
-    document.event(
-        "typing",
-        "chat.friendship.{channel}.typing",
-        "Not kept",
-        &[typing],
-    );
+    let ephemeral = document.ephemeral::<EphemeralEvent>();
+    for (tag, about, payload) in ephemeral {
+        let payload = json!({"allOf": [envelope, payload]});
+        let event = document.message(&camel(&tag, "event"), &about, payload);
+        let address = format!("chat.friendship.{{channel}}.{tag}");
+        document.event(&tag, &address, "Not kept", &[event]);
+    }
     let presence = document.tagged::<PresenceEvent>("presence", &envelope);
     let presence = document.message(
         "presenceEvent",
@@ -468,7 +504,7 @@ fn check_addresses(document: &Document) {
         ("mark", subject::mark(channel)),
         ("log", subject::chat_log(channel)),
         ("marks", subject::chat_mark(channel)),
-        ("typing", subject::chat_typing(channel)),
+        ("typing", subject::chat_ephemeral(channel, "typing")),
         ("presence", subject::presence(user)),
         ("notices", subject::notify_user(user)),
         ("userEvents", subject::user_event(user, ID)),

@@ -223,19 +223,6 @@ impl Typed for MarkEvent {
     const TYPES: &[&str] = &["mark"];
 }
 
-/// `chat.friendship.<id>.typing`: somebody writes, or stopped. Never stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "type", rename = "typing")]
-pub struct TypingEvent {
-    pub channel: FriendshipId,
-    pub user: UserId,
-    pub active: bool,
-}
-
-impl Typed for TypingEvent {
-    const TYPES: &[&str] = &["typing"];
-}
-
 /// `presence.user.<user>`: a gateway has connections of a user, or has none any more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename = "presence")]

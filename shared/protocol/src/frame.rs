@@ -5,7 +5,7 @@ mod server;
 
 pub use client::{
     AuthFrame, ClientFrame, DeleteFrame, EditFrame, FrameError, MarkFrame, MediaItem, Parsed,
-    ResumeFrame, SendFrame, TypingFrame,
+    ResumeFrame, SendFrame,
 };
 pub use server::{ErrorCode, Marks, ServerError, ServerFrame};
 

@@ -7,6 +7,7 @@
 
 pub mod call;
 mod close;
+pub mod ephemeral;
 pub mod event;
 pub mod frame;
 pub mod friendship;

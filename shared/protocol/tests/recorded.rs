@@ -8,9 +8,10 @@ use natter_protocol::{
         ListFriendships, ListMarks, ListOpen, Mark, MarkReply, OneOrMore, RefreshSession, Refusal,
         SendReply, SendRequest,
     },
+    ephemeral::EphemeralEvent,
     event::{
-        Event, FriendshipEvent, LogEvent, MarkEvent, PresenceEvent, RevokedSession, TypingEvent,
-        UserEvent, UserNotice,
+        Event, FriendshipEvent, LogEvent, MarkEvent, PresenceEvent, RevokedSession, UserEvent,
+        UserNotice,
     },
 };
 use serde::de::DeserializeOwned;
@@ -97,7 +98,7 @@ fn is_read(subject: &str, payload: &str, answer: Option<&str>) -> bool {
             true
         }
         ["chat", "friendship", _, "typing"] => {
-            read::<Event<TypingEvent>>(subject, payload);
+            read::<Event<EphemeralEvent>>(subject, payload);
             true
         }
         ["presence", "user", _] => {

@@ -11,9 +11,10 @@ use natter_protocol::{
         MarkReply, NewMedia, OneOrMore, OwnFile, RefreshSession, Refusal, SendMedia, SendReply,
         SendRequest, SendWhat, Stored, TokenPair,
     },
+    ephemeral::{Ephemeral, EphemeralEvent, EphemeralFrame},
     event::{
         Event, FriendshipEvent, FriendshipState, LogEvent, LogTag, MarkEvent, PresenceEvent,
-        RevokedSession, Typed, TypingEvent, UserEvent, UserNotice, UserProfile,
+        RevokedSession, Typed, UserEvent, UserNotice, UserProfile,
     },
     frame::{ErrorCode, Marks, ServerError, ServerFrame},
     friendship::{Friendship, Status, UserCard},
@@ -286,14 +287,6 @@ fn server_frames() {
         }),
     );
     frozen(
-        ServerFrame::Typing {
-            channel: channel(),
-            user: bob(),
-            active: true,
-        },
-        json!({"type": "typing", "channel": CHANNEL, "user": BOB, "active": true}),
-    );
-    frozen(
         ServerFrame::Presence {
             user: alice(),
             online: false,
@@ -384,15 +377,24 @@ fn log_and_mark_events() {
 }
 
 #[test]
-fn typing_events() {
-    frozen(
-        event(TypingEvent {
+fn ephemeral_events() {
+    for (ephemeral, mut wire) in [(
+        Ephemeral::Typing { active: true },
+        json!({"type": "typing", "active": true}),
+    )] {
+        wire["channel"] = json!(CHANNEL);
+        let frame: EphemeralFrame = serde_json::from_value(wire.clone()).expect("it is read");
+        assert_eq!((frame.channel, &frame.ephemeral), (channel(), &ephemeral));
+        assert_eq!(wire["type"], ephemeral.name());
+        wire["user"] = json!(BOB);
+        let told = EphemeralEvent {
             channel: channel(),
             user: bob(),
-            active: false,
-        }),
-        event_json(json!({"type": "typing", "channel": CHANNEL, "user": BOB, "active": false})),
-    );
+            ephemeral,
+        };
+        frozen(told.clone(), wire.clone());
+        frozen(event(told), event_json(wire));
+    }
 }
 
 #[test]

@@ -331,7 +331,7 @@ impl Connection {
             let used = self.used.get_or_insert_default();
             used.left.insert(id, newest);
             used.marks.remove(&id);
-            used.typing.retain(|one| *one != id);
+            used.on_close.retain(|(channel, _)| *channel != id);
             used.delivered.forget(id);
             self.friends.retain(|(known, _)| *known != id);
             self.gateway.presence.remove_friend(&self.peer, id).await;

@@ -6,10 +6,9 @@ use natter_media::ItemError;
 use natter_protocol::{
     FriendshipId, UserId,
     call::{Mark, MarkReply, Refusal, SendReply, SendRequest, SendWhat},
-    event::{Event, TypingEvent},
-    frame::{
-        AuthFrame, ClientFrame, ErrorCode, MarkFrame, Parsed, ServerError, ServerFrame, TypingFrame,
-    },
+    ephemeral::{Ephemeral, EphemeralEvent, EphemeralFrame},
+    event::Event,
+    frame::{AuthFrame, ClientFrame, ErrorCode, MarkFrame, Parsed, ServerError, ServerFrame},
     subject,
 };
 
@@ -91,7 +90,7 @@ impl Connection {
                 Ok(())
             }
             ClientFrame::Resume(frame) => self.resume(frame, client_id).await,
-            ClientFrame::Typing(frame) => self.type_to(&frame, client_id).await,
+            ClientFrame::Ephemeral(frame) => self.tell_friend(frame, client_id).await,
             ClientFrame::Auth(frame) => self.renew(&frame, client_id).await,
             ClientFrame::Ping => self.write(&ServerFrame::Pong).await,
         }
@@ -116,13 +115,14 @@ impl Connection {
         .await
     }
 
-    /// Tells the other side. Lost is lost: the next one comes soon.
-    async fn type_to(
+    /// Publishes an ephemeral event, once and without an answer: one that is lost stays lost.
+    async fn tell_friend(
         &mut self,
-        frame: &TypingFrame,
+        frame: EphemeralFrame,
         client_id: Option<String>,
     ) -> Result<(), Close> {
-        let TypingFrame { channel, active } = *frame;
+        let EphemeralFrame { channel, ephemeral } = frame;
+        let name = ephemeral.name();
         if !self.channels.contains(channel) {
             let refusal = if self.has_left(channel) {
                 Refusal::ChannelClosed
@@ -133,17 +133,15 @@ impl Connection {
                 .refuse_frame(
                     refusal.into(),
                     refusal.to_string(),
-                    Some("typing".to_owned()),
+                    Some(name.to_owned()),
                     client_id,
                 )
                 .await;
         }
-        let typing = &mut self.used.get_or_insert_default().typing;
-        typing.retain(|one| *one != channel);
-        if active {
-            typing.push(channel);
-        }
-        publish_typing(&self.gateway, self.peer.user, channel, active).await;
+        let on_close = &mut self.used.get_or_insert_default().on_close;
+        on_close.retain(|(of, known)| *of != channel || known.name() != name);
+        on_close.extend(ephemeral.on_close().map(|last| (channel, last)));
+        publish_ephemeral(&self.gateway, self.peer.user, channel, ephemeral).await;
         Ok(())
     }
 
@@ -286,21 +284,20 @@ impl Connection {
     }
 }
 
-/// Tells the other side that somebody writes, or stopped.
-pub(super) async fn publish_typing(
+pub(super) async fn publish_ephemeral(
     gateway: &Gateway,
     user: UserId,
     channel: FriendshipId,
-    active: bool,
+    ephemeral: Ephemeral,
 ) {
-    let event = Event::new(TypingEvent {
+    let subject = subject::chat_ephemeral(channel, ephemeral.name());
+    let event = Event::new(EphemeralEvent {
         channel,
         user,
-        active,
+        ephemeral,
     });
-    let sent = gateway.bus.publish(subject::chat_typing(channel), &event);
-    if let Err(error) = sent.await {
-        tracing::debug!(%error, "typing was not told");
+    if let Err(error) = gateway.bus.publish(subject, &event).await {
+        tracing::debug!(%error, "an ephemeral event was not published");
     }
 }
 

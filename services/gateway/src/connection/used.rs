@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use natter_bus::Bus;
-use natter_protocol::{FriendshipId, call::ChannelMarks};
+use natter_protocol::{FriendshipId, call::ChannelMarks, ephemeral::Ephemeral};
 
 use super::{
     delivered::Delivered,
@@ -14,8 +14,8 @@ use super::{
 #[derive(Default)]
 pub struct Used {
     pub sends: Sends,
-    /// Where the client is writing: told to have stopped when the connection ends.
-    pub typing: Vec<FriendshipId>,
+    /// Ephemeral events to publish when the connection closes: the client has stopped typing.
+    pub on_close: Vec<(FriendshipId, Ephemeral)>,
     /// What was written lately: a mark on it needs no look-up.
     pub delivered: Delivered,
     /// How far both sides of a channel are as the client knows: by its own marks, and by `resumed`.

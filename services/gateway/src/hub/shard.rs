@@ -15,7 +15,8 @@ use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, Timestamp, UserId,
     call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS},
-    event::{Event as BusEvent, LogEvent, MarkEvent, TypingEvent, Unread, read},
+    ephemeral::EphemeralEvent,
+    event::{Event as BusEvent, LogEvent, MarkEvent, Unread, read},
     frame::{self, ServerFrame},
     message::Kind,
     subject::{self, Chat},
@@ -346,9 +347,9 @@ impl Shard {
                 Ok(event) => channel.deliver_mark(&event.body),
                 Err(reason) => unread("mark", &reason),
             },
-            Chat::Typing => match read::<BusEvent<TypingEvent>>(&message.payload) {
-                Ok(event) => channel.deliver_typing(&event.body),
-                Err(reason) => unread("typing", &reason),
+            Chat::Ephemeral => match read::<BusEvent<EphemeralEvent>>(&message.payload) {
+                Ok(event) => channel.deliver_ephemeral(&event.body),
+                Err(reason) => unread("ephemeral", &reason),
             },
         }
     }
@@ -579,20 +580,13 @@ impl Channel {
         })
     }
 
-    /// To the other side alone.
-    fn deliver_typing(&self, event: &TypingEvent) {
-        let TypingEvent {
-            channel,
-            user,
-            active,
-        } = *event;
-        let frame = encode(&ServerFrame::Typing {
-            channel,
-            user,
-            active,
-        });
-        let delivery = Delivery::Ephemeral(Arc::new(EphemeralDelivery { channel, frame }));
-        self.deliver(&delivery, |peer| peer.user != user);
+    /// To the friend's connections alone.
+    fn deliver_ephemeral(&self, event: &EphemeralEvent) {
+        let delivery = Delivery::Ephemeral(Arc::new(EphemeralDelivery {
+            channel: event.channel,
+            frame: event.frame().into(),
+        }));
+        self.deliver(&delivery, |peer| peer.user != event.user);
     }
 }
 

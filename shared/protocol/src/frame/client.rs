@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     FriendshipId, MediaId, MessageId,
+    ephemeral::{Ephemeral, EphemeralFrame},
     frame::ErrorCode,
     message::{
         MAX_CLIENT_ID_CHARS, MAX_MEDIA, TextError, check_client_id, check_filename, check_payload,
@@ -26,7 +27,7 @@ pub enum ClientFrame {
     Delete(DeleteFrame),
     Seen(MarkFrame),
     Received(MarkFrame),
-    Typing(TypingFrame),
+    Ephemeral(EphemeralFrame),
     /// Another access token, for a connection that ends with its own.
     Auth(AuthFrame),
     /// The newest `seq` the client has of each channel. The keys are as the client wrote them.
@@ -146,13 +147,6 @@ pub struct MarkFrame {
     pub message: MessageId,
 }
 
-/// `typing`
-#[derive(Debug, PartialEq, Deserialize, ToSchema)]
-pub struct TypingFrame {
-    pub channel: FriendshipId,
-    pub active: bool,
-}
-
 /// `auth`
 #[derive(Debug, PartialEq, Deserialize, ToSchema)]
 pub struct AuthFrame {
@@ -231,7 +225,7 @@ impl ClientFrame {
             Self::Delete(_) => "friendship_delete",
             Self::Seen(_) => "friendship_notification_seen",
             Self::Received(_) => "friendship_notification_received",
-            Self::Typing(_) => "typing",
+            Self::Ephemeral(frame) => frame.ephemeral.name(),
             Self::Auth(_) => "auth",
             Self::Resume(_) => "resume",
             Self::Ping => "ping",
@@ -245,10 +239,10 @@ impl ClientFrame {
             "friendship_delete" => Self::Delete(read::<DeleteFrame>(text)?.checked()?),
             "friendship_notification_seen" => Self::Seen(read(text)?),
             "friendship_notification_received" => Self::Received(read(text)?),
-            "typing" => Self::Typing(read(text)?),
             "auth" => Self::Auth(read(text)?),
             "resume" => Self::Resume(read(text)?),
             "ping" => Self::Ping,
+            tag if Ephemeral::TYPES.contains(&tag) => Self::Ephemeral(read(text)?),
             _ => {
                 return Err((
                     ErrorCode::UnknownType,

@@ -13,7 +13,8 @@ use crate::{
     message::{Kind, Message},
 };
 
-/// A frame from the gateway to a client.
+/// A frame from the gateway to a client; of [ephemeral events](crate::ephemeral) the frame is the
+/// event itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
@@ -79,12 +80,6 @@ pub enum ServerFrame {
     ChatFriendshipNotification(Marks),
     /// A friendship as it is now.
     FriendshipUpdate { friendship: Friendship<UserCard> },
-    /// A friend started or stopped typing.
-    Typing {
-        channel: FriendshipId,
-        user: UserId,
-        active: bool,
-    },
     /// A friend came online or went offline.
     Presence {
         user: UserId,

@@ -510,6 +510,7 @@ const EVENTS: &[(&str, &[&str])] = &[
         "later versions",
         &[
             "an_event_of_a_later_version_is_passed_over",
+            "an_ephemeral_event_of_a_later_version_is_passed_over",
             "an_entry_of_a_later_kind_keeps_its_place_and_is_not_shown",
             "what_a_later_version_adds_is_read_or_passed_over",
         ],

@@ -1,7 +1,7 @@
 //! A later version's events and entries: passed over by this one, counted, and never a dead letter.
 
 use natter_e2e::{Topology, World, jetstream};
-use natter_test_support::{Friends, PATIENCE, Socket};
+use natter_test_support::{Friends, PATIENCE, Socket, until};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -73,6 +73,40 @@ async fn an_event_of_a_later_version_is_passed_over() {
     assert_eq!(String::from_utf8_lossy(&listed.stdout), "", "dead letters");
     let metrics = world.metrics("standalone").await.expect("metrics");
     assert!(metrics.contains("unknown_events_total 2"), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_ephemeral_event_of_a_later_version_is_passed_over() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut alices = alice.connect(&world.gateway()).await;
+    let mut bobs = bob.connect(&world.gateway()).await;
+    let event = json!({
+        "id": Uuid::now_v7(), "time": "2026-11-27T12:00:00.000000Z", "version": 1,
+        "type": "dancing", "channel": channel, "user": alice.id, "active": true,
+    });
+    let later = jetstream(&world.nats, "gateway").await.client();
+    later
+        .publish(
+            format!("chat.friendship.{channel}.dancing"),
+            event.to_string().into(),
+        )
+        .await
+        .expect("it is connected");
+    until("the event is counted", || async {
+        let metrics = world.metrics("standalone").await.ok()?;
+        metrics.contains("unknown_events_total 1").then_some(())
+    })
+    .await;
+    alices
+        .send(json!({"type": "typing", "channel": channel, "active": true}))
+        .await;
+    bobs.frame("typing").await;
+    assert!(bobs.seen().iter().all(|frame| frame["type"] != "dancing"));
 }
 
 #[tokio::test]
