@@ -103,7 +103,7 @@ async fn connect(
     }
     let admitted = match handshake::admit(&gateway, &page, &headers).await {
         Ok(admission) => {
-            tracing::Span::current().record("user", tracing::field::display(admission.user));
+            tracing::Span::current().record("user.id", tracing::field::display(admission.user));
             Ok(admission)
         }
         Err(NotAdmitted::Close(reason)) => Err(reason),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use natter_bus::{Ask, Bus};
+use natter_bus::{Ask, Bus, request_span};
 use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
@@ -23,6 +23,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep},
 };
+use tracing::Instrument;
 
 use crate::registry::Registry;
 
@@ -164,6 +165,9 @@ async fn send_waiting(bus: &Bus, shared: &Shared) -> bool {
 async fn send(bus: &Bus, channel: FriendshipId, mark: &Mark) -> bool {
     let deadline = Instant::now() + REQUEST_TIMEOUT;
     let subject = subject::mark(channel);
-    let reply = bus.request(&subject, mark, Ask::Any, deadline).await;
+    let reply = bus
+        .request(&subject, mark, Ask::Any, deadline)
+        .instrument(request_span(subject::ALL_MARKS, &subject, 1))
+        .await;
     !matches!(reply, Ok(MarkReply::Refused(Refusal::Unavailable)) | Err(_))
 }

@@ -12,7 +12,7 @@ mod request;
 
 use std::{collections::VecDeque, time::Duration};
 
-use natter_bus::{Bus, Message as BusMessage};
+use natter_bus::{Bus, Message as BusMessage, batch_span};
 use natter_pg::Writer;
 use natter_process::Process;
 use natter_protocol::{
@@ -26,6 +26,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::{
     channels::Channels,
@@ -149,7 +150,8 @@ impl Worker {
                 continue;
             }
             let is_all = line.is_empty();
-            let locked = self.store(batch).await;
+            let span = batch_span(batch.iter().map(|request| &request.span));
+            let locked = self.store(batch).instrument(span).await;
             if !locked.is_empty() && is_all {
                 sleep(LOCKED_PAUSE).await;
             }

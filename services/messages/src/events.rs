@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use futures_util::StreamExt;
 use natter_bus::{
-    Bus, Calls, Consumer, Failure, HeaderMap, Message, Stream, Subscriber, consume, until_drained,
+    Bus, Calls, Consumer, Failure, HeaderMap, Message, Stream, Subscriber, consume, process_span,
+    until_drained,
 };
 use natter_process::Process;
 use natter_protocol::{
@@ -18,8 +19,9 @@ use natter_protocol::{
 };
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use crate::{Messages, error::Error};
+use crate::{Messages, error::Error, marks::Marker};
 
 /// The replicas share the sends and the marks.
 const QUEUE_GROUP: &str = "messages";
@@ -96,22 +98,27 @@ async fn take_sends(messages: Messages, sends: Subscriber, stop: CancellationTok
 async fn answer_marks(messages: Messages, marks: Subscriber, stop: CancellationToken) {
     let (bus, marker) = (&messages.bus, &messages.marker);
     until_drained(bus, marks, stop)
-        .for_each_concurrent(CONCURRENT_MARKS, |request| async move {
-            let channel = subject::parse_channel(&request.subject);
-            let mark = serde_json::from_slice(&request.payload);
-            let reply = match (channel, mark) {
-                (Some(channel), Ok(mark)) => marker.mark(channel, mark).await,
-                _ => MarkReply::Refused(Refusal::Unavailable),
-            };
-            // One that was asked second says nothing where it can do nothing: the first may.
-            let is_refused = reply == MarkReply::Refused(Refusal::Unavailable);
-            if !(is_refused && subject::is_again(&request.subject)) {
-                answer(bus, &request, &reply).await;
-            }
+        .for_each_concurrent(CONCURRENT_MARKS, |request| {
+            let span = process_span(subject::ALL_MARKS, &request);
+            answer_mark(bus, marker, request).instrument(span)
         })
         .await;
     // The last answers must not be lost with the connection.
     bus.flush().await;
+}
+
+async fn answer_mark(bus: &Bus, marker: &Marker, request: Message) {
+    let channel = subject::parse_channel(&request.subject);
+    let mark = serde_json::from_slice(&request.payload);
+    let reply = match (channel, mark) {
+        (Some(channel), Ok(mark)) => marker.mark(channel, mark).await,
+        _ => MarkReply::Refused(Refusal::Unavailable),
+    };
+    // One that was asked second says nothing where it can do nothing: the first may.
+    let is_refused = reply == MarkReply::Refused(Refusal::Unavailable);
+    if !(is_refused && subject::is_again(&request.subject)) {
+        answer(bus, &request, &reply).await;
+    }
 }
 
 async fn answer(bus: &Bus, request: &Message, reply: &impl Serialize) {

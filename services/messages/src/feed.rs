@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fail::fail_point;
-use natter_bus::{Bus, PendingAck, PublishError, Stream};
+use natter_bus::{Bus, PendingAck, PublishError, Stream, publish_span};
 use natter_pg::Writer;
 use natter_process::Process;
 use natter_protocol::{
@@ -24,6 +24,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout, timeout_at},
 };
+use tracing::{Instrument, Span};
 
 use crate::{
     epoch::Epochs,
@@ -109,7 +110,13 @@ impl Feed {
 
     /// Publishes a committed batch. What cannot be sent now is sent again from the outbox.
     pub async fn publish(&self, outbox_id: i64, events: Vec<LogEvent>) {
-        let sent = match send(&self.bus, &events).await {
+        // Outside of a batch that is traced there is no trace to go on with.
+        let span = if Span::current().is_none() {
+            Span::none()
+        } else {
+            publish_span(subject::ALL_LOGS, events.len())
+        };
+        let sent = match send(&self.bus, &events).instrument(span).await {
             Ok(sent) => sent,
             Err(error) => {
                 tracing::warn!("a batch waits in the outbox: {error:#}");

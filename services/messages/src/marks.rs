@@ -7,7 +7,7 @@ use std::{
 };
 
 use fail::fail_point;
-use natter_bus::Bus;
+use natter_bus::{Bus, batch_span};
 use natter_pg::Writer;
 use natter_process::Process;
 use natter_protocol::{
@@ -21,6 +21,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
 };
+use tracing::{Instrument, Span};
 
 use crate::{
     channels::Channels,
@@ -47,6 +48,8 @@ struct Incoming {
     channel: FriendshipId,
     mark: Mark,
     reply: oneshot::Sender<MarkReply>,
+    /// Of who asked.
+    span: Span,
 }
 
 impl Marker {
@@ -79,6 +82,7 @@ impl Marker {
             channel,
             mark,
             reply,
+            span: Span::current(),
         }) {
             Ok(()) => answer.await.unwrap_or(unavailable),
             Err(_) => unavailable,
@@ -150,7 +154,8 @@ impl Worker {
             for Incoming { channel, mark, .. } in &batch {
                 newest.entry((*channel, mark.user)).or_default().add(mark);
             }
-            let reply = match self.apply(&newest).await {
+            let span = batch_span(batch.iter().map(|incoming| &incoming.span));
+            let reply = match self.apply(&newest).instrument(span).await {
                 Ok(()) => MarkReply::Done,
                 Err(error) => {
                     tracing::warn!(%error, "marks wait");

@@ -26,7 +26,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
         let claims = Verifier::from_ref(state).access(token)?;
-        tracing::Span::current().record("user", tracing::field::display(claims.user_id));
+        tracing::Span::current().record("user.id", tracing::field::display(claims.user_id));
         Ok(Self {
             user: claims.user_id,
             sid: claims.sid,

@@ -18,7 +18,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-use crate::{Ask, Bus, RequestError, span_of, until_drained};
+use crate::{
+    Ask, Bus, RequestError,
+    trace::{answer_span, call_span},
+    until_drained,
+};
 
 /// How long a caller waits for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,6 +64,7 @@ impl Bus {
         let ask = if C::IS_REPEATABLE { Ask::Any } else { Ask::One };
         let deadline = Instant::now() + CALL_TIMEOUT;
         let reply = self.ask(&subject, payload.into(), ask, deadline);
+        let reply = reply.instrument(call_span(service, method));
         let reply = reply.await.map_err(fail)?;
         if let Some(code) = reply
             .headers
@@ -231,8 +236,7 @@ where
         code,
         status: status.to_owned(),
     };
-    let span = tracing::debug_span!("call", otel.kind = "server", method = C::METHOD);
-    let span = span_of(request, span);
+    let span = answer_span(C::SERVICE, C::METHOD, request);
     let call = serde_json::from_slice::<C>(&request.payload);
     let call = call.map_err(|_| fail(400, "malformed request"))?;
     let handled = timeout(HANDLE_TIMEOUT, handle(call).instrument(span)).await;

@@ -239,7 +239,9 @@ impl Bus {
             return Err(PublishError::Timeout);
         }
         let by = Instant::now() + PUBLISH_TIMEOUT;
-        match timeout_at(by, self.client.publish(subject, payload)).await {
+        let headers = trace::headers();
+        let sent = self.client.publish_with_headers(subject, headers, payload);
+        match timeout_at(by, sent).await {
             Ok(sent) => sent.map_err(PublishError::Send)?,
             Err(_) => return Err(PublishError::Timeout),
         }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::{Bus, Stream, pass_over, span_of};
+use crate::{Bus, Stream, pass_over, process_span};
 
 /// After this many tries a message goes to the dead letters.
 const MAX_TRIES: i64 = 10;
@@ -85,8 +85,7 @@ where
     let mut messages = durable.messages().await?;
     while let Some(message) = messages.next().await {
         let message = message?;
-        let span = tracing::debug_span!("consume", otel.kind = "consumer", consumer.durable);
-        let span = span_of(&message.message, span);
+        let span = process_span(consumer.filter, &message.message);
         one(bus, consumer, handle, message).instrument(span).await;
     }
     Ok(())

@@ -23,5 +23,5 @@ pub use dead_letters::DeadLetter;
 pub use request::{Ask, RequestError};
 pub use revocation::{Revocation, put_subject, watch_revoked};
 pub use streams::{Feed, Stream, StreamSettings};
-pub use trace::span_of;
+pub use trace::{batch_span, outbox_span, process_span, publish_span, request_span, traceparent};
 pub use unknown::{pass_over, unread};

@@ -1,13 +1,19 @@
-//! W3C trace context in NATS headers.
+//! Traces across NATS: W3C trace context in headers, and spans that are named as OpenTelemetry's
+//! semantic conventions for messaging and calls name them.
+//!
+//! Only a trace that is sampled travels, so a message without a context costs nothing, and nothing
+//! that it leads to is traced.
 
 use async_nats::{HeaderMap, Message};
 use opentelemetry::{
-    global,
+    Context, global,
     propagation::{Extractor, Injector},
     trace::TraceContextExt,
 };
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+const TRACEPARENT: &str = "traceparent";
 
 struct Inject<'a>(&'a mut HeaderMap);
 
@@ -32,8 +38,12 @@ impl Extractor for Headers<'_> {
 /// The present span's context as headers; none where nothing is traced.
 pub(crate) fn headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let context = Span::current().context();
-    if context.span().span_context().is_valid() {
+    let span = Span::current();
+    if span.is_none() {
+        return headers;
+    }
+    let context = span.context();
+    if context.span().span_context().is_sampled() {
         global::get_text_map_propagator(|propagator| {
             propagator.inject_context(&context, &mut Inject(&mut headers));
         });
@@ -41,15 +51,141 @@ pub(crate) fn headers() -> HeaderMap {
     headers
 }
 
-/// Makes `span` part of the trace that `message` came in, and returns it.
-pub fn span_of(message: &Message, span: Span) -> Span {
-    if let Some(headers) = &message.headers {
-        let parent =
-            global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
-        if parent.span().span_context().is_valid() {
-            // Fails only where no exporter is configured, and then there is no trace to join.
-            let _ = span.set_parent(parent);
-        }
-    }
+/// The present span's context as the value of a `traceparent` header, to be kept in a row.
+pub fn traceparent() -> Option<String> {
+    headers()
+        .get(TRACEPARENT)
+        .map(|value| value.as_str().to_owned())
+}
+
+/// The context that a message came in, if it is traced.
+fn parent(headers: &HeaderMap) -> Option<Context> {
+    let parent =
+        global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
+    let is_sampled = parent.span().span_context().is_sampled();
+    is_sampled.then_some(parent)
+}
+
+/// Makes the span that `span` returns part of the trace of `headers`; none where there is none.
+fn join(headers: Option<&HeaderMap>, span: impl FnOnce() -> Span) -> Span {
+    let Some(parent) = headers.and_then(parent) else {
+        return Span::none();
+    };
+    let span = span();
+    // Fails only where no exporter is configured, and then there is no trace to join.
+    let _ = span.set_parent(parent);
     span
+}
+
+/// Of a request with `count` messages to a subject of the pattern `template`, until its answer.
+pub fn request_span(template: &'static str, subject: &str, count: usize) -> Span {
+    tracing::debug_span!(
+        "request",
+        otel.name = format!("request {template}"),
+        otel.kind = "producer",
+        messaging.system = "nats",
+        messaging.operation.name = "request",
+        messaging.operation.type = "send",
+        messaging.destination.name = subject,
+        messaging.destination.template = template,
+        messaging.batch.message_count = count,
+    )
+}
+
+/// Of publishing `count` messages to subjects of the pattern `template`.
+pub fn publish_span(template: &'static str, count: usize) -> Span {
+    tracing::debug_span!(
+        "publish",
+        otel.name = format!("publish {template}"),
+        otel.kind = "producer",
+        messaging.system = "nats",
+        messaging.operation.name = "publish",
+        messaging.operation.type = "send",
+        messaging.destination.template = template,
+        messaging.batch.message_count = count,
+    )
+}
+
+/// Of publishing what a row of an outbox has, with the row's `traceparent`.
+pub fn outbox_span(subject: &str, event_id: &str, traceparent: Option<&str>) -> Span {
+    let mut headers = HeaderMap::new();
+    if let Some(traceparent) = traceparent {
+        headers.insert(TRACEPARENT, traceparent);
+    }
+    join(Some(&headers), || {
+        tracing::debug_span!(
+            "publish",
+            otel.name = "publish outbox",
+            otel.kind = "producer",
+            messaging.system = "nats",
+            messaging.operation.name = "publish",
+            messaging.operation.type = "send",
+            messaging.destination.name = subject,
+            messaging.message.id = event_id,
+        )
+    })
+}
+
+/// Of what a message of a subject of the pattern `template` leads to.
+pub fn process_span(template: &'static str, message: &Message) -> Span {
+    join(message.headers.as_ref(), || {
+        tracing::debug_span!(
+            "process",
+            otel.name = format!("process {template}"),
+            otel.kind = "consumer",
+            messaging.system = "nats",
+            messaging.operation.name = "process",
+            messaging.operation.type = "process",
+            messaging.destination.name = message.subject.as_str(),
+            messaging.destination.template = template,
+        )
+    })
+}
+
+/// Of a call to another service, where it is made.
+pub(crate) fn call_span(service: &'static str, method: &'static str) -> Span {
+    // A call outside of any trace (at the start, of a task of its own) begins none.
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::debug_span!(
+        "call",
+        otel.name = format!("{service}/{method}"),
+        otel.kind = "client",
+        rpc.system = "nats",
+        rpc.service = service,
+        rpc.method = method,
+    )
+}
+
+/// The same where it is answered.
+pub(crate) fn answer_span(service: &'static str, method: &'static str, request: &Message) -> Span {
+    join(request.headers.as_ref(), || {
+        tracing::debug_span!(
+            "answer",
+            otel.name = format!("{service}/{method}"),
+            otel.kind = "server",
+            rpc.system = "nats",
+            rpc.service = service,
+            rpc.method = method,
+        )
+    })
+}
+
+/// One span for what several requests ask for together: a child of the first that is traced, with a
+/// link to each that is.
+pub fn batch_span<'a>(requests: impl Iterator<Item = &'a Span>) -> Span {
+    let mut batch = Span::none();
+    for request in requests.filter(|span| !span.is_none()) {
+        let context = request.context();
+        let context = context.span().span_context().clone();
+        if !context.is_sampled() {
+            continue;
+        }
+        if batch.is_none() {
+            batch = tracing::debug_span!(parent: request, "batch");
+        }
+        batch.add_link(context);
+    }
+    batch
 }

@@ -21,7 +21,7 @@ use crate::{
     cors, deadline,
     origin::{Origins, check_host},
     problem,
-    trace::set_parent,
+    trace::join_trace,
 };
 
 /// The largest request body where a route does not say otherwise.
@@ -118,14 +118,16 @@ async fn observe(request: Request, next: Next) -> Response<Body> {
         "request",
         otel.name = format!("{method} {route}"),
         otel.kind = "server",
+        otel.status_code = field::Empty,
         request_id = request_id.to_str().unwrap_or_default(),
-        %method,
-        route,
-        status = field::Empty,
+        trace_id = field::Empty,
+        http.request.method = %method,
+        http.route = route,
+        http.response.status_code = field::Empty,
         // Recorded by whoever finds out who is asking.
-        user = field::Empty,
+        user.id = field::Empty,
     );
-    set_parent(&span, request.headers());
+    join_trace(&span, request.headers());
     let mut access = Access {
         span: span.clone(),
         started: Instant::now(),
@@ -159,7 +161,10 @@ impl Drop for Access {
         let elapsed = self.started.elapsed();
         let duration_ms = elapsed.as_secs_f64() * 1_000.0;
         let status = self.status.unwrap_or(CLIENT_LEFT);
-        self.span.record("status", status);
+        self.span.record("http.response.status_code", status);
+        if status >= 500 {
+            self.span.record("otel.status_code", "ERROR");
+        }
         let _in_span = self.span.enter();
         // Method, route, status, request id and user are the span's.
         if self.status.is_some() {

@@ -35,7 +35,8 @@ async fn insert(
         serde_json::to_string(payload).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query(
         "WITH row AS (
-             INSERT INTO outbox (event_id, subject, payload, durable) VALUES ($1, $2, $3, $4)
+             INSERT INTO outbox (event_id, subject, payload, durable, traceparent)
+             VALUES ($1, $2, $3, $4, $5)
          )
          SELECT pg_notify(current_schema || '_outbox', '')",
     )
@@ -43,6 +44,7 @@ async fn insert(
     .bind(subject)
     .bind(payload)
     .bind(durable)
+    .bind(natter_bus::traceparent())
     .execute(tx)
     .await?;
     Ok(())

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use fail::fail_point;
-use natter_bus::{Bus, PublishError, StreamPosition};
+use natter_bus::{Bus, PublishError, StreamPosition, outbox_span};
 use sqlx::{PgConnection, PgPool, postgres::PgListener};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// How many rows are read at a time.
@@ -32,6 +33,8 @@ struct Outgoing {
     payload: String,
     /// Kept in a stream, or told once to whoever listens now.
     durable: bool,
+    /// Of the request that wrote it, if that is traced.
+    traceparent: Option<String>,
 }
 
 /// Publishes what is committed until `stop`.
@@ -85,7 +88,7 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
     // A stream that takes nothing holds back its own events, in their order, and no others.
     let more = 'rounds: loop {
         let rows: Vec<Outgoing> = sqlx::query_as(
-            "SELECT id, event_id, subject, payload, durable FROM outbox
+            "SELECT id, event_id, subject, payload, durable, traceparent FROM outbox
              WHERE published_at IS NULL AND id <> ALL($2) AND NOT subject LIKE ANY($3)
              ORDER BY id LIMIT $1",
         )
@@ -164,13 +167,18 @@ impl Done {
 
 /// To its stream, or to whoever listens now.
 async fn publish(bus: &Bus, row: Outgoing) -> Result<Option<StreamPosition>, PublishError> {
-    if !row.durable {
-        bus.tell(row.subject, row.payload.into()).await?;
-        return Ok(None);
-    }
     let id = row.event_id.to_string();
-    let sent = bus.store(row.subject, &id, row.payload.into()).await?;
-    Ok(Some(sent.confirmed().await?))
+    let span = outbox_span(&row.subject, &id, row.traceparent.as_deref());
+    async {
+        if !row.durable {
+            bus.tell(row.subject, row.payload.into()).await?;
+            return Ok(None);
+        }
+        let sent = bus.store(row.subject, &id, row.payload.into()).await?;
+        Ok(Some(sent.confirmed().await?))
+    }
+    .instrument(span)
+    .await
 }
 
 /// What matches the subjects of the same stream: they share their first two tokens.

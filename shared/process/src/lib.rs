@@ -10,6 +10,7 @@ mod options;
 mod probe;
 mod run;
 mod settings;
+mod sql_spans;
 mod telemetry;
 
 pub use health::Health;

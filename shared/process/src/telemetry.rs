@@ -6,9 +6,15 @@ use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::{global, trace::TracerProvider};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
-use crate::{LogFormat, ProcessSettings};
+use crate::{
+    LogFormat, ProcessSettings,
+    sql_spans::{SQLX_TARGET, SqlSpans},
+};
 
 /// Buckets of every `…_seconds` histogram: from a commit on a fast disk to a request's deadline.
 const SECONDS_BUCKETS: [f64; 14] = [
@@ -39,13 +45,19 @@ impl Telemetry {
             .is_some()
             .then(|| trace_provider(service))
             .transpose()?;
-        let export = traces
-            .as_ref()
-            .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(service)));
+        // What is traced does not depend on what is logged: most spans are of level debug.
+        let export = traces.as_ref().map(|provider| {
+            let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
+            let statements = SqlSpans::new(provider.tracer(service));
+            spans
+                .with_filter(filter_fn(is_traced))
+                .and_then(statements.with_filter(filter_fn(|metadata| {
+                    is_traced(metadata) || metadata.target() == SQLX_TARGET
+                })))
+        });
         global::set_text_map_propagator(TraceContextPropagator::new());
         tracing_subscriber::registry()
-            .with(filter)
-            .with(log)
+            .with(log.with_filter(filter))
             .with(export)
             .try_init()
             .context("logging could not be started")?;
@@ -83,14 +95,29 @@ pub(crate) fn start_task() {
         .init();
 }
 
+/// Natter's own spans, and what went wrong in them.
+fn is_traced(metadata: &Metadata<'_>) -> bool {
+    let level = if metadata.is_span() {
+        Level::DEBUG
+    } else {
+        Level::WARN
+    };
+    metadata.target().starts_with("natter") && *metadata.level() <= level
+}
+
 fn trace_provider(service: &'static str) -> anyhow::Result<SdkTracerProvider> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .build()
         .context("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")?;
+    let mut resource = Resource::builder();
+    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+        resource = resource.with_service_name(service);
+    }
+    // Sampler, batches and limits are those of the standard variables.
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_resource(Resource::builder().with_service_name(service).build())
+        .with_resource(resource.build())
         .build())
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use natter_bus::{Ask, Bus, RequestError};
+use natter_bus::{Ask, Bus, RequestError, request_span};
 use natter_protocol::{
     FriendshipId,
     call::{Mark, MarkReply, OneOrMore, Refusal, SendMedia, SendReply, SendRequest, SendWhat},
@@ -215,18 +215,14 @@ fn request(
     channel: FriendshipId,
     mut asked: Vec<Pending>,
 ) -> BoxFuture<'static, Arrived> {
-    let span = tracing::info_span!(
-        "send",
-        otel.kind = "client",
-        %channel,
-        frames = asked.len(),
-    );
+    let span = request_span(subject::ALL_SENDS, &subject::send(channel), asked.len());
     let request = async move {
         let replies = match ask(&bus, channel, &mut asked).await {
             Ok(replies) => Some(replies),
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
+                    %channel,
                     "sends have no answer"
                 );
                 None

@@ -10,7 +10,7 @@ use futures_util::{
     StreamExt,
     stream::{AbortHandle, Abortable, SelectAll, abortable},
 };
-use natter_bus::{Bus, Message, Subscriber, pass_over, unread};
+use natter_bus::{Bus, Message, Subscriber, pass_over, process_span, unread};
 use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, Timestamp, UserId,
@@ -26,6 +26,7 @@ use tokio::{
     time::{Instant, interval, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Span;
 
 use super::{Command, ordered::Ordered};
 use crate::{
@@ -333,6 +334,10 @@ impl Shard {
         };
         let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else {
             return;
+        };
+        let _in_trace = match what {
+            Chat::Log => process_span(subject::ALL_LOGS, message).entered(),
+            Chat::Mark | Chat::Ephemeral => Span::none().entered(),
         };
         match what {
             Chat::Log => match read::<LogEvent>(&message.payload) {

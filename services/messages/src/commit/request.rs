@@ -5,13 +5,14 @@ use std::{
     time::Duration,
 };
 
-use natter_bus::{Bus, HeaderMap, Message as BusMessage};
+use natter_bus::{Bus, HeaderMap, Message as BusMessage, process_span};
 use natter_protocol::{
     FriendshipId,
     call::{OneOrMore, Refusal, SendReply, SendRequest},
     subject,
 };
 use tokio::{sync::oneshot, time::Instant};
+use tracing::Span;
 
 use super::plain::is_plain;
 
@@ -30,6 +31,8 @@ pub struct Request {
     /// The friendship service was asked about the channel already.
     pub confirmed: bool,
     pub answer: Answer,
+    /// Ends with the answer.
+    pub span: Span,
 }
 
 /// Where the answer goes.
@@ -49,6 +52,10 @@ impl Request {
             until: since + PATIENCE,
             since,
             confirmed: false,
+            span: match &answer {
+                Answer::Bus(asked, _) => process_span(subject::ALL_SENDS, asked),
+                Answer::Task(_) => Span::current(),
+            },
             answer,
         }
     }

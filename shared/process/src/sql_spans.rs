@@ -1,0 +1,136 @@
+//! A span for each SQL statement, made from the event by which sqlx tells that it is done: no store
+//! has to do anything for it.
+
+use std::{
+    fmt::Debug,
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
+
+use opentelemetry::{
+    KeyValue,
+    trace::{Span, SpanKind, TraceContextExt, Tracer},
+};
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing::{
+    Dispatch, Event, Subscriber,
+    dispatcher::WeakDispatch,
+    field::{Field, Visit},
+};
+use tracing_opentelemetry::get_otel_context;
+use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
+
+/// Of the events that sqlx writes about statements.
+pub(crate) const SQLX_TARGET: &str = "sqlx::query";
+
+pub(crate) struct SqlSpans {
+    tracer: SdkTracer,
+    dispatch: OnceLock<WeakDispatch>,
+}
+
+impl SqlSpans {
+    pub fn new(tracer: SdkTracer) -> Self {
+        Self {
+            tracer,
+            dispatch: OnceLock::new(),
+        }
+    }
+
+    /// The context of the span in which a statement ran.
+    fn parent<S>(
+        &self,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+    ) -> Option<opentelemetry::Context>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let span = context.event_span(event)?;
+        get_otel_context(&span.id(), &self.dispatch.get()?.upgrade()?)
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SqlSpans {
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        // Once for each process.
+        let _ = self.dispatch.set(dispatch.downgrade());
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if event.metadata().target() != SQLX_TARGET {
+            return;
+        }
+        // What runs outside of any trace begins none.
+        let Some(parent) = self.parent(event, &context) else {
+            return;
+        };
+        if !parent.span().span_context().is_sampled() {
+            return;
+        }
+        let mut statement = Statement::default();
+        event.record(&mut statement);
+        let end = SystemTime::now();
+        let start = end - Duration::try_from_secs_f64(statement.seconds).unwrap_or_default();
+        let text = statement.text();
+        let operation = text.split_whitespace().next().unwrap_or("SQL");
+        let operation = operation.to_ascii_uppercase();
+        let attributes = vec![
+            KeyValue::new("db.system.name", "postgresql"),
+            KeyValue::new("db.operation.name", operation.clone()),
+            KeyValue::new("db.query.text", text.to_owned()),
+            KeyValue::new("db.response.returned_rows", statement.rows),
+        ];
+        let span = self
+            .tracer
+            .span_builder(operation)
+            .with_kind(SpanKind::Client)
+            .with_start_time(start)
+            .with_attributes(attributes);
+        let mut span = span.start_with_context(&self.tracer, &parent);
+        span.end_with_timestamp(end);
+    }
+}
+
+/// What sqlx tells of a statement. Values are bound, so its text has none.
+#[derive(Default)]
+struct Statement {
+    /// Its first words; of a short statement all of them.
+    summary: String,
+    /// Its text, unless the summary has all of it.
+    long: String,
+    seconds: f64,
+    rows: i64,
+}
+
+impl Statement {
+    fn text(&self) -> &str {
+        match self.long.trim() {
+            "" => self.summary.trim(),
+            long => long,
+        }
+    }
+}
+
+impl Visit for Statement {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "summary" => value.clone_into(&mut self.summary),
+            "db.statement" => value.clone_into(&mut self.long),
+            _ => {}
+        }
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if field.name() == "elapsed_secs" {
+            self.seconds = value;
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "rows_returned" {
+            self.rows = i64::try_from(value).unwrap_or(i64::MAX);
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+}
