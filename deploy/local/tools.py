@@ -127,6 +127,37 @@ def python_packages(tests):
     return folder
 
 
+def promtool():
+    """The path of promtool: found, or taken out of Debian's package, which would start a server of its own."""
+    fetched = TOOLS / "promtool"
+    if found := shutil.which("promtool"):
+        return pathlib.Path(found)
+    if not fetched.exists():
+        if not shutil.which("apt-get"):
+            raise Refused("promtool was not found, and there is no apt-get to fetch the package prometheus with.")
+        say("fetching promtool (apt-get download prometheus)")
+        with tempfile.TemporaryDirectory() as folder:
+            _fetch_promtool(pathlib.Path(folder), fetched)
+    return fetched
+
+
+def _fetch_promtool(folder, target):
+    # The sandbox user of apt cannot write to a private folder.
+    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "prometheus"]
+    done = subprocess.run(download, cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        # The lists of packages may be old, or not there at all.
+        subprocess.run([*_rights(), "apt-get", "-qq", "update"], capture_output=True)
+        done = subprocess.run(download, cwd=folder, capture_output=True, text=True)
+    packages = list(folder.glob("*.deb"))
+    if len(packages) != 1:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise Refused(f"promtool could not be had from Debian: {last}")
+    subprocess.run(["dpkg-deb", "--extract", packages[0], folder / "root"], check=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(folder / "root/usr/bin/promtool", target)
+
+
 def servers():
     """Where whoever starts a Postgres and a NATS of their own (tests, measurements) finds them."""
     return {
@@ -140,11 +171,15 @@ def require_pip():
         apt_install("python3-pip", "pip")
 
 
+def _rights():
+    return [] if os.geteuid() == 0 else ["sudo"]
+
+
 def apt_install(package, what):
     """Installs a Debian package, as root or with sudo."""
     if not shutil.which("apt-get"):
         raise Refused(f"{what} was not found, and there is no apt-get to install {package} with.")
-    rights = [] if os.geteuid() == 0 else ["sudo"]
+    rights = _rights()
     if rights and not shutil.which("sudo"):
         raise Refused(f"{what} was not found: install the package {package} as root and try again.")
     say(f"installing {what} (apt-get install {package})")

@@ -41,6 +41,24 @@ pub enum Close {
 }
 
 impl Close {
+    const ALL: [Self; 15] = [
+        Self::Done,
+        Self::Gone,
+        Self::ProtocolError,
+        Self::NotUtf8,
+        Self::ResumeExpected,
+        Self::Flood,
+        Self::FrameTooBig,
+        Self::Restart,
+        Self::Overloaded,
+        Self::SessionEnded,
+        Self::DeliveriesFull,
+        Self::NoticesFull,
+        Self::WriteTimeout,
+        Self::SetBack,
+        Self::TooManyConnections,
+    ];
+
     /// Whether the client takes what it is sent too slowly.
     pub fn is_slow(self) -> bool {
         matches!(
@@ -126,8 +144,19 @@ impl Close {
         let (code, cause) = (u16::from(self.frame().code), self.cause());
         let user = user.map(tracing::field::display);
         tracing::info!(code, cause, user, "connection closed");
-        let labels = [("code", code.to_string()), ("cause", cause.to_owned())];
-        metrics::counter!("websocket_closes_total", &labels).increment(1);
+        self.count(1);
+    }
+
+    /// Shows every count from the start on: of a series that begins with 1 Prometheus sees no
+    /// increase.
+    pub fn register() {
+        Self::ALL.into_iter().for_each(|close| close.count(0));
+    }
+
+    fn count(self, more: u64) {
+        let code = u16::from(self.frame().code).to_string();
+        let labels = [("code", code), ("cause", self.cause().to_owned())];
+        metrics::counter!("websocket_closes_total", &labels).increment(more);
     }
 }
 

@@ -133,7 +133,7 @@ async fn open(
             return Some(connection);
         }
         Err(Some((socket, reason))) => refuse(socket, reason, Some(peer.user)).await,
-        Err(None) => Close::Done.record(Some(peer.user)),
+        Err(None) => {}
     }
     gateway.registry.remove(&peer);
     None

@@ -33,7 +33,9 @@ use tokio::sync::Semaphore;
 
 pub use config::Settings;
 
-use crate::{epoch::Epoch, hub::Hub, marks::MarkSender, presence::Presence, registry::Registry};
+use crate::{
+    close::Close, epoch::Epoch, hub::Hub, marks::MarkSender, presence::Presence, registry::Registry,
+};
 
 /// What this service answers: these paths and all below them.
 pub const PATHS: &[&str] = &["/ws"];
@@ -57,6 +59,39 @@ struct Gateway {
 /// Connections that are being opened at a time.
 const MAX_OPENING: usize = 64;
 
+/// Says what each metric is, and shows every counter from the start on.
+fn register_metrics() {
+    for (name, means) in [
+        ("gateway_frames_received_total", "Frames of clients"),
+        (
+            "gateway_deliveries_total",
+            "Events taken off the connections' queues",
+        ),
+        (
+            "gaps_fetched_total",
+            "Times that missing entries of a channel were fetched",
+        ),
+    ] {
+        metrics::describe_counter!(name, means);
+        metrics::counter!(name).increment(0);
+    }
+    metrics::describe_gauge!("gateway_connections", "Open WebSockets");
+    metrics::gauge!("gateway_connections").increment(0);
+    metrics::describe_counter!(
+        "websocket_closes_total",
+        "Closed WebSockets by code and cause"
+    );
+    Close::register();
+    metrics::describe_histogram!(
+        "send_to_ack_seconds",
+        "From a send's request to the messages service to its answer"
+    );
+    metrics::describe_histogram!(
+        "send_to_friend_seconds",
+        "From the time of a log entry to the queues of this gateway's connections"
+    );
+}
+
 /// Starts the gateway and returns its routes.
 pub async fn start(
     settings: Settings,
@@ -70,6 +105,7 @@ pub async fn start(
     let verifier = Verifier::new(auth);
     follow_keys(&verifier, &bus, process);
     follow_revocations(&verifier, &bus, process);
+    register_metrics();
     let registry = Arc::new(Registry::default());
     let gateway = Arc::new(Gateway {
         epoch: Epoch::default(),

@@ -67,6 +67,7 @@ impl Committer {
         index: &Index,
         process: &Process,
     ) -> Self {
+        register_metrics();
         let writers = (0..WRITERS).map(|_| {
             let (queue, waiting) = mpsc::channel(QUEUE);
             let worker = Worker {
@@ -115,6 +116,29 @@ impl Committer {
             refused.into_inner().answer(&self.bus).await;
         }
     }
+}
+
+/// Says what each metric is, and shows every counter from the start on.
+fn register_metrics() {
+    for (name, means) in [
+        (
+            "sends_overflowed_total",
+            "Sends refused because the queue was full",
+        ),
+        (
+            "sends_expired_total",
+            "Sends refused because their sender had stopped waiting",
+        ),
+    ] {
+        metrics::describe_counter!(name, means);
+        metrics::counter!(name).increment(0);
+    }
+    metrics::describe_histogram!(
+        "send_queue_seconds",
+        "How long the oldest send of a batch waited"
+    );
+    metrics::describe_histogram!("commit_duration_seconds", "How long a batch took");
+    metrics::describe_histogram!("commit_batch_size", "Entries that a batch stored");
 }
 
 struct Worker {

@@ -21,7 +21,7 @@ pub struct Settings {
     #[arg(long, env = "NATTER_MESSAGES_DATABASE_PASSWORD")]
     messages_database_password: Option<Password>,
 
-    /// Maximum database connections, in addition to the 5 connections of the writers
+    /// Maximum connections of the database pool; in addition each replica opens 5 connections of its own for writing (2 for sends, 1 each for marks, the outbox and the search table)
     #[arg(long, env = "NATTER_MESSAGES_DATABASE_CONNECTIONS", default_value_t = 12, value_parser = value_parser!(u32).range(4..))]
     pub messages_database_connections: u32,
 

@@ -7,9 +7,10 @@
 //! newest event of the stream, which was published after its commit. If not, the epoch changes;
 //! gateways close every connection, and clients fetch what they had under the old one again.
 //!
-//! A switchover that lost nothing begins a timeline too: it costs a fetch. What cannot be told, on
-//! a timeline that goes on: that database and broker were set back to the same moment; that the
-//! broker was away when the writers came back; that a replica of the version before was first.
+//! A switchover that lost nothing begins a timeline too, so clients then fetch for nothing. If the
+//! timeline stays the same, a loss is not noticed in three cases: the database and the broker were
+//! restored to the same moment; the broker was away when the writers reconnected; a replica of the
+//! previous version wrote first.
 
 use std::{sync::Arc, time::Duration};
 

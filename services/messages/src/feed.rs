@@ -201,6 +201,10 @@ async fn note(db: &mut Writer, confirmed: Vec<(i64, Published)>) {
 /// Publishes what was not confirmed in time, at once when the broker is back; less and less often
 /// while the stream takes nothing.
 async fn sweep(store: Store, epochs: Epochs, bus: Bus) {
+    metrics::describe_gauge!(
+        "outbox_overdue",
+        "Committed batches that the stream has not confirmed in time"
+    );
     let mut missed = bus.missed();
     let mut overdue = 0.0;
     let mut pause = SWEEP_EVERY;

@@ -25,21 +25,21 @@ pub use query::Query;
 pub use text::{SLICE, slice};
 use text::{folded, grams};
 
-/// Of more matches than these only the newest of each conversation are ranked and counted: a word
-/// that stands in every message of a long conversation costs no more than this.
+/// The most matches that are ranked and counted, chosen from the newest of each conversation, so
+/// that a word which is in every message of a long conversation has a bounded cost.
 pub const MAX_MATCHES: usize = 10_000;
-/// So many texts that may match are looked at: terms that are common each and seldom together, or
-/// seldom without an unwanted one, cost no more than this.
+/// The most candidates whose text is compared with the query. It bounds the cost of a query whose
+/// terms are each common but seldom in the same message.
 const MAX_CANDIDATES: usize = 100_000;
-/// So many entries are looked into first; if they have too few matches, twice as many, and in the
-/// end so many at a time.
+/// How many log entries the first step of a search covers. Each further step covers twice as many as
+/// the one before, up to `MOST_ENTRIES`.
 const FIRST_ENTRIES: u64 = 2 * SLICE;
 const MOST_ENTRIES: u64 = 64 * SLICE;
-/// Searches at a time: they shall not take every connection to the database.
+/// Searches that run at the same time, so that they leave database connections to other requests.
 const AT_A_TIME: usize = 4;
 static TURNS: Semaphore = Semaphore::const_new(AT_A_TIME);
-/// Of entries that were not taken over yet the newest of each channel are read from the log: it is
-/// what came in the last second, or more while the table is filled anew.
+/// The most entries of each channel that a search reads from the log because the search table does
+/// not have them yet: those of the last second, or more while the table is being filled.
 const MAX_TAIL: usize = 1_000;
 
 /// What the index has of a text, beside the [`slice()`] of its entry.

@@ -355,7 +355,7 @@ fn events(document: &mut Document) {
     let envelope = json!({
         "type": "object", "required": ["id", "type", "time", "version"],
         "properties": {
-            "id": {"type": "string", "format": "uuid", "description": "The event's id, which stays the same when the event is published again: by the outbox with the same Nats-Msg-Id, by an operator's replay with another. Deduplicate by it"},
+            "id": {"type": "string", "format": "uuid", "description": "The event's id. Deduplicate by it: it stays the same when the event is published again, whether by the outbox (with the same Nats-Msg-Id) or by an operator's replay (with another Nats-Msg-Id)"},
             "type": {"type": "string"},
             "time": {"type": "string", "format": "date-time"},
             "version": {"type": "integer", "enum": [natter_protocol::event::VERSION]},
@@ -374,7 +374,7 @@ fn events(document: &mut Document) {
     document.event(
         "friendshipEvents",
         "events.friendships.{channel}.{event}",
-        "Kept in the stream FRIENDSHIPS. A listener keeps the highest revision of each",
+        "Kept in the stream FRIENDSHIPS. A listener keeps the state with the highest `revision` of each friendship",
         &friendships,
     );
     let log = document.schema::<LogEvent>();
@@ -451,7 +451,10 @@ fn requests(document: &mut Document) {
         reply,
     );
     let reply = list(document.schema::<UserCard>());
-    document.call::<GetUsers>("The cards of users, of those that exist", reply);
+    document.call::<GetUsers>(
+        "The cards of the named users; a user that does not exist is left out",
+        reply,
+    );
     let reply = or_null(document.schema::<TokenPair>());
     document.call::<RefreshSession>(
         "A new token pair of a session; null if the refresh token is not valid",
@@ -499,12 +502,13 @@ fn requests(document: &mut Document) {
 fn check_addresses(document: &Document) {
     let channel: FriendshipId = ID.parse().expect("an id");
     let user: UserId = ID.parse().expect("an id");
-    for (name, subject) in [
+    let ephemeral = Ephemeral::TYPES.iter();
+    let ephemeral = ephemeral.map(|name| (*name, subject::chat_ephemeral(channel, name)));
+    let others = [
         ("send", subject::send(channel)),
         ("mark", subject::mark(channel)),
         ("log", subject::chat_log(channel)),
         ("marks", subject::chat_mark(channel)),
-        ("typing", subject::chat_ephemeral(channel, "typing")),
         ("presence", subject::presence(user)),
         ("notices", subject::notify_user(user)),
         ("userEvents", subject::user_event(user, ID)),
@@ -514,7 +518,8 @@ fn check_addresses(document: &Document) {
             subject::key_value(subject::REVOKED_SESSIONS, ID),
         ),
         ("deadLetters", subject::dead_letter(ID)),
-    ] {
+    ];
+    for (name, subject) in ephemeral.chain(others) {
         let address = document.channels[name]["address"]
             .as_str()
             .expect("an address");

@@ -160,14 +160,17 @@ pub fn broken_passwords() -> Vec<BrokenRule> {
         .collect()
 }
 
+/// One of each way to break the rules of what its owner may change in a profile.
+pub fn broken_profiles() -> Vec<BrokenRule> {
+    let broken = [check_name("first_name", &"x".repeat(MAX_NAME_CHARS + 1)).err()];
+    broken.into_iter().flatten().collect()
+}
+
 /// One of each way to break the rules of an account beside those of its password.
 pub fn broken_accounts() -> Vec<BrokenRule> {
-    let broken = [
-        Username::new("").err(),
-        check_email("").err(),
-        check_name("first_name", &"x".repeat(MAX_NAME_CHARS + 1)).err(),
-    ];
-    broken.into_iter().flatten().collect()
+    let broken = [Username::new("").err(), check_email("").err()];
+    let broken = broken.into_iter().flatten();
+    broken.chain(broken_profiles()).collect()
 }
 
 /// The share of both texts that their longest common run makes up, case aside: 0 to 1.

@@ -23,7 +23,7 @@ use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{
     Users,
-    account::{BrokenRule, broken_accounts, broken_passwords, image_path},
+    account::{BrokenRule, broken_accounts, broken_passwords, broken_profiles, image_path},
     error::Error,
     image::{self, Images},
     store::Account,
@@ -84,11 +84,7 @@ fn api() -> Api<Users> {
     .operation::<Error>(routes!(profile::get), [])
     .operation(
         routes!(profile::patch).layer(upload),
-        invalid(broken_accounts())
-            .filter(
-                |error| matches!(error, Error::Invalid(broken) if broken.code == "invalid_name"),
-            )
-            .chain([bad_image()]),
+        invalid(broken_profiles()).chain([bad_image()]),
     )
     .operation(
         routes!(profile::delete),

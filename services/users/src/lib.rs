@@ -5,8 +5,9 @@
 //! sessions, which every service watches. Owner of the schema `users`, the stream `USERS`, the
 //! bucket `revoked_sessions` and the calls `rpc.users.*`.
 
-/// Of the processes that hash passwords: glibc's keeps the 19 MiB of every one that was hashed at the
-/// same time, for each thread, for ever. Not of a gateway, whose connections take less with glibc's.
+/// The allocator of the processes that hash passwords. In each thread glibc's allocator would keep,
+/// for ever, the 19 MiB of every hash that ran at the same time. A gateway in a process of its own
+/// keeps glibc's allocator, with which its connections take less memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

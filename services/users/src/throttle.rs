@@ -1,6 +1,6 @@
 //! How often a login may fail, and a sign-up be tried: per account, and per address.
 //!
-//! Counted by this process alone; with several replicas an account has that many tries more.
+//! Counted by this process alone: with N replicas an account has N times as many tries.
 
 use std::{
     collections::HashMap,

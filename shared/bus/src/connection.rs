@@ -150,6 +150,7 @@ impl Bus {
                 client.server_info().version
             );
         }
+        register_metrics();
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(PUBLISH_TIMEOUT);
         Ok(Self {
@@ -280,6 +281,23 @@ impl Bus {
         timeout(PUBLISH_TIMEOUT, subscribed)
             .await
             .context("the broker did not answer in time")?
+    }
+}
+
+/// Says what each metric is, and shows every counter from the start on.
+fn register_metrics() {
+    for (name, means) in [
+        (
+            "nats_slow_consumer_total",
+            "Times that the NATS client dropped messages of a slow subscription",
+        ),
+        (
+            "unknown_events_total",
+            "Events of a later version that were passed over",
+        ),
+    ] {
+        metrics::describe_counter!(name, means);
+        metrics::counter!(name).increment(0);
     }
 }
 

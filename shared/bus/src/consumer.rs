@@ -82,6 +82,9 @@ where
         .get_or_create_consumer(consumer.durable, config)
         .await
         .with_context(|| format!("the stream {} is not there", consumer.stream.name()))?;
+    metrics::describe_counter!("dead_letters_total", "Events given up after ten tries");
+    // Shown from the start on.
+    metrics::counter!("dead_letters_total", "stream" => consumer.stream.name()).increment(0);
     let mut messages = durable.messages().await?;
     while let Some(message) = messages.next().await {
         let message = message?;

@@ -32,4 +32,4 @@ pub use query::{Flag, Number, Params, PathId};
 pub use serve::serve;
 pub use settings::HttpSettings;
 pub use typed::{File, Filled, WrongField, sent};
-pub use wrap::wrap;
+pub use wrap::{describe_metrics, wrap};

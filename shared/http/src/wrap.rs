@@ -146,6 +146,18 @@ async fn observe(request: Request, next: Next) -> Response<Body> {
     response
 }
 
+/// Says what each metric is.
+pub fn describe_metrics() {
+    metrics::describe_counter!(
+        "http_requests_total",
+        "HTTP requests by method, route and status"
+    );
+    metrics::describe_histogram!(
+        "http_request_duration_seconds",
+        "From the head of a request to the head of its answer"
+    );
+}
+
 /// A request's line in the access log and its metrics, written when it ends, however that is.
 struct Access {
     span: Span,

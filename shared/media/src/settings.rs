@@ -36,7 +36,7 @@ pub struct MediaSettings {
     #[arg(long, env = "NATTER_MEDIA_S3_REGION", default_value = "us-east-1")]
     media_s3_region: String,
 
-    /// Access key id for the bucket; without one the machine's own role is asked for
+    /// Access key id for the bucket; without it the credentials of the machine's IAM role are used
     #[arg(
         long,
         env = "NATTER_MEDIA_S3_ACCESS_KEY_ID",

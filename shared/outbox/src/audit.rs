@@ -52,6 +52,12 @@ struct StreamPlace {
 pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationToken) {
     let name = stream.name();
     let mut missed = bus.missed();
+    metrics::describe_counter!(
+        "outbox_refilled_total",
+        "Events published again because their stream had lost them"
+    );
+    // Shown from the start on.
+    metrics::counter!("outbox_refilled_total", "stream" => name).increment(0);
     let auditing = async {
         let mut doubted_until = Instant::now() + LATE;
         loop {

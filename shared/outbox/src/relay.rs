@@ -39,6 +39,9 @@ struct Outgoing {
 
 /// Publishes what is committed until `stop`.
 pub async fn relay(pool: PgPool, bus: Bus, stop: CancellationToken) {
+    metrics::describe_counter!("outbox_published_total", "Events published by the relay");
+    // Shown from the start on.
+    metrics::counter!("outbox_published_total").increment(0);
     let turns = async {
         let mut wake = None;
         loop {

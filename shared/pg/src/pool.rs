@@ -80,6 +80,10 @@ pub async fn connect(
 
 /// Tells how many connections are used, until the pool is closed or the process ends.
 async fn watch(pool: PgPool, schema: &'static str) {
+    metrics::describe_gauge!(
+        "database_connections",
+        "Connections of the service's pool by state"
+    );
     let used = metrics::gauge!("database_connections", "schema" => schema, "state" => "used");
     let idle = metrics::gauge!("database_connections", "schema" => schema, "state" => "idle");
     while !pool.is_closed() {

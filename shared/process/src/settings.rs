@@ -27,7 +27,7 @@ pub struct ProcessSettings {
     #[arg(long, env = "NATTER_START_SECONDS", default_value_t = 30)]
     start_seconds: u64,
 
-    /// How long a process that was told to stop goes on serving, unready, before it drains, in seconds; as long as it takes until no traffic is sent to it any more
+    /// How long a process that was told to stop goes on serving, unready, before it drains, in seconds; set it to the time that the load balancer needs to stop sending traffic to the process
     #[arg(long, env = "NATTER_SHUTDOWN_DELAY_SECONDS", default_value_t = 0)]
     shutdown_delay_seconds: u64,
 

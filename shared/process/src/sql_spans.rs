@@ -3,7 +3,6 @@
 
 use std::{
     fmt::Debug,
-    sync::OnceLock,
     time::{Duration, SystemTime},
 };
 
@@ -13,57 +12,29 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::{
-    Dispatch, Event, Subscriber,
-    dispatcher::WeakDispatch,
+    Event, Subscriber,
     field::{Field, Visit},
 };
-use tracing_opentelemetry::get_otel_context;
-use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{Layer, layer::Context};
 
 /// Of the events that sqlx writes about statements.
 pub(crate) const SQLX_TARGET: &str = "sqlx::query";
 
 pub(crate) struct SqlSpans {
     tracer: SdkTracer,
-    dispatch: OnceLock<WeakDispatch>,
 }
 
 impl SqlSpans {
     pub fn new(tracer: SdkTracer) -> Self {
-        Self {
-            tracer,
-            dispatch: OnceLock::new(),
-        }
-    }
-
-    /// The context of the span in which a statement ran.
-    fn parent<S>(
-        &self,
-        event: &Event<'_>,
-        context: &Context<'_, S>,
-    ) -> Option<opentelemetry::Context>
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let span = context.event_span(event)?;
-        get_otel_context(&span.id(), &self.dispatch.get()?.upgrade()?)
+        Self { tracer }
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SqlSpans {
-    fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        // Once for each process.
-        let _ = self.dispatch.set(dispatch.downgrade());
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        if event.metadata().target() != SQLX_TARGET {
-            return;
-        }
-        // What runs outside of any trace begins none.
-        let Some(parent) = self.parent(event, &context) else {
-            return;
-        };
+impl<S: Subscriber> Layer<S> for SqlSpans {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let parent = tracing::Span::current().context();
+        // A statement outside of any trace begins none.
         if !parent.span().span_context().is_sampled() {
             return;
         }

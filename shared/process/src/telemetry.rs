@@ -49,11 +49,10 @@ impl Telemetry {
         let export = traces.as_ref().map(|provider| {
             let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
             let statements = SqlSpans::new(provider.tracer(service));
+            let is_statement = filter_fn(|metadata| metadata.target() == SQLX_TARGET);
             spans
                 .with_filter(filter_fn(is_traced))
-                .and_then(statements.with_filter(filter_fn(|metadata| {
-                    is_traced(metadata) || metadata.target() == SQLX_TARGET
-                })))
+                .and_then(statements.with_filter(is_statement))
         });
         global::set_text_map_propagator(TraceContextPropagator::new());
         tracing_subscriber::registry()
@@ -128,6 +127,7 @@ fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("metrics could not be started")?;
+    natter_http::describe_metrics();
     Ok(handle)
 }
 

@@ -8,7 +8,7 @@ use natter_protocol::{
         ListFriendships, ListMarks, ListOpen, Mark, MarkReply, OneOrMore, RefreshSession, Refusal,
         SendReply, SendRequest,
     },
-    ephemeral::EphemeralEvent,
+    ephemeral::{Ephemeral, EphemeralEvent},
     event::{
         Event, FriendshipEvent, LogEvent, MarkEvent, PresenceEvent, RevokedSession, UserEvent,
         UserNotice,
@@ -97,7 +97,7 @@ fn is_read(subject: &str, payload: &str, answer: Option<&str>) -> bool {
             read::<Event<MarkEvent>>(subject, payload);
             true
         }
-        ["chat", "friendship", _, "typing"] => {
+        ["chat", "friendship", _, name] if Ephemeral::TYPES.contains(&name) => {
             read::<Event<EphemeralEvent>>(subject, payload);
             true
         }

@@ -378,10 +378,15 @@ fn log_and_mark_events() {
 
 #[test]
 fn ephemeral_events() {
-    for (ephemeral, mut wire) in [(
+    let all = [(
         Ephemeral::Typing { active: true },
         json!({"type": "typing", "active": true}),
-    )] {
+    )];
+    assert_eq!(
+        all.each_ref().map(|(ephemeral, _)| ephemeral.name()),
+        Ephemeral::TYPES
+    );
+    for (ephemeral, mut wire) in all {
         wire["channel"] = json!(CHANNEL);
         let frame: EphemeralFrame = serde_json::from_value(wire.clone()).expect("it is read");
         assert_eq!((frame.channel, &frame.ephemeral), (channel(), &ephemeral));
@@ -427,25 +432,35 @@ fn user_events() {
         "id": ALICE, "username": "alice", "first_name": "A", "last_name": "L",
         "personal_image": null,
     });
-    frozen(
-        event(UserEvent::Registered { user: profile() }),
-        event_json(json!({"type": "registered", "user": profile_json})),
+    let all = [
+        (
+            UserEvent::Registered { user: profile() },
+            json!({"type": "registered", "user": profile_json}),
+        ),
+        (
+            UserEvent::ProfileChanged { user: profile() },
+            json!({"type": "profile_changed", "user": profile_json}),
+        ),
+        (
+            UserEvent::SessionRevoked {
+                user: alice(),
+                sid: sid(),
+            },
+            json!({"type": "session_revoked", "user": ALICE, "sid": OTHER}),
+        ),
+        (
+            UserEvent::Deleted { user: alice() },
+            json!({"type": "deleted", "user": ALICE}),
+        ),
+    ];
+    assert_eq!(
+        all.each_ref().map(|(event, _)| event.name()),
+        UserEvent::TYPES
     );
-    frozen(
-        event(UserEvent::ProfileChanged { user: profile() }),
-        event_json(json!({"type": "profile_changed", "user": profile_json})),
-    );
-    frozen(
-        event(UserEvent::SessionRevoked {
-            user: alice(),
-            sid: sid(),
-        }),
-        event_json(json!({"type": "session_revoked", "user": ALICE, "sid": OTHER})),
-    );
-    frozen(
-        event(UserEvent::Deleted { user: alice() }),
-        event_json(json!({"type": "deleted", "user": ALICE})),
-    );
+    for (told, wire) in all {
+        assert_eq!(wire["type"], told.name());
+        frozen(event(told), event_json(wire));
+    }
     frozen(
         RevokedSession {
             user: alice(),

@@ -4,6 +4,7 @@
 
 mod broker;
 mod chat;
+mod otlp;
 mod python;
 mod raw;
 mod story;
@@ -12,6 +13,7 @@ mod world;
 
 pub use broker::{jetstream, tell_marks};
 pub use chat::{Log, Talker};
+pub use otlp::{Collector, Span};
 pub use python::python;
 pub use raw::said_to;
 pub use story::{Addresses, story};

@@ -301,6 +301,19 @@ impl World {
         reqwest::get(url).await?.text().await
     }
 
+    /// What a process has counted under a metric's name, whatever the labels.
+    pub async fn count(&self, process: &str, metric: &str) -> f64 {
+        let metrics = self.metrics(process).await.expect("metrics");
+        let samples = metrics.lines().filter(|line| {
+            let name = line.split(['{', ' ']).next();
+            name == Some(metric)
+        });
+        let values = samples.map(|line| line.rsplit(' ').next().unwrap_or_default());
+        values
+            .map(|value| value.parse::<f64>().expect("a number"))
+            .sum()
+    }
+
     /// The kernel's id of a process.
     pub fn process_id(&self, name: &str) -> Option<u32> {
         self.services[name].process.id()

@@ -19,7 +19,7 @@ const OPENING_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Connection {
     /// Subscribes to everything that is the user's and says `ready`. On failure the socket comes
-    /// back with the reason to close it with.
+    /// back with the reason to close it with, unless that was done.
     pub(super) async fn open(
         gateway: &Arc<Gateway>,
         mut socket: Socket,
@@ -36,7 +36,7 @@ impl Connection {
             match written(timeout(WRITE_TIMEOUT, sent).await) {
                 // What a client that is gone has sent is found by reading.
                 Ok(()) | Err(Close::Done) => {}
-                Err(_) => return Err(None),
+                Err(reason) => return Err(Some((socket, reason))),
             }
         }
         // Many that come at once (an ingress was reloaded) wait for their turn here, and not in the

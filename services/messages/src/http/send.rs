@@ -34,7 +34,8 @@ pub struct NewMessage {
     reply_to: Option<String>,
 }
 
-/// A message with files, each in a field of any other name. A text that is empty counts as not sent.
+/// A message with files. A file is sent in a field of any name except `payload`, `client_id` and
+/// `reply_to`. A text field that is empty counts as not sent.
 #[derive(ToSchema)]
 #[expect(
     dead_code,

@@ -1,8 +1,9 @@
 //! Takes the logs over into the table that is searched.
 //!
-//! The log is the truth: how far each channel's was taken over is stored with what was, so nothing
-//! is missed, whoever appended to it and whoever crashed. Replicas say to themselves what they
-//! appended; what nobody said is found by comparing, at the start and from time to time.
+//! The log is the truth. How far each channel was indexed is stored together with the index rows, so
+//! no entry is missed, whichever replica appended it or crashed. A replica indexes the channels that
+//! it appended to at once; a comparison of all channels with the index, at the start and from time to
+//! time, finds the rest.
 
 use std::{
     collections::HashSet,
@@ -93,6 +94,10 @@ struct Keeper {
 
 impl Keeper {
     async fn run(mut self) {
+        metrics::describe_gauge!(
+            "search_channels_behind",
+            "Channels whose newest messages are not in the search table yet"
+        );
         let mut compare_at = Instant::now();
         loop {
             if Instant::now() >= compare_at {

@@ -93,9 +93,9 @@ fn stands_alone(c: char) -> bool {
     }
 }
 
-/// By what a folded text is indexed: each word's parts of [`GRAM`] letters, or the word if it is
-/// shorter; characters that are words, alone and with the one before. As hashes: what is found by
-/// them is looked at again.
+/// The hashes under which a folded text is indexed: of each part of [`GRAM`] letters of each word, or
+/// of the word if it is shorter; of scripts without spaces, of each character alone and together
+/// with the character before it. Two texts may share a hash, so a search compares the text itself.
 pub fn grams(folded: &str) -> Vec<i32> {
     let mut grams = Vec::new();
     let mut before = None;

@@ -147,7 +147,8 @@ impl Store {
         .await
     }
 
-    /// Forgets a file that is gone; of one that was sent it is kept that it was.
+    /// Notes that a file was removed from the media store: the row of a file that was never sent is
+    /// deleted, the row of a sent file is kept and marked as removed.
     pub async fn forget_media(&self, id: Uuid) -> sqlx::Result<()> {
         for statement in [
             "UPDATE media SET removed = true, expires_at = NULL

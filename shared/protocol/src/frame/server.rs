@@ -37,9 +37,10 @@ pub enum ServerFrame {
         /// be read at the moment have no entry.
         marks: HashMap<FriendshipId, ChannelMarks>,
     },
-    /// The named channels cannot be replayed here: the client is too far behind, or named another
-    /// `epoch` than that of `ready`. Fetch them over HTTP; where the epoch differs from their
-    /// beginning, because messages that you hold may no longer exist.
+    /// The named channels cannot be replayed here: the client is too far behind, or it named an
+    /// `epoch` other than that of `ready`, or a `seq` after the end of the log. Fetch their events
+    /// over HTTP: in the last two cases from the beginning, because messages that you hold may no
+    /// longer exist.
     Resync {
         channels: HashMap<FriendshipId, u64>,
     },
@@ -174,7 +175,7 @@ pub enum ErrorCode {
     Unsupported,
     /// The user is in no such channel; also where it does not exist.
     NotAMember,
-    /// The channel accepts no messages: a side has not accepted, or rejected, the friendship.
+    /// The channel accepts no messages: a side has not accepted the friendship, or has rejected it.
     ChannelClosed,
     /// The channel has no such message.
     MessageNotFound,

@@ -99,8 +99,8 @@ async fn what_the_broker_loses_repeats_or_reorders_is_mended() {
     for talker in [&from_alice, &to_bob, &laptop] {
         assert_eq!(talker.log.reconnections, 0);
     }
-    let fetched = world.metrics("gateway-2").await.expect("metrics");
-    assert!(fetched.contains("gaps_fetched_total"), "nothing was lost");
+    let fetched = world.count("gateway-2", "gaps_fetched_total").await;
+    assert!(fetched > 0.0, "nothing was lost");
 }
 
 #[tokio::test]
@@ -127,8 +127,8 @@ async fn what_a_slow_subscription_drops_is_mended() {
     for number in 1..=MESSAGES {
         assert_eq!(to_bob.frame("friendship_message").await["seq"], number);
     }
-    let dropped = world.metrics("gateway-2").await.expect("metrics");
-    assert!(dropped.contains("nats_slow_consumer_total"), "{dropped}");
+    let dropped = world.count("gateway-2", "nats_slow_consumer_total").await;
+    assert!(dropped > 0.0, "nothing was dropped");
 }
 
 #[tokio::test]

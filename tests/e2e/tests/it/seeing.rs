@@ -46,15 +46,18 @@ async fn each_request_has_a_line_and_each_close_a_line_and_a_count() {
         let line = line(process, "answered", |line| line["span"]["request_id"] == id).await;
         assert_eq!(line["level"], "INFO");
         let span = &line["span"];
-        assert_eq!(span["method"], "GET");
-        assert_eq!(span["route"], "/api/users/profile/");
-        assert_eq!(span["status"], status);
-        assert_eq!(span["user"].as_str(), user.map(String::as_str));
+        assert_eq!(span["http.request.method"], "GET");
+        assert_eq!(span["http.route"], "/api/users/profile/");
+        assert_eq!(span["http.response.status_code"], status);
+        assert_eq!(span["user.id"].as_str(), user.map(String::as_str));
         assert!(line["fields"]["duration_ms"].is_f64(), "{line}");
         assert!(!line.to_string().contains("secret"), "{line}");
     }
-    let upgrade = line(process, "answered", |line| line["span"]["status"] == 101).await;
-    assert_eq!(upgrade["span"]["user"], alice.id.as_str());
+    let upgrade = line(process, "answered", |line| {
+        line["span"]["http.response.status_code"] == 101
+    })
+    .await;
+    assert_eq!(upgrade["span"]["user.id"], alice.id.as_str());
     let closed = line(process, "connection closed", |line| {
         line["fields"]["code"] == 4001
     })
@@ -80,8 +83,8 @@ async fn a_request_whose_client_left_has_a_line_too() {
     let process = world.process("standalone");
     let left = "the client left before its answer";
     let line = line(process, left, |line| line["span"]["request_id"] == "left").await;
-    assert_eq!(line["span"]["status"], 499);
-    assert_eq!(line["span"]["route"], "/api/users/profile/");
+    assert_eq!(line["span"]["http.response.status_code"], 499);
+    assert_eq!(line["span"]["http.route"], "/api/users/profile/");
     let metrics = world.metrics("standalone").await.expect("metrics");
     assert!(metrics.contains("status=\"499\""), "{metrics}");
 }
