@@ -201,9 +201,13 @@ fn statements_stand_in_stores_and_name_their_columns() {
             let first = module.split("::").next().unwrap_or_default();
             // `test-support` is what tests use in place of a service.
             let may = first == "store" || ["outbox", "pg", "test-support"].contains(&name.as_str());
-            let has = ["sqlx::query", "sqlx::raw_sql"]
-                .iter()
-                .any(|call| code.contains(call));
+            let calls = [
+                "sqlx::query(",
+                "sqlx::query_",
+                "sqlx::query::",
+                "sqlx::raw_sql",
+            ];
+            let has = calls.iter().any(|call| code.contains(call));
             assert!(may || !has, "{name}: {module} has a statement");
             for all in ["SELECT *", "RETURNING *"] {
                 // What arrays are unfolded to is named before it.
