@@ -1,10 +1,7 @@
 //! A span for each SQL statement, made from the event by which sqlx tells that it is done: no store
 //! has to do anything for it.
 
-use std::{
-    fmt::Debug,
-    time::{Duration, SystemTime},
-};
+use std::{fmt::Debug, time::Duration};
 
 use opentelemetry::{
     KeyValue,
@@ -40,7 +37,7 @@ impl<S: Subscriber> Layer<S> for SqlSpans {
         }
         let mut statement = Statement::default();
         event.record(&mut statement);
-        let end = SystemTime::now();
+        let end = opentelemetry::time::now();
         let start = end - Duration::try_from_secs_f64(statement.seconds).unwrap_or_default();
         let text = statement.text();
         let operation = text.split_whitespace().next().unwrap_or("SQL");

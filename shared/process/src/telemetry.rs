@@ -43,7 +43,7 @@ impl Telemetry {
         let traces = settings
             .otlp_endpoint
             .is_some()
-            .then(|| trace_provider(service))
+            .then(|| trace_provider(settings.otel_service_name.as_deref().unwrap_or(service)))
             .transpose()?;
         // What is traced does not depend on what is logged: most spans are of level debug.
         let export = traces.as_ref().map(|provider| {
@@ -104,15 +104,12 @@ fn is_traced(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("natter") && *metadata.level() <= level
 }
 
-fn trace_provider(service: &'static str) -> anyhow::Result<SdkTracerProvider> {
+fn trace_provider(service: &str) -> anyhow::Result<SdkTracerProvider> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .build()
         .context("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")?;
-    let mut resource = Resource::builder();
-    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
-        resource = resource.with_service_name(service);
-    }
+    let resource = Resource::builder().with_service_name(service.to_owned());
     // Sampler, batches and limits are those of the standard variables.
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)

@@ -97,7 +97,7 @@ fn is_read(subject: &str, payload: &str, answer: Option<&str>) -> bool {
             read::<Event<MarkEvent>>(subject, payload);
             true
         }
-        ["chat", "friendship", _, name] if Ephemeral::TYPES.contains(&name) => {
+        ["chat", "friendship", _, name] if Ephemeral::TYPES.contains(name) => {
             read::<Event<EphemeralEvent>>(subject, payload);
             true
         }

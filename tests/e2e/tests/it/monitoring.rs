@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -17,13 +18,20 @@ const ALERTS: &str = include_str!("../../../../deploy/monitoring/alerts.yaml");
 const ALERTS_TEST: &str = include_str!("../../../../deploy/monitoring/alerts_test.yaml");
 const DASHBOARD: &str = include_str!("../../../../deploy/monitoring/dashboard.json");
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test's setting, not a service's"
+)]
+fn program() -> PathBuf {
+    let fetched = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/promtool");
+    env::var_os("NATTER_TEST_PROMTOOL").map_or_else(|| fetched.into(), PathBuf::from)
+}
+
 fn promtool(arguments: &[&str], input: &str) {
-    let program =
-        std::env::var("NATTER_TEST_PROMTOOL").expect("deploy/test says where promtool is");
     let folder = TempDir::new().expect("a temporary folder");
     let file = folder.path().join("input");
     fs::write(&file, input).expect("it is ours");
-    let done = Command::new(program)
+    let done = Command::new(program())
         .args(arguments)
         .current_dir(FOLDER)
         .stdin(fs::File::open(file).expect("it is there"))
