@@ -67,6 +67,7 @@ fn register_metrics() {
             "gateway_deliveries_total",
             "Events taken off the connections' queues",
         ),
+        ("sends_unavailable_total", "Sends answered `unavailable`"),
         (
             "gaps_fetched_total",
             "Times that missing entries of a channel were fetched",
@@ -84,11 +85,11 @@ fn register_metrics() {
     Close::register();
     metrics::describe_histogram!(
         "send_to_ack_seconds",
-        "From a send's request to the messages service to its answer"
+        "From a send's arrival, in the line of its channel, to its answer"
     );
     metrics::describe_histogram!(
         "send_to_friend_seconds",
-        "From the time of a log entry to the queues of this gateway's connections"
+        "From a log entry's time, taken before its commit, to the queues of this gateway's connections"
     );
 }
 

@@ -414,7 +414,8 @@ impl Worker {
     /// Asks the friendship service about the channel, and puts the request back into the queue.
     fn ask(&self, mut request: Request) {
         let (bus, channels, again) = (self.bus.clone(), self.channels.clone(), self.again.clone());
-        self.tasks.spawn(async move {
+        let span = request.span.clone();
+        let asking = async move {
             if let Err(error) = channels.refresh(request.channel).await {
                 tracing::warn!(%error, "a channel is not known and cannot be asked for");
                 return request.answer(&bus).await;
@@ -427,7 +428,8 @@ impl Worker {
             if let Some(request) = refused {
                 request.answer(&bus).await;
             }
-        });
+        };
+        self.tasks.spawn(asking.instrument(span));
     }
 }
 

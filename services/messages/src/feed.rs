@@ -24,7 +24,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use crate::{
     epoch::Epochs,
@@ -110,12 +110,7 @@ impl Feed {
 
     /// Publishes a committed batch. What cannot be sent now is sent again from the outbox.
     pub async fn publish(&self, outbox_id: i64, events: Vec<LogEvent>) {
-        // Outside of a batch that is traced there is no trace to go on with.
-        let span = if Span::current().is_none() {
-            Span::none()
-        } else {
-            publish_span(subject::ALL_LOGS, events.len())
-        };
+        let span = publish_span(subject::ALL_LOGS, events.len());
         let sent = match send(&self.bus, &events).instrument(span).await {
             Ok(sent) => sent,
             Err(error) => {

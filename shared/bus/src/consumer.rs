@@ -39,7 +39,8 @@ pub enum Failure {
 }
 
 /// Hands each message to `handle` until `stop`: again when it fails, to the dead letters after
-/// [`MAX_TRIES`] when it is to blame. What only a later version knows is passed over. Replicas with the same durable name share the messages.
+/// [`MAX_TRIES`] when it is to blame. What only a later version knows is passed over. Replicas with
+/// the same durable name share the messages.
 pub async fn consume<T, F, Fut>(bus: Bus, consumer: Consumer, stop: CancellationToken, handle: F)
 where
     T: DeserializeOwned + Typed,
@@ -47,6 +48,9 @@ where
     Fut: Future<Output = Result<(), Failure>>,
 {
     let name = consumer.durable;
+    metrics::describe_counter!("dead_letters_total", "Events given up after ten tries");
+    // Shown from the start on.
+    metrics::counter!("dead_letters_total", "stream" => consumer.stream.name()).increment(0);
     let work = async {
         loop {
             match run(&bus, consumer, &handle).await {
@@ -82,9 +86,6 @@ where
         .get_or_create_consumer(consumer.durable, config)
         .await
         .with_context(|| format!("the stream {} is not there", consumer.stream.name()))?;
-    metrics::describe_counter!("dead_letters_total", "Events given up after ten tries");
-    // Shown from the start on.
-    metrics::counter!("dead_letters_total", "stream" => consumer.stream.name()).increment(0);
     let mut messages = durable.messages().await?;
     while let Some(message) = messages.next().await {
         let message = message?;

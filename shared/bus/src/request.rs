@@ -198,6 +198,9 @@ impl Bus {
         tokio::select! {
             reply = first => {
                 self.replies.note(asked.elapsed());
+                if reply.is_err() {
+                    trace::failed();
+                }
                 reply
             }
             // Replicas of the version before do not listen there, and one that can do nothing for

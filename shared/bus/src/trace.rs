@@ -1,8 +1,8 @@
 //! Traces across NATS: W3C trace context in headers, and spans that are named as OpenTelemetry's
 //! semantic conventions for messaging and calls name them.
 //!
-//! Only a trace that is sampled travels, so a message without a context costs nothing, and nothing
-//! that it leads to is traced.
+//! A message that comes without a context, or with one that is not sampled, begins no trace here:
+//! whoever sent it has decided that.
 
 use async_nats::{HeaderMap, Message};
 use opentelemetry::{
@@ -10,7 +10,7 @@ use opentelemetry::{
     propagation::{Extractor, Injector},
     trace::TraceContextExt,
 };
-use tracing::Span;
+use tracing::{Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 const TRACEPARENT: &str = "traceparent";
@@ -43,7 +43,7 @@ pub(crate) fn headers() -> HeaderMap {
         return headers;
     }
     let context = span.context();
-    if context.span().span_context().is_sampled() {
+    if context.span().span_context().is_valid() {
         global::get_text_map_propagator(|propagator| {
             propagator.inject_context(&context, &mut Inject(&mut headers));
         });
@@ -58,10 +58,17 @@ pub fn traceparent() -> Option<String> {
         .map(|value| value.as_str().to_owned())
 }
 
+/// Notes in the present span that its work failed.
+pub(crate) fn failed() {
+    Span::current().record("otel.status_code", "ERROR");
+}
+
 /// The context that a message came in, if it is traced.
 fn parent(headers: &HeaderMap) -> Option<Context> {
-    let parent =
-        global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
+    headers.get(TRACEPARENT)?;
+    let parent = global::get_text_map_propagator(|propagator| {
+        propagator.extract_with_context(&Context::new(), &Headers(headers))
+    });
     let is_sampled = parent.span().span_context().is_sampled();
     is_sampled.then_some(parent)
 }
@@ -79,10 +86,13 @@ fn join(headers: Option<&HeaderMap>, span: impl FnOnce() -> Span) -> Span {
 
 /// Of a request with `count` messages to a subject of the pattern `template`, until its answer.
 pub fn request_span(template: &'static str, subject: &str, count: usize) -> Span {
+    // Of another type tracing-opentelemetry would make a text.
+    let count = count as i64;
     tracing::debug_span!(
         "request",
         otel.name = format!("request {template}"),
         otel.kind = "producer",
+        otel.status_code = field::Empty,
         messaging.system = "nats",
         messaging.operation.name = "request",
         messaging.operation.type = "send",
@@ -92,12 +102,17 @@ pub fn request_span(template: &'static str, subject: &str, count: usize) -> Span
     )
 }
 
-/// Of publishing `count` messages to subjects of the pattern `template`.
+/// Of publishing `count` messages to subjects of the pattern `template`; none outside of a trace.
 pub fn publish_span(template: &'static str, count: usize) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    let count = count as i64;
     tracing::debug_span!(
         "publish",
         otel.name = format!("publish {template}"),
         otel.kind = "producer",
+        otel.status_code = field::Empty,
         messaging.system = "nats",
         messaging.operation.name = "publish",
         messaging.operation.type = "send",
@@ -117,6 +132,7 @@ pub fn outbox_span(subject: &str, event_id: &str, traceparent: Option<&str>) -> 
             "publish",
             otel.name = "publish outbox",
             otel.kind = "producer",
+            otel.status_code = field::Empty,
             messaging.system = "nats",
             messaging.operation.name = "publish",
             messaging.operation.type = "send",
@@ -142,9 +158,8 @@ pub fn process_span(template: &'static str, message: &Message) -> Span {
     })
 }
 
-/// Of a call to another service, where it is made.
+/// Of a call to another service, where it is made; none outside of a trace.
 pub(crate) fn call_span(service: &'static str, method: &'static str) -> Span {
-    // A call outside of any trace (at the start, of a task of its own) begins none.
     if Span::current().is_none() {
         return Span::none();
     }
@@ -152,6 +167,7 @@ pub(crate) fn call_span(service: &'static str, method: &'static str) -> Span {
         "call",
         otel.name = format!("{service}/{method}"),
         otel.kind = "client",
+        otel.status_code = field::Empty,
         rpc.system = "nats",
         rpc.service = service,
         rpc.method = method,
@@ -183,7 +199,9 @@ pub fn batch_span<'a>(requests: impl Iterator<Item = &'a Span>) -> Span {
             continue;
         }
         if batch.is_none() {
-            batch = tracing::debug_span!(parent: request, "batch");
+            // Not the parent of tracing: that would keep the request's span from ending.
+            batch = tracing::debug_span!(parent: None, "batch");
+            let _ = batch.set_parent(request.context());
         }
         batch.add_link(context);
     }

@@ -173,7 +173,9 @@ impl Drop for Access {
         let elapsed = self.started.elapsed();
         let duration_ms = elapsed.as_secs_f64() * 1_000.0;
         let status = self.status.unwrap_or(CLIENT_LEFT);
-        self.span.record("http.response.status_code", status);
+        // Of another type tracing-opentelemetry would make a text.
+        let code = i64::from(status);
+        self.span.record("http.response.status_code", code);
         if status >= 500 {
             self.span.record("otel.status_code", "ERROR");
         }

@@ -40,6 +40,10 @@ struct Outgoing {
 /// Publishes what is committed until `stop`.
 pub async fn relay(pool: PgPool, bus: Bus, stop: CancellationToken) {
     metrics::describe_counter!("outbox_published_total", "Events published by the relay");
+    metrics::describe_gauge!(
+        "outbox_waiting_seconds",
+        "For how long the oldest event waits to be published"
+    );
     // Shown from the start on.
     metrics::counter!("outbox_published_total").increment(0);
     let turns = async {
@@ -75,15 +79,20 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
         .execute(&mut *tx)
         .await
         .map_err(as_text)?;
-    let active: bool =
-        sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1, hashtext(current_schema))")
-            .bind(RELAY_LOCK)
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(as_text)?;
+    let (active, schema): (bool, String) = sqlx::query_as(
+        "SELECT pg_try_advisory_xact_lock($1, hashtext(current_schema)), current_schema",
+    )
+    .bind(RELAY_LOCK)
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(as_text)?;
+    let waiting = metrics::gauge!("outbox_waiting_seconds", "schema" => schema);
     if !active {
+        // The replica that publishes tells it.
+        waiting.set(0.0);
         return Ok(false);
     }
+    waiting.set(oldest(&mut tx).await.map_err(as_text)?);
     let until = Instant::now() + TURN;
     let mut done = Done::default();
     let mut held_back: Vec<String> = Vec::new();
@@ -134,6 +143,17 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
         Some(failure) => Err(failure),
         None => Ok(more),
     }
+}
+
+/// For how many seconds the oldest event has waited.
+async fn oldest(tx: &mut PgConnection) -> sqlx::Result<f64> {
+    sqlx::query_scalar(
+        "SELECT coalesce(extract(epoch FROM now() - (
+             SELECT created_at FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1
+         )), 0)::float8",
+    )
+    .fetch_one(tx)
+    .await
 }
 
 /// Rows that were published, and where their streams put them.

@@ -46,10 +46,6 @@ pub struct ProcessSettings {
     /// Where traces go (OTLP over HTTP); off when unset. The other standard OTEL_ variables hold too
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
-
-    /// Name of the service in traces; by default the program's
-    #[arg(long, env = "OTEL_SERVICE_NAME")]
-    pub otel_service_name: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -5,18 +5,43 @@ use std::{fmt::Debug, time::Duration};
 
 use opentelemetry::{
     KeyValue,
-    trace::{Span, SpanKind, TraceContextExt, Tracer},
+    trace::{Span as _, SpanKind, TraceContextExt, Tracer},
 };
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::{
-    Event, Subscriber,
+    Event, Span, Subscriber,
     field::{Field, Visit},
+    level_filters::LevelFilter,
+    subscriber::Interest,
 };
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::{Layer, layer::Context};
+use tracing_subscriber::{
+    Layer,
+    filter::DynFilterFn,
+    layer::{Context, Filter},
+};
 
 /// Of the events that sqlx writes about statements.
-pub(crate) const SQLX_TARGET: &str = "sqlx::query";
+const TARGET: &str = "sqlx::query";
+
+/// Lets sqlx write only about statements of a trace that is sampled: it copies their text.
+pub(crate) fn filter<S: Subscriber>() -> impl Filter<S> {
+    let filter = DynFilterFn::new(|metadata, _| metadata.target() == TARGET && is_sampled());
+    filter
+        .with_callsite_filter(|metadata| {
+            if metadata.target() == TARGET {
+                Interest::sometimes()
+            } else {
+                Interest::never()
+            }
+        })
+        .with_max_level_hint(LevelFilter::DEBUG)
+}
+
+fn is_sampled() -> bool {
+    let span = Span::current();
+    !span.is_none() && span.context().span().span_context().is_sampled()
+}
 
 pub(crate) struct SqlSpans {
     tracer: SdkTracer,
@@ -30,11 +55,7 @@ impl SqlSpans {
 
 impl<S: Subscriber> Layer<S> for SqlSpans {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let parent = tracing::Span::current().context();
-        // A statement outside of any trace begins none.
-        if !parent.span().span_context().is_sampled() {
-            return;
-        }
+        let parent = Span::current().context();
         let mut statement = Statement::default();
         event.record(&mut statement);
         let end = opentelemetry::time::now();

@@ -4,16 +4,16 @@ use std::{io::IsTerminal, time::Duration};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use opentelemetry::{global, trace::TracerProvider};
+use opentelemetry::{Key, global, trace::TracerProvider};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use tracing::{Level, Metadata};
+use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
 use crate::{
     LogFormat, ProcessSettings,
-    sql_spans::{SQLX_TARGET, SqlSpans},
+    sql_spans::{self, SqlSpans},
 };
 
 /// Buckets of every `…_seconds` histogram: from a commit on a fast disk to a request's deadline.
@@ -43,16 +43,15 @@ impl Telemetry {
         let traces = settings
             .otlp_endpoint
             .is_some()
-            .then(|| trace_provider(settings.otel_service_name.as_deref().unwrap_or(service)))
+            .then(|| trace_provider(service))
             .transpose()?;
         // What is traced does not depend on what is logged: most spans are of level debug.
         let export = traces.as_ref().map(|provider| {
             let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
             let statements = SqlSpans::new(provider.tracer(service));
-            let is_statement = filter_fn(|metadata| metadata.target() == SQLX_TARGET);
             spans
-                .with_filter(filter_fn(is_traced))
-                .and_then(statements.with_filter(is_statement))
+                .with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::DEBUG))
+                .and_then(statements.with_filter(sql_spans::filter()))
         });
         global::set_text_map_propagator(TraceContextPropagator::new());
         tracing_subscriber::registry()
@@ -94,26 +93,26 @@ pub(crate) fn start_task() {
         .init();
 }
 
-/// Natter's own spans, and what went wrong in them.
+/// Natter's own spans. Not what is logged in them, which may have what people typed.
 fn is_traced(metadata: &Metadata<'_>) -> bool {
-    let level = if metadata.is_span() {
-        Level::DEBUG
-    } else {
-        Level::WARN
-    };
-    metadata.target().starts_with("natter") && *metadata.level() <= level
+    metadata.is_span() && metadata.target().starts_with("natter")
 }
 
-fn trace_provider(service: &str) -> anyhow::Result<SdkTracerProvider> {
+fn trace_provider(service: &'static str) -> anyhow::Result<SdkTracerProvider> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .build()
         .context("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")?;
-    let resource = Resource::builder().with_service_name(service.to_owned());
+    // With what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say.
+    let mut resource = Resource::builder().build();
+    let named = resource.get(&Key::from_static_str("service.name"));
+    if named.is_none_or(|name| name.as_str().starts_with("unknown_service")) {
+        resource = Resource::builder().with_service_name(service).build();
+    }
     // Sampler, batches and limits are those of the standard variables.
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_resource(resource.build())
+        .with_resource(resource)
         .build())
 }
 

@@ -386,6 +386,14 @@ fn ephemeral_events() {
         all.each_ref().map(|(ephemeral, _)| ephemeral.name()),
         Ephemeral::TYPES
     );
+    let config = include_str!("../../../deploy/nats/nats.conf");
+    for name in Ephemeral::TYPES {
+        let subject = format!("\"chat.friendship.*.{name}\"");
+        assert!(
+            config.contains(&subject),
+            "the gateway may not publish {subject}"
+        );
+    }
     for (ephemeral, mut wire) in all {
         wire["channel"] = json!(CHANNEL);
         let frame: EphemeralFrame = serde_json::from_value(wire.clone()).expect("it is read");

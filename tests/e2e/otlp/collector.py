@@ -6,14 +6,14 @@ import json
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
-def text(value):
+def value_of(value):
     kind = value.WhichOneof("value")
-    return "" if kind is None else str(getattr(value, kind))
+    return None if kind is None else getattr(value, kind)
 
 
 def spans(request):
     for resource in request.resource_spans:
-        service = {one.key: text(one.value) for one in resource.resource.attributes}.get("service.name", "")
+        service = {one.key: value_of(one.value) for one in resource.resource.attributes}.get("service.name", "")
         for scope in resource.scope_spans:
             for span in scope.spans:
                 yield {
@@ -24,7 +24,8 @@ def spans(request):
                     "id": span.span_id.hex(),
                     "parent": span.parent_span_id.hex(),
                     "links": [link.span_id.hex() for link in span.links],
-                    "attributes": {one.key: text(one.value) for one in span.attributes},
+                    "attributes": {one.key: value_of(one.value) for one in span.attributes},
+                    "events": [str(event) for event in span.events],
                 }
 
 

@@ -8,6 +8,7 @@ use std::{
 
 use natter_test_support::until;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Child,
@@ -27,13 +28,15 @@ pub struct Span {
     pub links: Vec<String>,
     /// As OTLP numbers them: 2 server, 3 client, 4 producer, 5 consumer.
     pub kind: i32,
-    attributes: BTreeMap<String, String>,
+    /// Lines that were written in it.
+    pub events: Vec<String>,
+    attributes: BTreeMap<String, Value>,
 }
 
 impl Span {
-    /// An attribute as text; empty where there is none.
-    pub fn attribute(&self, name: &str) -> &str {
-        self.attributes.get(name).map_or("", String::as_str)
+    /// An attribute; null where there is none.
+    pub fn attribute(&self, name: &str) -> &Value {
+        self.attributes.get(name).unwrap_or(&Value::Null)
     }
 }
 

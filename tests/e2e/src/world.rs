@@ -308,6 +308,8 @@ impl World {
             let name = line.split(['{', ' ']).next();
             name == Some(metric)
         });
+        let mut samples = samples.peekable();
+        assert!(samples.peek().is_some(), "{process} does not show {metric}");
         let values = samples.map(|line| line.rsplit(' ').next().unwrap_or_default());
         values
             .map(|value| value.parse::<f64>().expect("a number"))

@@ -258,7 +258,12 @@ impl Connection {
                         };
                         self.feed(encode(&ack)).await
                     }
-                    SendReply::Refused(refusal) => self.refuse_question(question, refusal).await,
+                    SendReply::Refused(refusal) => {
+                        if refusal == Refusal::Unavailable {
+                            metrics::counter!("sends_unavailable_total").increment(1);
+                        }
+                        self.refuse_question(question, refusal).await
+                    }
                 }
             }
             Answered::Mark(_, MarkReply::Done) => Ok(()),

@@ -122,7 +122,10 @@ impl Sends {
         self.on_their_way.push(Box::pin(async move {
             let deadline = Instant::now() + ANSWER_TIMEOUT;
             let subject = subject::mark(question.channel);
-            let reply = bus.request(&subject, &mark, Ask::Any, deadline).await;
+            let reply = bus
+                .request(&subject, &mark, Ask::Any, deadline)
+                .instrument(request_span(subject::ALL_MARKS, &subject, 1))
+                .await;
             let reply = reply.unwrap_or(MarkReply::Refused(Refusal::Unavailable));
             Arrived::Mark(question, reply)
         }));
@@ -215,9 +218,10 @@ fn request(
     channel: FriendshipId,
     mut asked: Vec<Pending>,
 ) -> BoxFuture<'static, Arrived> {
-    let span = request_span(subject::ALL_SENDS, &subject::send(channel), asked.len());
+    let subject = subject::send(channel);
+    let span = request_span(subject::ALL_SENDS, &subject, asked.len());
     let request = async move {
-        let replies = match ask(&bus, channel, &mut asked).await {
+        let replies = match ask(&bus, &subject, &mut asked).await {
             Ok(replies) => Some(replies),
             Err(error) => {
                 tracing::warn!(
@@ -235,7 +239,7 @@ fn request(
 
 async fn ask(
     bus: &Bus,
-    channel: FriendshipId,
+    subject: &str,
     asked: &mut [Pending],
 ) -> Result<OneOrMore<SendReply>, RequestError> {
     let deadline = Instant::now() + ANSWER_TIMEOUT;
@@ -251,7 +255,6 @@ async fn ask(
         all => serde_json::to_vec(&all.iter().map(|one| &one.send).collect::<Vec<_>>()),
     };
     let json = json.map_err(RequestError::Encode)?;
-    let subject = subject::send(channel);
-    let reply = bus.ask(&subject, json.into(), ask, deadline).await?;
+    let reply = bus.ask(subject, json.into(), ask, deadline).await?;
     OneOrMore::from_json(&reply.payload).map_err(RequestError::Reply)
 }

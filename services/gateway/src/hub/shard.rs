@@ -26,7 +26,6 @@ use tokio::{
     time::{Instant, interval, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::Span;
 
 use super::{Command, ordered::Ordered};
 use crate::{
@@ -335,13 +334,10 @@ impl Shard {
         let Some(Slot::Open(channel)) = self.channels.get_mut(&id) else {
             return;
         };
-        let _in_trace = match what {
-            Chat::Log => process_span(subject::ALL_LOGS, message).entered(),
-            Chat::Mark | Chat::Ephemeral => Span::none().entered(),
-        };
         match what {
             Chat::Log => match read::<LogEvent>(&message.payload) {
                 Ok(event) if event.channel == id => {
+                    let _in_trace = process_span(subject::ALL_LOGS, message).entered();
                     channel.accept(event);
                     self.mend(id, GAP_PATIENCE);
                 }

@@ -55,6 +55,7 @@ impl Index {
         let keeper = Keeper {
             index: index.clone(),
             db: Writer::new(store.pool(), &SETTINGS),
+            failed: 0,
             unmerged: 0,
             merged: Instant::now(),
         };
@@ -74,10 +75,6 @@ impl Index {
         behind.extend(channels.into_iter().map(|channel| channel.0));
     }
 
-    fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
     fn take(&self) -> Vec<Uuid> {
         let mut behind = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         mem::take(&mut *behind).into_iter().collect()
@@ -87,6 +84,8 @@ impl Index {
 struct Keeper {
     index: Index,
     db: Writer,
+    /// Channels of this pass that could not be taken over.
+    failed: usize,
     /// Rows that wait for their place in the index.
     unmerged: usize,
     merged: Instant,
@@ -95,8 +94,8 @@ struct Keeper {
 impl Keeper {
     async fn run(mut self) {
         metrics::describe_gauge!(
-            "search_channels_behind",
-            "Channels whose newest messages are not in the search table yet"
+            "search_channels_failed",
+            "Channels whose newest messages could not be put into the search table in the last pass"
         );
         let mut compare_at = Instant::now();
         loop {
@@ -106,12 +105,13 @@ impl Keeper {
                     tracing::warn!(%error, "the search index is compared with the logs later");
                 }
             }
+            self.failed = 0;
             let behind = self.index.take();
             for channels in behind.chunks(CHANNELS) {
                 self.keep_up(channels).await;
             }
             self.merge().await;
-            metrics::gauge!("search_channels_behind").set(self.index.len() as f64);
+            metrics::gauge!("search_channels_failed").set(self.failed as f64);
             sleep(EVERY).await;
         }
     }
@@ -146,6 +146,7 @@ impl Keeper {
                 Ok(None) => return self.index.appended(channels.into_iter().map(FriendshipId)),
                 Err(error) => {
                     tracing::warn!(%error, "the search index is brought up later");
+                    self.failed += channels.len();
                     return self.index.appended(channels.into_iter().map(FriendshipId));
                 }
             }

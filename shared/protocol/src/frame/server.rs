@@ -13,8 +13,7 @@ use crate::{
     message::{Kind, Message},
 };
 
-/// A frame from the gateway to a client; of [ephemeral events](crate::ephemeral) the frame is the
-/// event itself.
+/// A frame from the gateway to a client. Ephemeral events are frames of their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {

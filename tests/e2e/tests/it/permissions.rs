@@ -23,9 +23,7 @@ const PUBLISH: &[(&str, &[&str])] = &[
     ("mark.friendship.1", &["gateway"]),
     ("chat.friendship.1.log", &["messages"]),
     ("chat.friendship.1.mark", &["messages"]),
-    // Any ephemeral event.
     ("chat.friendship.1.typing", &["gateway"]),
-    ("chat.friendship.1.other", &["gateway"]),
     ("presence.user.1", &["gateway"]),
     ("events.users.1.deleted", &["users", "admin"]),
     ("events.friendships.1.opened", &["friendships", "admin"]),
