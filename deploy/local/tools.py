@@ -127,23 +127,39 @@ def python_packages(tests):
     return folder
 
 
+def patroni():
+    """Finds or installs Patroni, which keeps the clusters of Postgres of some tests."""
+    if not shutil.which("patroni"):
+        apt_install("patroni", "Patroni")
+
+
 def promtool():
-    """The path of promtool: found, or taken out of Debian's package, which would start a server of its own."""
-    fetched = TOOLS / "promtool"
-    if found := shutil.which("promtool"):
+    """The path of promtool."""
+    return _program("promtool", "prometheus")
+
+
+def etcd():
+    """The path of etcd."""
+    return _program("etcd", "etcd-server")
+
+
+def _program(name, package):
+    """The path of a program: found, or taken out of Debian's package, which would start a server of its own."""
+    if found := shutil.which(name):
         return pathlib.Path(found)
+    fetched = TOOLS / name
     if not fetched.exists():
         if not shutil.which("apt-get"):
-            raise Refused("promtool was not found, and there is no apt-get to fetch the package prometheus with.")
-        say("fetching promtool (apt-get download prometheus)")
+            raise Refused(f"{name} was not found, and there is no apt-get to fetch the package {package} with.")
+        say(f"fetching {name} (apt-get download {package})")
         with tempfile.TemporaryDirectory() as folder:
-            _fetch_promtool(pathlib.Path(folder), fetched)
+            _fetch_program(name, package, pathlib.Path(folder), fetched)
     return fetched
 
 
-def _fetch_promtool(folder, target):
+def _fetch_program(name, package, folder, target):
     # The sandbox user of apt cannot write to a private folder.
-    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "prometheus"]
+    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
     done = subprocess.run(download, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         # The lists of packages may be old, or not there at all.
@@ -152,10 +168,10 @@ def _fetch_promtool(folder, target):
     packages = list(folder.glob("*.deb"))
     if len(packages) != 1:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise Refused(f"promtool could not be had from Debian: {last}")
+        raise Refused(f"{name} could not be had from Debian: {last}")
     subprocess.run(["dpkg-deb", "--extract", packages[0], folder / "root"], check=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(folder / "root/usr/bin/promtool", target)
+    shutil.move(folder / "root/usr/bin" / name, target)
 
 
 def servers():

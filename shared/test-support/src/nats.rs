@@ -12,11 +12,34 @@ use crate::{
     process::{Process, Signal, accepts},
 };
 
+/// One server, or three that are a cluster.
 pub struct Nats {
+    nodes: Vec<Node>,
+}
+
+struct Node {
     // Removed when the test ends.
     folder: TempDir,
     port: u16,
+    /// What makes it one of a cluster.
+    cluster: Vec<String>,
     server: Process,
+}
+
+impl Node {
+    fn start(port: u16, cluster: Vec<String>) -> Self {
+        let folder = TempDir::with_prefix("natter-nats-").expect("a temporary folder");
+        Self {
+            server: serve(&folder, port, &cluster),
+            folder,
+            port,
+            cluster,
+        }
+    }
+
+    fn jetstream(&self) -> PathBuf {
+        self.folder.path().join("jetstream")
+    }
 }
 
 impl Nats {
@@ -34,23 +57,48 @@ impl Nats {
     ];
 
     pub async fn start() -> Self {
-        let folder = TempDir::with_prefix("natter-nats-").expect("a temporary folder");
-        let port = free_port();
+        let node = Node::start(free_port(), Vec::new());
+        accepts("NATS answers", node.port).await;
+        Self { nodes: vec![node] }
+    }
+
+    /// Starts a cluster of three.
+    pub async fn start_cluster() -> Self {
+        let peers = [(); 3].map(|()| free_port());
+        let routes = peers
+            .map(|port| format!("nats://127.0.0.1:{port}"))
+            .join(",");
+        let nodes = peers.into_iter().enumerate().map(|(number, peer)| {
+            let name = format!("--name=nats-{number}");
+            let own = format!("--cluster=nats://127.0.0.1:{peer}");
+            let cluster = "--cluster_name=natter".to_owned();
+            let routes = format!("--routes={routes}");
+            Node::start(free_port(), vec![name, own, cluster, routes])
+        });
         let nats = Self {
-            server: serve(&folder, port),
-            folder,
-            port,
+            nodes: nodes.collect(),
         };
-        accepts("NATS answers", port).await;
+        for node in &nats.nodes {
+            accepts("NATS answers", node.port).await;
+        }
         nats
     }
 
+    /// Of the first server.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        self.urls().swap_remove(0)
+    }
+
+    /// Of every server.
+    pub fn urls(&self) -> Vec<String> {
+        let nodes = self.nodes.iter();
+        nodes
+            .map(|node| format!("nats://127.0.0.1:{}", node.port))
+            .collect()
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.nodes[0].port
     }
 
     /// The password of one of its users.
@@ -88,41 +136,56 @@ impl Nats {
 
     /// The kernel's id of its first process.
     pub fn process_id(&self) -> Option<u32> {
-        self.server.id()
+        self.nodes[0].server.id()
     }
 
     pub async fn stop(&mut self, signal: Signal) {
-        self.server.end(signal).await;
+        self.stop_node(0, signal).await;
+    }
+
+    /// Ends one server of a cluster.
+    pub async fn stop_node(&mut self, number: usize, signal: Signal) {
+        self.nodes[number].server.end(signal).await;
+    }
+
+    /// Freezes or thaws one server of a cluster.
+    pub async fn signal_node(&self, number: usize, signal: Signal) {
+        self.nodes[number].server.signal(signal).await;
     }
 
     /// Everything that it keeps, as it is now that it is stopped.
     pub fn copy(&self) -> TempDir {
         let copy = TempDir::with_prefix("natter-nats-copy-").expect("a temporary folder");
-        copy_all(
-            &self.folder.path().join("jetstream"),
-            &copy.path().join("jetstream"),
-        );
+        copy_all(&self.nodes[0].jetstream(), &copy.path().join("jetstream"));
         copy
     }
 
     /// Goes back to a copy.
     pub fn restore(&self, copy: &TempDir) {
         self.forget();
-        copy_all(
-            &copy.path().join("jetstream"),
-            &self.folder.path().join("jetstream"),
-        );
+        copy_all(&copy.path().join("jetstream"), &self.nodes[0].jetstream());
     }
 
     /// Throws away everything that it keeps.
     pub fn forget(&self) {
-        fs::remove_dir_all(self.folder.path().join("jetstream")).expect("it is ours");
+        self.forget_node(0);
+    }
+
+    /// Throws away everything that one server of a cluster keeps.
+    pub fn forget_node(&self, number: usize) {
+        fs::remove_dir_all(self.nodes[number].jetstream()).expect("it is ours");
     }
 
     /// Starts it again on the same data and port.
     pub async fn start_again(&mut self) {
-        self.server = serve(&self.folder, self.port);
-        accepts("NATS answers", self.port).await;
+        self.start_node(0).await;
+    }
+
+    /// Starts one server of a cluster again.
+    pub async fn start_node(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        node.server = serve(&node.folder, node.port, &node.cluster);
+        accepts("NATS answers", node.port).await;
     }
 }
 
@@ -138,21 +201,19 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-fn serve(folder: &TempDir, port: u16) -> Process {
+fn serve(folder: &TempDir, port: u16, cluster: &[String]) -> Process {
     let port = port.to_string();
     let store = folder.path().to_string_lossy();
-    Process::start(
-        &Nats::program(),
-        &[
-            "-c",
-            Nats::CONFIG,
-            "-a",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-sd",
-            &store,
-        ],
-        &Nats::passwords(),
-    )
+    let mut arguments = vec![
+        "-c",
+        Nats::CONFIG,
+        "-a",
+        "127.0.0.1",
+        "-p",
+        &port,
+        "-sd",
+        &store,
+    ];
+    arguments.extend(cluster.iter().map(String::as_str));
+    Process::start(&Nats::program(), &arguments, &Nats::passwords())
 }

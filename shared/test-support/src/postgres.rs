@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What the superuser's password is; every role has its own.
-const PASSWORD: &str = "postgres-secret";
+pub(crate) const PASSWORD: &str = "postgres-secret";
 const INITDB: [&str; 5] = [
     "--no-sync",
     "--username=postgres",
@@ -27,7 +27,7 @@ const INITDB: [&str; 5] = [
     "--encoding=UTF8",
     "--locale=C.UTF-8",
 ];
-const ROLES: [&str; 6] = [
+pub(crate) const ROLES: [&str; 6] = [
     "users",
     "users_owner",
     "friendships",
@@ -121,7 +121,7 @@ impl Postgres {
         self.port
     }
 
-    fn url_at(port: u16, role: &str, password: &str) -> String {
+    pub(crate) fn url_at(port: u16, role: &str, password: &str) -> String {
         format!("postgres://natter_{role}:{password}@127.0.0.1:{port}/natter")
     }
 
@@ -260,7 +260,7 @@ async fn template() -> PathBuf {
     template
 }
 
-fn setup() -> String {
+pub(crate) fn setup() -> String {
     ROLES.iter().fold(SETUP.to_owned(), |setup, role| {
         let password = format!("'{}'", Postgres::password(role));
         setup.replace(&format!(":'{role}_password'"), &password)
@@ -268,7 +268,7 @@ fn setup() -> String {
 }
 
 /// A temporary folder of the user that Postgres runs as.
-fn owned_folder(prefix: &str) -> TempDir {
+pub(crate) fn owned_folder(prefix: &str) -> TempDir {
     let folder = TempDir::with_prefix(prefix).expect("a temporary folder");
     if is_root() {
         let owned = Command::new("chown")
@@ -309,7 +309,7 @@ fn serve(data: &Path, port: u16) -> Process {
     clippy::disallowed_methods,
     reason = "a test's setting, not a service's"
 )]
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     if let Some(folder) = env::var_os("NATTER_TEST_POSTGRES_BIN") {
         return folder.into();
     }

@@ -12,7 +12,9 @@ pub async fn jetstream(nats: &Nats, user: &str) -> jetstream::Context {
         "subscriber" => options,
         _ => options.custom_inbox_prefix(format!("_INBOX_{user}")),
     };
-    jetstream::new(options.connect(nats.url()).await.expect("it is let in"))
+    let servers = nats.urls();
+    let client = options.connect(servers.as_slice()).await;
+    jetstream::new(client.expect("it is let in"))
 }
 
 /// Tells the gateways how far a user has received and seen a channel, as a replica of the messages

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use async_nats::jetstream::context::GetStreamErrorKind;
 use natter_test_support::{
     Friends, Lossy, Nats, PATIENCE, Person, Postgres, Process, Recorder, Signal, befriend, binary,
     leak, until,
@@ -17,6 +18,8 @@ use tokio::{
     process::Command,
     time::{Instant, sleep},
 };
+
+use crate::jetstream;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topology {
@@ -48,7 +51,7 @@ enum Way {
 impl Way {
     fn to(&self, nats: &Nats) -> String {
         match self {
-            Self::Straight => nats.url(),
+            Self::Straight => nats.urls().join(","),
             Self::Lossy(lossy) => lossy.url(),
             Self::Recorded(recorder) => recorder.url(),
         }
@@ -79,6 +82,29 @@ impl World {
     pub async fn start_with(topology: Topology, settings: &[(&str, &str)]) -> Self {
         let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start());
         Self::start_on(topology, settings, postgres, nats, Way::Straight).await
+    }
+
+    /// Starts with three NATS servers that are a cluster, and every stream on all of them.
+    pub async fn start_clustered(topology: Topology) -> Self {
+        let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start_cluster());
+        let settings = [("NATTER_STREAM_REPLICAS", "3")];
+        has_leader(&nats).await;
+        let world = Self::start_on(topology, &settings, postgres, nats, Way::Straight).await;
+        world.replicated().await;
+        world
+    }
+
+    /// Waits until every server of the cluster has all of the stream of messages.
+    pub async fn replicated(&self) {
+        until("every server has the stream", || async {
+            let broker = jetstream(&self.nats, "admin").await;
+            let stream = broker.get_stream("CHAT").await.ok()?;
+            let cluster = stream.cached_info().cluster.clone()?;
+            let others = cluster.replicas.iter();
+            let current = others.filter(|peer| peer.current && !peer.offline);
+            (cluster.leader.is_some() && current.count() == 2).then_some(())
+        })
+        .await;
     }
 
     /// Starts behind a way to NATS that loses, repeats and reorders log events.
@@ -504,4 +530,18 @@ async fn addresses(process: &mut Process) -> (String, String) {
             Some((address("public")?, address("admin")?))
         })
         .await
+}
+
+/// Waits until the servers of a cluster have agreed on who leads them.
+async fn has_leader(nats: &Nats) {
+    until("the cluster has a leader", || async {
+        let broker = jetstream(nats, "admin").await;
+        let error = broker.get_stream("CHAT").await.err()?;
+        let GetStreamErrorKind::JetStream(error) = error.kind() else {
+            return None;
+        };
+        // Until then it says that it is not available.
+        (error.code() == 404).then_some(())
+    })
+    .await;
 }

@@ -1,10 +1,12 @@
 mod account;
 mod asyncapi;
+mod cluster;
 mod conformance;
 mod contract;
 mod dead_letters;
 mod deadlines;
 mod errors;
+mod failover;
 mod failures;
 mod feeds;
 mod frames;

@@ -1,0 +1,298 @@
+//! Three Postgres that Patroni keeps as a primary and its standbys, with etcd for its agreements.
+//! Clients reach the primary of the moment at one port, as through a Kubernetes service.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::sleep,
+};
+
+use crate::{
+    Postgres, free_port, postgres,
+    process::{Process, accepts},
+    until,
+};
+
+const NODES: usize = 3;
+/// Between two looks at who is the primary.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+pub struct Patroni {
+    nodes: Arc<[Node; NODES]>,
+    /// Where the primary is reached.
+    port: u16,
+    _etcd: Process,
+    // Removed when the test ends.
+    _folder: TempDir,
+}
+
+struct Node {
+    folder: TempDir,
+    port: u16,
+    rest: u16,
+    _process: Process,
+}
+
+impl Node {
+    async fn status(&self) -> Option<Value> {
+        let url = format!("http://127.0.0.1:{}/patroni", self.rest);
+        let answer = reqwest::get(url).await.ok()?;
+        serde_json::from_slice(&answer.bytes().await.ok()?).ok()
+    }
+
+    async fn is_primary(&self) -> bool {
+        let status = self.status().await;
+        status.is_some_and(|status| status["role"] == "master" && status["state"] == "running")
+    }
+
+    /// The first process of its Postgres, if it runs.
+    fn postmaster(&self) -> Option<String> {
+        let file = self.folder.path().join("data/postmaster.pid");
+        let lines = fs::read_to_string(file).ok()?;
+        lines.lines().next().map(str::to_owned)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Patroni's own processes end with the test; its Postgres is no child of theirs.
+        if let Some(id) = self.postmaster() {
+            let _ = Command::new("sh")
+                .args(["-c", &format!("kill -QUIT {id}")])
+                .status();
+        }
+    }
+}
+
+impl Patroni {
+    /// Starts them with Natter's roles and schemas. A commit waits for one standby if
+    /// `synchronous`, else for none.
+    pub async fn start(synchronous: bool) -> Self {
+        let folder = TempDir::with_prefix("natter-etcd-").expect("a temporary folder");
+        let (clients, peers) = (free_port(), free_port());
+        let etcd = etcd(folder.path(), clients, peers);
+        accepts("etcd answers", clients).await;
+        let node = |number| node(number, clients, synchronous);
+        // The first makes the database that the others copy.
+        let first = node(0);
+        until("the first is the primary", || async {
+            first.is_primary().await.then_some(())
+        })
+        .await;
+        let nodes = Arc::new([first, node(1), node(2)]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let (found, primary) = watch::channel(None);
+        tokio::spawn(look(Arc::downgrade(&nodes), found));
+        tokio::spawn(lead(listener, primary));
+        let patroni = Self {
+            nodes,
+            port,
+            _etcd: etcd,
+            _folder: folder,
+        };
+        patroni.replicated(synchronous).await;
+        let made = sqlx::raw_sql("CREATE DATABASE natter")
+            .execute(&mut patroni.admin("postgres").await)
+            .await;
+        made.expect("a database");
+        let set_up = sqlx::raw_sql(sqlx::AssertSqlSafe(postgres::setup()))
+            .execute(&mut patroni.admin("natter").await)
+            .await;
+        set_up.expect("the set-up");
+        patroni
+    }
+
+    /// The settings of Natter's processes that use it.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let roles = postgres::ROLES.iter();
+        let settings = roles.map(|role| {
+            let name = format!("NATTER_{}_DATABASE_URL", role.to_uppercase());
+            (
+                name,
+                Postgres::url_at(self.port, role, &Postgres::password(role)),
+            )
+        });
+        settings.collect()
+    }
+
+    /// A superuser's connection to the primary.
+    pub async fn admin(&self, database: &str) -> PgConnection {
+        let password = postgres::PASSWORD;
+        let url = format!(
+            "postgres://postgres:{password}@127.0.0.1:{}/{database}",
+            self.port
+        );
+        until("the primary answers", || async {
+            PgConnection::connect(&url).await.ok()
+        })
+        .await
+    }
+
+    /// Waits until both standbys follow the primary, one of them synchronously if that is wanted.
+    pub async fn replicated(&self, synchronous: bool) {
+        until("both standbys follow", || async {
+            let mut followers = 0;
+            let mut synced = 0;
+            for node in self.nodes.iter() {
+                let status = node.status().await?;
+                for follower in status["replication"].as_array().into_iter().flatten() {
+                    followers += usize::from(follower["state"] == "streaming");
+                    synced += usize::from(follower["sync_state"] == "sync");
+                }
+            }
+            (followers == NODES - 1 && (synced == 1 || !synchronous)).then_some(())
+        })
+        .await;
+    }
+
+    /// The number of the primary.
+    pub async fn primary(&self) -> usize {
+        until("there is a primary", || async {
+            for (number, node) in self.nodes.iter().enumerate() {
+                if node.is_primary().await {
+                    return Some(number);
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// Kills the Postgres that is the primary, and waits until another is it.
+    pub async fn fail_over(&self) {
+        let primary = self.primary().await;
+        let postmaster = self.nodes[primary].postmaster().expect("it runs");
+        let killed = Command::new("sh")
+            .args(["-c", &format!("kill -KILL {postmaster}")])
+            .status();
+        assert!(killed.is_ok_and(|status| status.success()));
+        until("another is the primary", || async {
+            (self.primary().await != primary).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Where etcd is.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test's setting, not a service's"
+)]
+fn etcd_program() -> PathBuf {
+    env::var_os("NATTER_TEST_ETCD").map_or_else(|| "/usr/bin/etcd".into(), PathBuf::from)
+}
+
+fn etcd(folder: &Path, clients: u16, peers: u16) -> Process {
+    let (clients, peers) = (
+        format!("http://127.0.0.1:{clients}"),
+        format!("http://127.0.0.1:{peers}"),
+    );
+    Process::start(
+        &etcd_program(),
+        &[
+            &format!("--data-dir={}", folder.join("etcd").display()),
+            &format!("--listen-client-urls={clients}"),
+            &format!("--advertise-client-urls={clients}"),
+            &format!("--listen-peer-urls={peers}"),
+            &format!("--initial-advertise-peer-urls={peers}"),
+            &format!("--initial-cluster=default={peers}"),
+        ],
+        &[],
+    )
+}
+
+fn node(number: usize, etcd: u16, synchronous: bool) -> Node {
+    let folder = postgres::owned_folder("natter-patroni-");
+    let (port, rest) = (free_port(), free_port());
+    let at = |port| format!("127.0.0.1:{port}");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let config = json!({
+        "scope": "natter",
+        "name": format!("postgres-{number}"),
+        "restapi": {"listen": at(rest), "connect_address": at(rest)},
+        "etcd3": {"host": at(etcd)},
+        "bootstrap": {
+            "dcs": {
+                "ttl": 20, "loop_wait": 1, "retry_timeout": 3,
+                // A primary that crashed is not waited for.
+                "primary_start_timeout": 0,
+                "maximum_lag_on_failover": 1 << 30,
+                "synchronous_mode": synchronous,
+                "postgresql": {"use_pg_rewind": true},
+            },
+            "initdb": [{"encoding": "UTF8"}, {"locale": "C.UTF-8"}, "data-checksums"],
+        },
+        "postgresql": {
+            "listen": at(port),
+            "connect_address": at(port),
+            "data_dir": path("data"),
+            "bin_dir": postgres::programs().display().to_string(),
+            "pgpass": path("pgpass"),
+            "pg_hba": [
+                "host all all 127.0.0.1/32 scram-sha-256",
+                "host replication all 127.0.0.1/32 scram-sha-256",
+            ],
+            "authentication": {
+                "superuser": {"username": "postgres", "password": postgres::PASSWORD},
+                "replication": {"username": "replicator", "password": "replicator-secret"},
+            },
+            "parameters": {"unix_socket_directories": "", "max_connections": 200},
+        },
+    });
+    let file = folder.path().join("patroni.yaml");
+    fs::write(&file, config.to_string()).expect("it is ours");
+    let file = file.display().to_string();
+    Node {
+        _process: Process::start_unprivileged(Path::new("/usr/bin/patroni"), &[&file]),
+        folder,
+        port,
+        rest,
+    }
+}
+
+/// Looks at who is the primary as long as the nodes are there.
+async fn look(nodes: std::sync::Weak<[Node; NODES]>, found: watch::Sender<Option<u16>>) {
+    while let Some(nodes) = nodes.upgrade() {
+        let mut primary = None;
+        for node in nodes.iter() {
+            if node.is_primary().await {
+                primary = Some(node.port);
+            }
+        }
+        drop(nodes);
+        found.send_if_modified(|known| std::mem::replace(known, primary) != primary);
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Leads each connection to the primary. When that is another, the connection breaks.
+async fn lead(listener: TcpListener, primary: watch::Receiver<Option<u16>>) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let mut primary = primary.clone();
+        tokio::spawn(async move {
+            let Some(port) = *primary.borrow_and_update() else {
+                return;
+            };
+            let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else {
+                return;
+            };
+            tokio::select! {
+                _ = copy_bidirectional(&mut client, &mut server) => {}
+                _ = primary.changed() => {}
+            }
+        });
+    }
+}

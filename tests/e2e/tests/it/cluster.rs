@@ -1,0 +1,124 @@
+//! A NATS cluster of three: whatever happens to one server, and to all of them, nothing that was
+//! acknowledged is lost, and whoever is connected goes on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use natter_e2e::{Log, Talker, Topology, World};
+use natter_test_support::{Friends, Signal, until};
+
+/// How many messages are acknowledged after each fault before the next.
+const MESSAGES: i64 = 10;
+
+/// The newest `seq` of the one channel.
+async fn newest(world: &World) -> i64 {
+    let mut admin = world.postgres.admin("natter").await;
+    let newest = sqlx::query_scalar("SELECT max(last_seq) FROM messages.channels");
+    newest
+        .fetch_one(&mut admin)
+        .await
+        .expect("the table is there")
+}
+
+/// Waits until some more messages are stored.
+async fn goes_on(world: &World) {
+    let before = newest(world).await;
+    until("more messages are stored", || async {
+        (newest(world).await >= before + MESSAGES).then_some(())
+    })
+    .await;
+}
+
+/// Lets two people talk while `faults` happen; then everything is on both sides, and in the stream.
+async fn while_they_talk(mut world: World, faults: impl AsyncFnOnce(&mut World)) {
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let gateways = vec![world.gateway(), world.gateway_2()];
+    let mut from_alice = Talker::new(alice.clone(), gateways.clone(), &channel);
+    let mut to_bob = Talker::new(bob.clone(), gateways, &channel);
+    let stop = AtomicBool::new(false);
+    let talking = async {
+        from_alice.talk_until("a", &stop).await;
+        let sent = u64::try_from(from_alice.log.acknowledged.len()).expect("a number");
+        from_alice.follow_to(sent).await;
+        sent
+    };
+    let faulty = async {
+        goes_on(&world).await;
+        faults(&mut world).await;
+        goes_on(&world).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (sent, ()) = tokio::join!(talking, faulty);
+    to_bob.follow_to(sent).await;
+    let history = alice.history(&world.messages(), &channel).await;
+    Log::check(&[&from_alice.log, &to_bob.log], &history);
+    world.published().await;
+    world.replicated().await;
+    // Each message, in the order of the log, at least once.
+    let broker = natter_e2e::jetstream(&world.nats, "subscriber").await;
+    let stream = broker
+        .get_stream("CHAT")
+        .await
+        .expect("the stream is there");
+    let info = stream.cached_info();
+    assert!(info.state.messages >= sent, "{:?} of {sent}", info.state);
+}
+
+#[tokio::test]
+async fn each_server_is_killed_and_comes_back() {
+    let world = World::start_clustered(Topology::Apart).await;
+    while_they_talk(world, async |world| {
+        for number in 0..3 {
+            world.nats.stop_node(number, Signal::Kill).await;
+            goes_on(world).await;
+            world.nats.start_node(number).await;
+            world.replicated().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_cluster_is_killed_as_a_whole() {
+    let world = World::start_clustered(Topology::Apart).await;
+    while_they_talk(world, async |world| {
+        for number in 0..3 {
+            world.nats.stop_node(number, Signal::Kill).await;
+        }
+        for number in 0..3 {
+            world.nats.start_node(number).await;
+        }
+        world.replicated().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_loses_its_disk() {
+    let world = World::start_clustered(Topology::Apart).await;
+    while_they_talk(world, async |world| {
+        world.nats.stop_node(1, Signal::Kill).await;
+        world.nats.forget_node(1);
+        goes_on(world).await;
+        world.nats.start_node(1).await;
+        world.replicated().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_freezes() {
+    let world = World::start_clustered(Topology::Apart).await;
+    while_they_talk(world, async |world| {
+        for number in 0..3 {
+            world.nats.signal_node(number, Signal::Stop).await;
+            goes_on(world).await;
+            world.nats.signal_node(number, Signal::Cont).await;
+            world.replicated().await;
+        }
+    })
+    .await;
+}
