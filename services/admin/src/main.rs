@@ -3,6 +3,7 @@
 
 mod check;
 mod dead_letters;
+mod rotate_key;
 #[cfg(test)]
 mod settings_page;
 mod setup;
@@ -20,6 +21,8 @@ enum Task {
     Check(Box<check::Check>),
     /// Migrates the schemas and makes the streams; what is there already stays
     Setup(Box<setup::Setup>),
+    /// Adds a key that signs tokens from some minutes on; the keys before verify theirs until these expire
+    RotateKey(Box<rotate_key::RotateKey>),
     /// Lets two throwaway people sign up, befriend each other and talk, and tells how long each step took
     Smoke(smoke::Smoke),
     /// Lists the events that could not be processed, a JSON object a line
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
             match task {
                 Task::Check(check) => check.run().await,
                 Task::Setup(setup) => setup.run().await,
+                Task::RotateKey(rotate) => rotate.run().await,
                 Task::Smoke(smoke) => smoke.run().await,
                 Task::DeadLetters(list) => list.run().await,
                 Task::Replay(replay) => replay.run().await,

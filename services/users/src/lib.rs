@@ -25,6 +25,8 @@ mod store;
 mod throttle;
 mod token;
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_revocations};
@@ -76,6 +78,16 @@ pub fn check_signing_key(settings: &Settings) -> anyhow::Result<()> {
     }
 }
 
+/// Adds a key to those of the schema that signs tokens from `after` on, when every service knows it;
+/// its id.
+pub async fn rotate_key(owner: &DatabaseUrl, after: Duration) -> anyhow::Result<String> {
+    let key = token::generate()?;
+    let kid = key.kid.clone();
+    let mut db = natter_pg::open(owner, SCHEMA, Role::Owner).await?;
+    store::add_signing_key(&mut db, key, after).await?;
+    Ok(kid)
+}
+
 /// Starts the service and returns its routes.
 pub async fn start(
     settings: Settings,
@@ -108,11 +120,18 @@ pub async fn start(
     let images = Images::new(media.clone(), store.clone());
     images.sweep(process);
     let signer = Signer::start(&settings, auth, &store).await?;
+    let has_file = settings.signing_key_file.is_some();
     let verifier = Verifier::new(auth);
     verifier
         .set_keys(signer.jwks())
         .context("the signing keys cannot be used")?;
     follow_revocations(&verifier, &bus, process);
+    if !has_file {
+        let following = signer.clone().follow_keys(store.clone(), verifier.clone());
+        let stop = process.shutdown.clone();
+        let following = async move { stop.run_until_cancelled(following).await };
+        process.tasks.spawn(following);
+    }
 
     let users = Users {
         store,

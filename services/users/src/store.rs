@@ -1,5 +1,7 @@
 //! All SQL of the schema `users`.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use natter_outbox as outbox;
 use natter_pg::violated_constraint;
@@ -123,6 +125,24 @@ pub struct SigningKey {
     pub pkcs8: Vec<u8>,
 }
 
+/// Adds a key that signs from `after` on.
+pub async fn add_signing_key(
+    db: &mut PgConnection,
+    key: SigningKey,
+    after: Duration,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO signing_keys (kid, pkcs8, signs_from)
+         VALUES ($1, $2, now() + make_interval(secs => $3))",
+    )
+    .bind(key.kid)
+    .bind(key.pkcs8)
+    .bind(after.as_secs_f64())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 impl Store {
     pub fn new(pool: PgPool) -> Self {
         Self(pool)
@@ -136,8 +156,8 @@ impl Store {
         self.0.begin().await
     }
 
-    /// The keys, newest first; `first` is kept where there are none yet.
-    pub async fn signing_keys(&self, first: SigningKey) -> sqlx::Result<Vec<SigningKey>> {
+    /// Keeps `first` where there are no keys yet.
+    pub async fn keep_first_key(&self, first: SigningKey) -> sqlx::Result<()> {
         let mut tx = self.0.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(SIGNING_KEY_LOCK)
@@ -151,11 +171,28 @@ impl Store {
         .bind(first.pkcs8)
         .execute(&mut *tx)
         .await?;
-        let keys = sqlx::query_as("SELECT kid, pkcs8 FROM signing_keys ORDER BY created_at DESC")
-            .fetch_all(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        Ok(keys)
+        tx.commit().await
+    }
+
+    /// Every key that verifies tokens; the first is the one that signs. A key that was replaced more
+    /// than `longest` ago, the life of the longest token, is deleted.
+    pub async fn signing_keys(&self, longest: Duration) -> sqlx::Result<Vec<SigningKey>> {
+        sqlx::query(
+            "DELETE FROM signing_keys AS old WHERE EXISTS (
+                 SELECT FROM signing_keys AS newer
+                 WHERE newer.signs_from > old.signs_from
+                   AND newer.signs_from < now() - make_interval(secs => $1)
+             )",
+        )
+        .bind(longest.as_secs_f64())
+        .execute(&self.0)
+        .await?;
+        sqlx::query_as(
+            "SELECT kid, pkcs8 FROM signing_keys
+             ORDER BY signs_from <= now() DESC, signs_from DESC",
+        )
+        .fetch_all(&self.0)
+        .await
     }
 
     /// Makes the account and its first session.

@@ -1,6 +1,11 @@
 //! The keys that sign tokens, and signing.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -9,8 +14,9 @@ use jsonwebtoken::{
     Algorithm, EncodingKey, Header, encode,
     jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
 };
-use natter_auth::{AuthSettings, Claims, TokenType};
+use natter_auth::{AuthSettings, Claims, TokenType, Verifier};
 use natter_protocol::{Timestamp, call::TokenPair};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
@@ -20,18 +26,53 @@ use crate::{
     store::{SigningKey, Store},
 };
 
-/// Signs tokens with the newest key; publishes all of them.
+/// How often the keys are read again: `natter-admin rotate-key` adds one.
+const READ_KEYS_EVERY: Duration = Duration::from_secs(5);
+
+/// Signs tokens with the newest key whose time has come; publishes all keys.
 #[derive(Clone)]
 pub struct Signer(Arc<Inner>);
 
 struct Inner {
-    key: EncodingKey,
-    kid: String,
-    jwks: serde_json::Value,
+    keys: RwLock<Arc<Keys>>,
     issuer: String,
     audience: String,
     access_lifetime: Duration,
     refresh_lifetime: Duration,
+}
+
+struct Keys {
+    /// The one that signs, and its id.
+    key: EncodingKey,
+    kid: String,
+    jwks: serde_json::Value,
+}
+
+impl Keys {
+    /// Of keys of which the first signs.
+    fn of(keys: Vec<EncodingKey>) -> anyhow::Result<Self> {
+        let jwks = keys
+            .iter()
+            .map(public_key)
+            .collect::<anyhow::Result<Vec<Jwk>>>()?;
+        let (Some(key), Some(jwk)) = (keys.into_iter().next(), jwks.first()) else {
+            bail!("there is no signing key");
+        };
+        Ok(Self {
+            key,
+            kid: jwk.common.key_id.clone().unwrap_or_default(),
+            jwks: serde_json::to_value(JwkSet { keys: jwks })?,
+        })
+    }
+
+    async fn read(store: &Store, longest: Duration) -> anyhow::Result<Self> {
+        let stored = store.signing_keys(longest).await?.into_iter();
+        Self::of(
+            stored
+                .map(|key| EncodingKey::from_ed_der(&key.pkcs8))
+                .collect(),
+        )
+    }
 }
 
 /// The key of `NATTER_SIGNING_KEY_FILE`.
@@ -51,37 +92,47 @@ impl Signer {
         auth: &AuthSettings,
         store: &Store,
     ) -> anyhow::Result<Self> {
+        let refresh_lifetime = settings.refresh_lifetime();
         let keys = match &settings.signing_key_file {
-            Some(path) => vec![read_key(path)?],
+            Some(path) => Keys::of(vec![read_key(path)?])?,
             None => {
-                let stored = store.signing_keys(generate()?).await?;
-                stored
-                    .iter()
-                    .map(|key| EncodingKey::from_ed_der(&key.pkcs8))
-                    .collect()
+                store.keep_first_key(generate()?).await?;
+                Keys::read(store, refresh_lifetime).await?
             }
         };
-        let jwks = keys
-            .iter()
-            .map(public_key)
-            .collect::<anyhow::Result<Vec<Jwk>>>()?;
-        let (Some(key), Some(jwk)) = (keys.into_iter().next(), jwks.first()) else {
-            bail!("there is no signing key");
-        };
         Ok(Self(Arc::new(Inner {
-            key,
-            kid: jwk.common.key_id.clone().unwrap_or_default(),
-            jwks: serde_json::to_value(JwkSet { keys: jwks })?,
+            keys: RwLock::new(Arc::new(keys)),
             issuer: auth.token_issuer.clone(),
             audience: auth.token_audience.clone(),
             access_lifetime: settings.access_lifetime(),
-            refresh_lifetime: settings.refresh_lifetime(),
+            refresh_lifetime,
         })))
+    }
+
+    /// Reads the keys of the schema again and again, for this signer and for `verifier`.
+    pub async fn follow_keys(self, store: Store, verifier: Verifier) {
+        loop {
+            sleep(READ_KEYS_EVERY).await;
+            let read = Keys::read(&store, self.0.refresh_lifetime).await;
+            let followed = read.and_then(|keys| {
+                verifier.set_keys(keys.jwks.clone())?;
+                *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+                Ok(())
+            });
+            if let Err(error) = followed {
+                tracing::info!("the signing keys cannot be read now: {error:#}");
+            }
+        }
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        let keys = self.0.keys.read();
+        keys.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The public keys as a JSON Web Key Set.
     pub fn jwks(&self) -> serde_json::Value {
-        self.0.jwks.clone()
+        self.keys().jwks.clone()
     }
 
     /// An access token from now on.
@@ -146,12 +197,14 @@ impl Signer {
             aud: self.0.audience.clone(),
         };
         let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some(self.0.kid.clone());
-        encode(&header, &claims, &self.0.key).map_err(|error| Error::Internal(error.into()))
+        let keys = self.keys();
+        header.kid = Some(keys.kid.clone());
+        encode(&header, &claims, &keys.key).map_err(|error| Error::Internal(error.into()))
     }
 }
 
-fn generate() -> anyhow::Result<SigningKey> {
+/// A new key.
+pub fn generate() -> anyhow::Result<SigningKey> {
     // Version 1 of PKCS#8: of version 2 no JWK can be made.
     let pair = Ed25519KeyPair::generate()
         .ok()

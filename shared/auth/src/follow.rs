@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::Verifier;
 
 /// How often the keys are asked for although nothing says that they changed.
-const REFRESH_KEYS_EVERY: Duration = Duration::from_secs(300);
+const REFRESH_KEYS_EVERY: Duration = Duration::from_secs(10);
 /// The least pause between two questions: tokens with made-up key ids must not become traffic.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 

@@ -11,6 +11,6 @@ mod writer;
 
 pub use error::{is_locked, is_unavailable, violated_constraint};
 pub use pool::{connect, is_ready, try_lock};
-pub use schema::{Role, Schema, inspect, migrate, require_durable};
+pub use schema::{Role, Schema, inspect, migrate, open, require_durable};
 pub use url::DatabaseUrl;
 pub use writer::{Greeting, Writer};

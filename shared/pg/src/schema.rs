@@ -247,8 +247,7 @@ pub async fn inspect(
     migrations: &Migrator,
 ) -> anyhow::Result<Schema> {
     let fail = || cannot_be_used(url, schema, role);
-    let connected = connect(&options(url, schema)).await;
-    let mut connection = connected.with_context(fail)?;
+    let mut connection = open(url, schema, role).await?;
     let read = Schema::read(&mut connection, schema, role, migrations).await;
     let read = read.with_context(fail)?;
     connection.close().await.with_context(fail)?;
@@ -303,6 +302,16 @@ pub async fn migrate(
         .with_context(|| format!("the schema {schema} is not as the set-up makes it"))?;
     connection.close().await.with_context(fail)?;
     Ok(())
+}
+
+/// A connection of a role to a schema.
+pub async fn open(
+    url: &DatabaseUrl,
+    schema: &'static str,
+    role: Role,
+) -> anyhow::Result<PgConnection> {
+    let connected = connect(&options(url, schema)).await;
+    connected.with_context(|| cannot_be_used(url, schema, role))
 }
 
 async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {

@@ -13,6 +13,7 @@ mod frames;
 mod friendships;
 mod future;
 mod history;
+mod keys;
 mod launcher;
 mod limits;
 mod media;
