@@ -42,6 +42,8 @@ struct Node {
     folder: TempDir,
     port: u16,
     rest: u16,
+    /// While it is set, nothing of this one reaches the others.
+    cut: watch::Sender<bool>,
     _process: Process,
 }
 
@@ -86,12 +88,12 @@ impl Patroni {
         accepts("etcd answers", clients).await;
         let node = |number| node(number, clients, synchronous);
         // The first makes the database that the others copy.
-        let first = node(0);
+        let first = node(0).await;
         until("the first is the primary", || async {
             first.is_primary().await.then_some(())
         })
         .await;
-        let nodes = Arc::new([first, node(1), node(2)]);
+        let nodes = Arc::new([first, node(1).await, node(2).await]);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("it is bound").port();
         let (found, primary) = watch::channel(None);
@@ -158,6 +160,34 @@ impl Patroni {
         .await;
     }
 
+    /// Waits until both standbys have everything that the primary has.
+    pub async fn caught_up(&self) {
+        let mut admin = self.admin("natter").await;
+        let caught_up = "SELECT count(*) = 2 AND bool_and(replay_lsn >= pg_current_wal_lsn())
+                         FROM pg_stat_replication";
+        for _ in 0..2 {
+            until("both standbys have everything", || async {
+                let mut admin = self.admin("natter").await;
+                let is_so: Option<bool> = sqlx::query_scalar(caught_up)
+                    .fetch_one(&mut admin)
+                    .await
+                    .ok()?;
+                is_so.unwrap_or_default().then_some(())
+            })
+            .await;
+            // A checkpoint or a vacuum may have written since.
+            let flushed = sqlx::raw_sql("CHECKPOINT").execute(&mut admin).await;
+            flushed.expect("a superuser may");
+        }
+    }
+
+    /// Cuts, or mends, what standbys get from their primary.
+    pub fn cut(&self, cut: bool) {
+        for node in self.nodes.iter() {
+            node.cut.send_replace(cut);
+        }
+    }
+
     /// The number of the primary.
     pub async fn primary(&self) -> usize {
         until("there is a primary", || async {
@@ -214,8 +244,11 @@ fn etcd(folder: &Path, clients: u16, peers: u16) -> Process {
     )
 }
 
-fn node(number: usize, etcd: u16, synchronous: bool) -> Node {
+async fn node(number: usize, etcd: u16, synchronous: bool) -> Node {
     let folder = postgres::owned_folder("natter-patroni-");
+    let (cut, is_cut) = watch::channel(false);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let others = listener.local_addr().expect("it is bound").port();
     let (port, rest) = (free_port(), free_port());
     let at = |port| format!("127.0.0.1:{port}");
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -237,7 +270,7 @@ fn node(number: usize, etcd: u16, synchronous: bool) -> Node {
         },
         "postgresql": {
             "listen": at(port),
-            "connect_address": at(port),
+            "connect_address": at(others),
             "data_dir": path("data"),
             "bin_dir": postgres::programs().display().to_string(),
             "pgpass": path("pgpass"),
@@ -255,11 +288,32 @@ fn node(number: usize, etcd: u16, synchronous: bool) -> Node {
     let file = folder.path().join("patroni.yaml");
     fs::write(&file, config.to_string()).expect("it is ours");
     let file = file.display().to_string();
+    tokio::spawn(forward(listener, port, is_cut));
     Node {
         _process: Process::start_unprivileged(Path::new("/usr/bin/patroni"), &[&file]),
         folder,
         port,
         rest,
+        cut,
+    }
+}
+
+/// Leads the other nodes to a Postgres, unless it is cut off.
+async fn forward(listener: TcpListener, port: u16, is_cut: watch::Receiver<bool>) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let mut is_cut = is_cut.clone();
+        tokio::spawn(async move {
+            if *is_cut.borrow_and_update() {
+                return;
+            }
+            let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else {
+                return;
+            };
+            tokio::select! {
+                _ = copy_bidirectional(&mut client, &mut server) => {}
+                _ = is_cut.changed() => {}
+            }
+        });
     }
 }
 

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use natter_e2e::{Log, Talker, Topology, World};
 use natter_test_support::{Patroni, Person, befriend, until};
+use serde_json::json;
+
+use crate::setback::{connect, send};
 
 /// How many messages are acknowledged before and after each failover.
 const MESSAGES: i64 = 20;
@@ -61,4 +64,53 @@ async fn the_primary_is_killed_twice_and_nothing_is_lost() {
     to_bob.follow_to(sent).await;
     let history = alice.history(&world.messages(), &channel).await;
     Log::check(&[&from_alice.log, &to_bob.log], &history);
+}
+
+/// Asynchronous standbys may lack what was acknowledged. Then the epoch changes, every connection is
+/// closed, and whoever resumes with the epoch before is told to fetch again: no `seq` is two messages
+/// to anybody.
+#[tokio::test]
+async fn a_failover_that_loses_commits_is_told_to_everyone() {
+    let postgres = Patroni::start(false).await;
+    let settings = postgres.settings();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let world = World::start_with(Topology::Apart, &settings).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let bob = Person::sign_up(&world.users(), "bob").await;
+    let channel = befriend(&world.friendships(), &alice, &bob).await;
+    assert_eq!(send(&alice, &world.messages(), &channel, "kept").await, 1);
+    postgres.caught_up().await;
+    let (mut bobs, ready) = connect(&bob, &world.gateway()).await;
+    let epoch = ready["epoch"].clone();
+    bobs.send(json!({"type": "resume", "channels": {&channel: 1}, "epoch": epoch}))
+        .await;
+    bobs.frame("resumed").await;
+
+    postgres.cut(true);
+    assert_eq!(send(&alice, &world.messages(), &channel, "lost").await, 2);
+    assert_eq!(bobs.frame("friendship_message").await["seq"], 2);
+    postgres.fail_over().await;
+    postgres.cut(false);
+    assert_eq!(send(&alice, &world.messages(), &channel, "other").await, 2);
+    assert_eq!(bobs.closed().await, Some(4008));
+
+    // The gateway may learn of the epoch a moment after it has seen that the log is shorter.
+    let mut bobs = until("the new epoch", || async {
+        let (socket, ready) = connect(&bob, &world.gateway()).await;
+        (ready["epoch"] != epoch).then_some(socket)
+    })
+    .await;
+    bobs.send(json!({"type": "resume", "channels": {&channel: 2}, "epoch": epoch}))
+        .await;
+    let resync = bobs.frame("resync").await;
+    assert_eq!(resync["channels"][&channel], 2);
+    bobs.frame("resumed").await;
+    for person in [&alice, &bob] {
+        let history = person.history(&world.messages(), &channel).await;
+        let contents = history.iter().map(|item| &item["message"]["content"]);
+        assert_eq!(contents.collect::<Vec<_>>(), ["kept", "other"]);
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// Connects with the full protocol; the connection and its `ready`. As clients do, it tries again
 /// while the services find their database back.
-async fn connect(person: &Person, gateway: &str) -> (Socket, Value) {
+pub(crate) async fn connect(person: &Person, gateway: &str) -> (Socket, Value) {
     let mut headers = person.headers();
     headers.push(("sec-websocket-protocol", "natter.v1".to_owned()));
     until("a connection", || async {
@@ -23,7 +23,7 @@ async fn connect(person: &Person, gateway: &str) -> (Socket, Value) {
     .await
 }
 
-async fn send(person: &Person, messages: &str, channel: &str, payload: &str) -> u64 {
+pub(crate) async fn send(person: &Person, messages: &str, channel: &str, payload: &str) -> u64 {
     let url = format!("{messages}/api/messages/status/friendship/{channel}/messages/");
     let body = json!({"payload": payload, "client_id": payload});
     loop {
