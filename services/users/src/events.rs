@@ -34,9 +34,9 @@ pub async fn start(users: &Users, bus: &Bus, process: &Process) -> anyhow::Resul
     calls
         .answer(move |call: RefreshSession| refresh_session(state.clone(), call))
         .await?;
-    let jwks = users.signer.jwks();
+    let signer = users.signer.clone();
     calls
-        .answer(move |_: GetJwks| std::future::ready(Ok::<_, Error>(jwks.clone())))
+        .answer(move |_: GetJwks| std::future::ready(Ok::<_, Error>(signer.jwks())))
         .await?;
 
     let (pool, stop) = (users.store.pool(), &process.shutdown);

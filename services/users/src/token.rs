@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How often the keys are read again: `natter-admin rotate-key` adds one.
-const READ_KEYS_EVERY: Duration = Duration::from_secs(5);
+const READ_KEYS_EVERY: Duration = Duration::from_secs(2);
 
 /// Signs tokens with the newest key whose time has come; publishes all keys.
 #[derive(Clone)]

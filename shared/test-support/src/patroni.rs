@@ -71,9 +71,10 @@ impl Drop for Node {
     fn drop(&mut self) {
         // Patroni's own processes end with the test; its Postgres is no child of theirs.
         if let Some(id) = self.postmaster() {
+            // It may have ended before.
             let _ = Command::new("sh")
                 .args(["-c", &format!("kill -QUIT {id}")])
-                .status();
+                .output();
         }
     }
 }

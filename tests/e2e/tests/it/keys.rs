@@ -47,8 +47,8 @@ async fn another_key_signs_and_nobody_is_logged_out() {
     let Friends { alice, .. } = world.friends().await;
     let before = published(&world).await;
     assert_eq!(before.len(), 1);
-    // Longer than the services take to ask for the keys.
-    let rotated = world.admin(&["rotate-key", "--after", "15"], &[]).await;
+    // Longer than the users service takes to read the keys (2 s) and the others to ask it (11 s).
+    let rotated = world.admin(&["rotate-key", "--after", "20"], &[]).await;
     assert!(rotated.status.success(), "{rotated:?}");
     let said = String::from_utf8(rotated.stdout).expect("text");
     let new = said.split(' ').nth(2).expect("the key's id").to_owned();
