@@ -22,13 +22,8 @@ pub struct Setup {
 #[derive(Args)]
 #[group(skip)]
 pub struct Owners {
-    /// Postgres URL of the role natter_users_owner
-    #[arg(long, env = "NATTER_USERS_OWNER_DATABASE_URL")]
-    users_owner_database_url: DatabaseUrl,
-
-    /// Password of the role natter_users_owner, if its URL has none
-    #[arg(long, env = "NATTER_USERS_OWNER_DATABASE_PASSWORD")]
-    users_owner_database_password: Option<Password>,
+    #[command(flatten)]
+    users: UsersOwner,
 
     /// Postgres URL of the role natter_friendships_owner
     #[arg(long, env = "NATTER_FRIENDSHIPS_OWNER_DATABASE_URL")]
@@ -47,10 +42,29 @@ pub struct Owners {
     messages_owner_database_password: Option<Password>,
 }
 
-impl Owners {
-    pub fn users(&self) -> DatabaseUrl {
+/// The role that owns the schema users.
+#[derive(Args)]
+#[group(skip)]
+pub struct UsersOwner {
+    /// Postgres URL of the role natter_users_owner
+    #[arg(long, env = "NATTER_USERS_OWNER_DATABASE_URL")]
+    users_owner_database_url: DatabaseUrl,
+
+    /// Password of the role natter_users_owner, if its URL has none
+    #[arg(long, env = "NATTER_USERS_OWNER_DATABASE_PASSWORD")]
+    users_owner_database_password: Option<Password>,
+}
+
+impl UsersOwner {
+    pub fn url(&self) -> DatabaseUrl {
         let password = self.users_owner_database_password.as_ref();
         self.users_owner_database_url.with_password(password)
+    }
+}
+
+impl Owners {
+    pub fn users(&self) -> DatabaseUrl {
+        self.users.url()
     }
 
     pub fn friendships(&self) -> DatabaseUrl {

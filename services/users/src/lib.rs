@@ -84,7 +84,12 @@ pub async fn rotate_key(owner: &DatabaseUrl, after: Duration) -> anyhow::Result<
     let key = token::generate()?;
     let kid = key.kid.clone();
     let mut db = natter_pg::open(owner, SCHEMA, Role::Owner).await?;
-    store::add_signing_key(&mut db, key, after).await?;
+    let is_added = store::add_signing_key(&mut db, key, after).await;
+    let is_added = is_added.context("natter-admin setup of this version must run first")?;
+    ensure!(
+        is_added,
+        "the schema users has no signing key: the users service makes the first when it starts, or signs with that of NATTER_SIGNING_KEY_FILE"
+    );
     Ok(kid)
 }
 

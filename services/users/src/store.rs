@@ -125,22 +125,23 @@ pub struct SigningKey {
     pub pkcs8: Vec<u8>,
 }
 
-/// Adds a key that signs from `after` on.
+/// Adds a key to those that are there, which signs from `after` on; whether there are any.
 pub async fn add_signing_key(
     db: &mut PgConnection,
     key: SigningKey,
     after: Duration,
-) -> sqlx::Result<()> {
-    sqlx::query(
+) -> sqlx::Result<bool> {
+    let added = sqlx::query(
         "INSERT INTO signing_keys (kid, pkcs8, signs_from)
-         VALUES ($1, $2, now() + make_interval(secs => $3))",
+         SELECT $1, $2, now() + make_interval(secs => $3)
+         WHERE EXISTS (SELECT FROM signing_keys)",
     )
     .bind(key.kid)
     .bind(key.pkcs8)
     .bind(after.as_secs_f64())
     .execute(db)
     .await?;
-    Ok(())
+    Ok(added.rows_affected() > 0)
 }
 
 impl Store {
@@ -174,9 +175,18 @@ impl Store {
         tx.commit().await
     }
 
-    /// Every key that verifies tokens; the first is the one that signs. A key that was replaced more
-    /// than `longest` ago, the life of the longest token, is deleted.
-    pub async fn signing_keys(&self, longest: Duration) -> sqlx::Result<Vec<SigningKey>> {
+    /// Every key that verifies tokens; the first is the one that signs.
+    pub async fn signing_keys(&self) -> sqlx::Result<Vec<SigningKey>> {
+        sqlx::query_as(
+            "SELECT kid, pkcs8 FROM signing_keys
+             ORDER BY signs_from <= now() DESC, signs_from DESC, created_at DESC, kid",
+        )
+        .fetch_all(&self.0)
+        .await
+    }
+
+    /// Deletes the keys that others replaced longer ago than `life`.
+    pub async fn forget_keys(&self, life: Duration) -> sqlx::Result<()> {
         sqlx::query(
             "DELETE FROM signing_keys AS old WHERE EXISTS (
                  SELECT FROM signing_keys AS newer
@@ -184,15 +194,10 @@ impl Store {
                    AND newer.signs_from < now() - make_interval(secs => $1)
              )",
         )
-        .bind(longest.as_secs_f64())
+        .bind(life.as_secs_f64())
         .execute(&self.0)
         .await?;
-        sqlx::query_as(
-            "SELECT kid, pkcs8 FROM signing_keys
-             ORDER BY signs_from <= now() DESC, signs_from DESC",
-        )
-        .fetch_all(&self.0)
-        .await
+        Ok(())
     }
 
     /// Makes the account and its first session.

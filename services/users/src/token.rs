@@ -28,6 +28,8 @@ use crate::{
 
 /// How often the keys are read again: `natter-admin rotate-key` adds one.
 const READ_KEYS_EVERY: Duration = Duration::from_secs(2);
+/// How much longer a key is kept than the tokens that it signed live: clocks differ.
+const KEPT_LONGER: Duration = Duration::from_secs(3600);
 
 /// Signs tokens with the newest key whose time has come; publishes all keys.
 #[derive(Clone)]
@@ -65,8 +67,8 @@ impl Keys {
         })
     }
 
-    async fn read(store: &Store, longest: Duration) -> anyhow::Result<Self> {
-        let stored = store.signing_keys(longest).await?.into_iter();
+    async fn read(store: &Store) -> anyhow::Result<Self> {
+        let stored = store.signing_keys().await?.into_iter();
         Self::of(
             stored
                 .map(|key| EncodingKey::from_ed_der(&key.pkcs8))
@@ -92,12 +94,11 @@ impl Signer {
         auth: &AuthSettings,
         store: &Store,
     ) -> anyhow::Result<Self> {
-        let refresh_lifetime = settings.refresh_lifetime();
         let keys = match &settings.signing_key_file {
             Some(path) => Keys::of(vec![read_key(path)?])?,
             None => {
                 store.keep_first_key(generate()?).await?;
-                Keys::read(store, refresh_lifetime).await?
+                Keys::read(store).await?
             }
         };
         Ok(Self(Arc::new(Inner {
@@ -105,24 +106,33 @@ impl Signer {
             issuer: auth.token_issuer.clone(),
             audience: auth.token_audience.clone(),
             access_lifetime: settings.access_lifetime(),
-            refresh_lifetime,
+            refresh_lifetime: settings.refresh_lifetime(),
         })))
     }
 
     /// Reads the keys of the schema again and again, for this signer and for `verifier`.
     pub async fn follow_keys(self, store: Store, verifier: Verifier) {
+        let life = self.0.access_lifetime.max(self.0.refresh_lifetime) + KEPT_LONGER;
+        let mut has_failed = false;
         loop {
             sleep(READ_KEYS_EVERY).await;
-            let read = Keys::read(&store, self.0.refresh_lifetime).await;
-            let followed = read.and_then(|keys| {
-                verifier.set_keys(keys.jwks.clone())?;
-                *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-                Ok(())
-            });
-            if let Err(error) = followed {
-                tracing::info!("the signing keys cannot be read now: {error:#}");
+            let followed = self.read_keys(&store, &verifier).await;
+            let forgotten = store.forget_keys(life).await;
+            let failure = followed.and(forgotten.map_err(Into::into)).err();
+            if let Some(error) = &failure
+                && !has_failed
+            {
+                tracing::warn!("the signing keys cannot be read again: {error:#}");
             }
+            has_failed = failure.is_some();
         }
+    }
+
+    async fn read_keys(&self, store: &Store, verifier: &Verifier) -> anyhow::Result<()> {
+        let keys = Keys::read(store).await?;
+        verifier.set_keys(keys.jwks.clone())?;
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        Ok(())
     }
 
     fn keys(&self) -> Arc<Keys> {
@@ -147,7 +157,8 @@ impl Signer {
         )
     }
 
-    /// The refresh token `jti` made at `issued_at`: the same arguments give the same token.
+    /// The refresh token `jti` made at `issued_at`: the same arguments give the same token, as long as
+    /// the same key signs.
     pub fn refresh(
         &self,
         subject: Subject,

@@ -56,7 +56,13 @@ impl Node {
 
     async fn is_primary(&self) -> bool {
         let status = self.status().await;
-        status.is_some_and(|status| status["role"] == "master" && status["state"] == "running")
+        status.is_some_and(|status| {
+            // Patroni 4 calls a master a primary.
+            ["master", "primary"]
+                .iter()
+                .any(|role| status["role"] == *role)
+                && status["state"] == "running"
+        })
     }
 
     /// The first process of its Postgres, if it runs.
@@ -265,6 +271,8 @@ async fn node(number: usize, etcd: u16, synchronous: bool) -> Node {
                 "primary_start_timeout": 0,
                 "maximum_lag_on_failover": 1 << 30,
                 "synchronous_mode": synchronous,
+                // No commit without a standby, also while there is none.
+                "synchronous_mode_strict": synchronous,
                 "postgresql": {"use_pg_rewind": true},
             },
             "initdb": [{"encoding": "UTF8"}, {"locale": "C.UTF-8"}, "data-checksums"],

@@ -94,15 +94,20 @@ impl World {
         world
     }
 
-    /// Waits until every server of the cluster has all of the stream of messages.
+    /// Waits until every server of the cluster has all of every stream.
     pub async fn replicated(&self) {
-        until("every server has the stream", || async {
+        until("every server has every stream", || async {
             let broker = jetstream(&self.nats, "admin").await;
-            let stream = broker.get_stream("CHAT").await.ok()?;
-            let cluster = stream.cached_info().cluster.clone()?;
-            let others = cluster.replicas.iter();
-            let current = others.filter(|peer| peer.current && !peer.offline);
-            (cluster.leader.is_some() && current.count() == 2).then_some(())
+            for name in ["USERS", "FRIENDSHIPS", "CHAT", "KV_revoked_sessions"] {
+                let stream = broker.get_stream(name).await.ok()?;
+                let cluster = stream.cached_info().cluster.clone()?;
+                let others = cluster.replicas.iter();
+                let current = others.filter(|peer| peer.current && !peer.offline);
+                if cluster.leader.is_none() || current.count() < 2 {
+                    return None;
+                }
+            }
+            Some(())
         })
         .await;
     }

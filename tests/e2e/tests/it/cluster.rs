@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use natter_e2e::{Log, Talker, Topology, World};
 use natter_test_support::{Friends, Signal, until};
 
-/// How many messages are acknowledged after each fault before the next.
+use crate::feeds::are_whole;
+
+/// How many messages are stored after each fault before the next.
 const MESSAGES: i64 = 10;
 
 /// The newest `seq` of the one channel.
@@ -28,7 +30,15 @@ async fn goes_on(world: &World) {
     .await;
 }
 
-/// Lets two people talk while `faults` happen; then everything is on both sides, and in the stream.
+/// Nothing had to be started again.
+pub(crate) fn has_all_processes(world: &mut World) {
+    for name in world.names() {
+        assert!(!world.process(name).has_ended(), "{name} has ended");
+    }
+}
+
+/// Lets two people talk while `faults` happen; then everything is on both sides, and every stream has
+/// what the tables have.
 async fn while_they_talk(mut world: World, faults: impl AsyncFnOnce(&mut World)) {
     let Friends {
         alice,
@@ -57,14 +67,8 @@ async fn while_they_talk(mut world: World, faults: impl AsyncFnOnce(&mut World))
     Log::check(&[&from_alice.log, &to_bob.log], &history);
     world.published().await;
     world.replicated().await;
-    // Each message, in the order of the log, at least once.
-    let broker = natter_e2e::jetstream(&world.nats, "subscriber").await;
-    let stream = broker
-        .get_stream("CHAT")
-        .await
-        .expect("the stream is there");
-    let info = stream.cached_info();
-    assert!(info.state.messages >= sent, "{:?} of {sent}", info.state);
+    are_whole(&world).await;
+    has_all_processes(&mut world);
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use natter_e2e::{Log, Talker, Topology, World};
 use natter_test_support::{Patroni, Person, befriend, until};
 use serde_json::json;
 
-use crate::setback::{connect, send};
+use crate::{
+    cluster::has_all_processes,
+    setback::{connect, send},
+};
 
 /// How many messages are acknowledged before and after each failover.
 const MESSAGES: i64 = 20;
@@ -37,7 +40,7 @@ async fn the_primary_is_killed_twice_and_nothing_is_lost() {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    let world = World::start_with(Topology::Apart, &settings).await;
+    let mut world = World::start_with(Topology::Apart, &settings).await;
     let alice = Person::sign_up(&world.users(), "alice").await;
     let bob = Person::sign_up(&world.users(), "bob").await;
     let channel = befriend(&world.friendships(), &alice, &bob).await;
@@ -64,6 +67,7 @@ async fn the_primary_is_killed_twice_and_nothing_is_lost() {
     to_bob.follow_to(sent).await;
     let history = alice.history(&world.messages(), &channel).await;
     Log::check(&[&from_alice.log, &to_bob.log], &history);
+    has_all_processes(&mut world);
 }
 
 /// Asynchronous standbys may lack what was acknowledged. Then the epoch changes, every connection is

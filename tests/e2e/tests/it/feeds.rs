@@ -44,7 +44,7 @@ async fn expected(world: &World, stream: &str) -> BTreeSet<String> {
 }
 
 /// Waits until every feed has exactly what the tables say, each id with one payload.
-async fn are_whole(world: &World) {
+pub(crate) async fn are_whole(world: &World) {
     for stream in FEEDS {
         let wanted = expected(world, stream).await;
         let give_up = Instant::now() + PATIENCE;

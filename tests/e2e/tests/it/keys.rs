@@ -37,8 +37,8 @@ async fn is_taken(world: &World, person: &Person) {
 }
 
 /// The head of an access token, which names its key.
-fn header(person: &Person) -> &str {
-    person.access.split('.').next().unwrap_or_default()
+fn header(access: &str) -> &str {
+    access.split('.').next().unwrap_or_default()
 }
 
 #[tokio::test]
@@ -58,10 +58,16 @@ async fn another_key_signs_and_nobody_is_logged_out() {
         published(&world).await.contains(&new).then_some(())
     })
     .await;
+    let early = alice.log_in(&world.users()).await;
+    assert_eq!(
+        header(&early.access),
+        header(&alice.access),
+        "it signs already"
+    );
     let signed = until("the new key signs", || async {
         let again = alice.log_in(&world.users()).await;
         is_taken(&world, &again).await;
-        (header(&again) != header(&alice)).then_some(again)
+        (header(&again.access) != header(&alice.access)).then_some(again)
     })
     .await;
     is_taken(&world, &alice).await;
@@ -71,22 +77,51 @@ async fn another_key_signs_and_nobody_is_logged_out() {
     let body = serde_json::json!({"refresh": alice.refresh});
     let (status, pair) = alice.post(&refresh, body).await;
     assert_eq!(status, 200, "{pair}");
+    let access = pair["access"].as_str().expect("a token");
+    assert_eq!(header(access), header(&signed.access));
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_when_its_last_token_has_expired() {
-    let settings = [("NATTER_REFRESH_TOKEN_SECONDS", "8")];
-    let world = World::start_with(Topology::Standalone, &settings).await;
+async fn a_key_is_deleted_when_its_last_token_has_expired() {
+    let world = World::start(Topology::Standalone).await;
     let before = published(&world).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
     let rotated = world.admin(&["rotate-key", "--after", "0"], &[]).await;
     assert!(rotated.status.success(), "{rotated:?}");
-    until("both keys are published", || async {
-        let keys = published(&world).await;
-        (keys.len() == 2 && keys.is_superset(&before)).then_some(())
+    // As if the new key had signed for so long.
+    let signs_for = async |age: &str| {
+        let mut admin = world.postgres.admin("natter").await;
+        let sql = format!(
+            "UPDATE users.signing_keys SET signs_from = CASE
+                 WHEN created_at = (SELECT max(created_at) FROM users.signing_keys)
+                 THEN now() - interval '{age}' ELSE now() - interval '100 days' END"
+        );
+        let aged = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut admin);
+        aged.await.expect("a superuser may");
+    };
+    // A refresh token lives for 30 days.
+    signs_for("29 days").await;
+    until("the new key signs", || async {
+        let again = alice.log_in(&world.users()).await;
+        (header(&again.access) != header(&alice.access)).then_some(())
     })
     .await;
-    until("the old key is forgotten", || async {
+    assert_eq!(published(&world).await.len(), 2);
+    signs_for("31 days").await;
+    until("the old key is deleted", || async {
         published(&world).await.is_disjoint(&before).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_key_is_added_only_to_those_that_the_service_made() {
+    let world = World::start(Topology::Standalone).await;
+    let mut admin = world.postgres.admin("natter").await;
+    let emptied = sqlx::raw_sql("DELETE FROM users.signing_keys").execute(&mut admin);
+    emptied.await.expect("a superuser may");
+    let refused = world.admin(&["rotate-key"], &[]).await;
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("NATTER_SIGNING_KEY_FILE"), "{said}");
 }
