@@ -1,4 +1,4 @@
-//! A port in front of a NATS server, with something between the two.
+//! A port in front of a server, with something between the two.
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -17,7 +17,7 @@ impl Drop for Detour {
 }
 
 impl Detour {
-    /// In front of the server at this `nats://host:port`. `pass` carries what a client and the
+    /// In front of the server at this `host:port`, or `nats://host:port`. `pass` carries what a client and the
     /// server say to each other, until one of them ends.
     pub async fn start<F, Fut>(server: &str, pass: F) -> Self
     where
@@ -40,6 +40,11 @@ impl Detour {
         }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Of a NATS server.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }

@@ -20,7 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    Postgres, free_port, postgres,
+    Postgres,
+    detour::Detour,
+    free_port, postgres,
     process::{Process, accepts},
     until,
 };
@@ -44,6 +46,8 @@ struct Node {
     rest: u16,
     /// While it is set, nothing of this one reaches the others.
     cut: watch::Sender<bool>,
+    /// The way of the others to it.
+    _others: Detour,
     _process: Process,
 }
 
@@ -254,9 +258,22 @@ fn etcd(folder: &Path, clients: u16, peers: u16) -> Process {
 async fn node(number: usize, etcd: u16, synchronous: bool) -> Node {
     let folder = postgres::owned_folder("natter-patroni-");
     let (cut, is_cut) = watch::channel(false);
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let others = listener.local_addr().expect("it is bound").port();
     let (port, rest) = (free_port(), free_port());
+    let others = Detour::start(
+        &format!("127.0.0.1:{port}"),
+        move |mut client, mut server| {
+            let mut is_cut = is_cut.clone();
+            async move {
+                if !*is_cut.borrow_and_update() {
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        _ = is_cut.changed() => {}
+                    }
+                }
+            }
+        },
+    )
+    .await;
     let at = |port| format!("127.0.0.1:{port}");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let config = json!({
@@ -279,7 +296,7 @@ async fn node(number: usize, etcd: u16, synchronous: bool) -> Node {
         },
         "postgresql": {
             "listen": at(port),
-            "connect_address": at(others),
+            "connect_address": at(others.port()),
             "data_dir": path("data"),
             "bin_dir": postgres::programs().display().to_string(),
             "pgpass": path("pgpass"),
@@ -297,32 +314,13 @@ async fn node(number: usize, etcd: u16, synchronous: bool) -> Node {
     let file = folder.path().join("patroni.yaml");
     fs::write(&file, config.to_string()).expect("it is ours");
     let file = file.display().to_string();
-    tokio::spawn(forward(listener, port, is_cut));
     Node {
         _process: Process::start_unprivileged(Path::new("/usr/bin/patroni"), &[&file]),
         folder,
         port,
         rest,
         cut,
-    }
-}
-
-/// Leads the other nodes to a Postgres, unless it is cut off.
-async fn forward(listener: TcpListener, port: u16, is_cut: watch::Receiver<bool>) {
-    while let Ok((mut client, _)) = listener.accept().await {
-        let mut is_cut = is_cut.clone();
-        tokio::spawn(async move {
-            if *is_cut.borrow_and_update() {
-                return;
-            }
-            let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else {
-                return;
-            };
-            tokio::select! {
-                _ = copy_bidirectional(&mut client, &mut server) => {}
-                _ = is_cut.changed() => {}
-            }
-        });
+        _others: others,
     }
 }
 

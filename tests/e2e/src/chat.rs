@@ -176,6 +176,45 @@ impl Talker {
     }
 }
 
+/// Where two people talk: the gateways, as behind an ingress, and the messages service.
+pub struct Place {
+    pub gateways: Vec<String>,
+    pub messages: String,
+    pub channel: String,
+}
+
+/// Lets `alice` send one message after the other to `bob` while `faults` happens; then both of them,
+/// and the history, have everything.
+pub async fn talk_during(
+    place: Place,
+    alice: &Person,
+    bob: &Person,
+    faults: impl Future<Output = ()>,
+) {
+    let Place {
+        gateways,
+        messages,
+        channel,
+    } = place;
+    let mut from_alice = Talker::new(alice.clone(), gateways.clone(), &channel);
+    let mut to_bob = Talker::new(bob.clone(), gateways, &channel);
+    let stop = AtomicBool::new(false);
+    let talking = async {
+        from_alice.talk_until("a", &stop).await;
+        let sent = u64::try_from(from_alice.log.acknowledged.len()).expect("a number");
+        from_alice.follow_to(sent).await;
+        sent
+    };
+    let faults = async {
+        faults.await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (sent, ()) = tokio::join!(talking, faults);
+    to_bob.follow_to(sent).await;
+    let history = alice.history(&messages, &channel).await;
+    Log::check(&[&from_alice.log, &to_bob.log], &history);
+}
+
 impl Log {
     /// Checks what the promises say of a channel's history and of what both sides have of it.
     pub fn check(logs: &[&Self], history: &[Value]) {

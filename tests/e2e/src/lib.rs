@@ -12,7 +12,7 @@ mod subscriber;
 mod world;
 
 pub use broker::{jetstream, tell_marks};
-pub use chat::{Log, Talker};
+pub use chat::{Log, Place, Talker, talk_during};
 pub use otlp::{Collector, Span};
 pub use python::python;
 pub use raw::said_to;

@@ -1,9 +1,7 @@
 //! A NATS cluster of three: whatever happens to one server, and to all of them, nothing that was
 //! acknowledged is lost, and whoever is connected goes on.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use natter_e2e::{Log, Talker, Topology, World};
+use natter_e2e::{Place, Topology, World, talk_during};
 use natter_test_support::{Friends, Signal, until};
 
 use crate::feeds::are_whole;
@@ -45,26 +43,17 @@ async fn while_they_talk(mut world: World, faults: impl AsyncFnOnce(&mut World))
         bob,
         channel,
     } = world.friends().await;
-    let gateways = vec![world.gateway(), world.gateway_2()];
-    let mut from_alice = Talker::new(alice.clone(), gateways.clone(), &channel);
-    let mut to_bob = Talker::new(bob.clone(), gateways, &channel);
-    let stop = AtomicBool::new(false);
-    let talking = async {
-        from_alice.talk_until("a", &stop).await;
-        let sent = u64::try_from(from_alice.log.acknowledged.len()).expect("a number");
-        from_alice.follow_to(sent).await;
-        sent
+    let place = Place {
+        gateways: vec![world.gateway(), world.gateway_2()],
+        messages: world.messages(),
+        channel,
     };
-    let faulty = async {
+    talk_during(place, &alice, &bob, async {
         goes_on(&world).await;
         faults(&mut world).await;
         goes_on(&world).await;
-        stop.store(true, Ordering::Relaxed);
-    };
-    let (sent, ()) = tokio::join!(talking, faulty);
-    to_bob.follow_to(sent).await;
-    let history = alice.history(&world.messages(), &channel).await;
-    Log::check(&[&from_alice.log, &to_bob.log], &history);
+    })
+    .await;
     world.published().await;
     world.replicated().await;
     are_whole(&world).await;
