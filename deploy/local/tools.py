@@ -133,6 +133,12 @@ def patroni():
         apt_install("patroni", "Patroni")
 
 
+def pgbouncer():
+    """Finds or installs PgBouncer, behind which Natter must refuse to work."""
+    if not shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+        apt_install("pgbouncer", "PgBouncer")
+
+
 def promtool():
     """The path of promtool."""
     return _program("promtool", "prometheus")

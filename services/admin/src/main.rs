@@ -1,6 +1,7 @@
 //! What an operator runs beside the services: the check and the set-up before each new version, a
-//! trial of the whole after it, and the dead letters.
+//! trial of the whole after it, another signing key, backups, and the dead letters.
 
+mod backup;
 mod check;
 mod dead_letters;
 mod rotate_key;
@@ -8,6 +9,7 @@ mod rotate_key;
 mod settings_page;
 mod setup;
 mod smoke;
+mod trace;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -23,6 +25,12 @@ enum Task {
     Setup(Box<setup::Setup>),
     /// Adds a key that signs tokens from some minutes on; the keys before verify theirs until these expire
     RotateKey(Box<rotate_key::RotateKey>),
+    /// Writes all that Postgres has of Natter to a file, as it is at one moment, while the services run
+    Backup(Box<backup::Take>),
+    /// Reads such a file into a database that was set up and never used, and checks what it has
+    Restore(Box<backup::Restore>),
+    /// Tells when a message was stored, published, received and seen, and how far it is on the connections of now; not what it says
+    Trace(trace::Trace),
     /// Lets two throwaway people sign up, befriend each other and talk, and tells how long each step took
     Smoke(smoke::Smoke),
     /// Lists the events that could not be processed, a JSON object a line
@@ -60,6 +68,9 @@ fn main() -> ExitCode {
             match task {
                 Task::Check(check) => check.run().await,
                 Task::Setup(setup) => setup.run().await,
+                Task::Backup(take) => take.run().await,
+                Task::Restore(restore) => restore.run().await,
+                Task::Trace(trace) => trace.run().await,
                 Task::RotateKey(rotate) => rotate.run().await,
                 Task::Smoke(smoke) => smoke.run().await,
                 Task::DeadLetters(list) => list.run().await,

@@ -33,13 +33,8 @@ pub struct Owners {
     #[arg(long, env = "NATTER_FRIENDSHIPS_OWNER_DATABASE_PASSWORD")]
     friendships_owner_database_password: Option<Password>,
 
-    /// Postgres URL of the role natter_messages_owner
-    #[arg(long, env = "NATTER_MESSAGES_OWNER_DATABASE_URL")]
-    messages_owner_database_url: DatabaseUrl,
-
-    /// Password of the role natter_messages_owner, if its URL has none
-    #[arg(long, env = "NATTER_MESSAGES_OWNER_DATABASE_PASSWORD")]
-    messages_owner_database_password: Option<Password>,
+    #[command(flatten)]
+    messages: MessagesOwner,
 }
 
 /// The role that owns the schema users.
@@ -53,6 +48,26 @@ pub struct UsersOwner {
     /// Password of the role natter_users_owner, if its URL has none
     #[arg(long, env = "NATTER_USERS_OWNER_DATABASE_PASSWORD")]
     users_owner_database_password: Option<Password>,
+}
+
+/// The role that owns the schema messages.
+#[derive(Args)]
+#[group(skip)]
+pub struct MessagesOwner {
+    /// Postgres URL of the role natter_messages_owner
+    #[arg(long, env = "NATTER_MESSAGES_OWNER_DATABASE_URL")]
+    messages_owner_database_url: DatabaseUrl,
+
+    /// Password of the role natter_messages_owner, if its URL has none
+    #[arg(long, env = "NATTER_MESSAGES_OWNER_DATABASE_PASSWORD")]
+    messages_owner_database_password: Option<Password>,
+}
+
+impl MessagesOwner {
+    pub fn url(&self) -> DatabaseUrl {
+        let password = self.messages_owner_database_password.as_ref();
+        self.messages_owner_database_url.with_password(password)
+    }
 }
 
 impl UsersOwner {
@@ -73,8 +88,7 @@ impl Owners {
     }
 
     pub fn messages(&self) -> DatabaseUrl {
-        let password = self.messages_owner_database_password.as_ref();
-        self.messages_owner_database_url.with_password(password)
+        self.messages.url()
     }
 }
 

@@ -17,10 +17,11 @@ mod store;
 use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_keys, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream};
-use natter_pg::{DatabaseUrl, Role, Schema};
+use natter_pg::{Backup, DatabaseUrl, Role, Schema};
 use natter_process::{Process, RateLimits};
 
 pub use config::Settings;
+pub use store::FRIENDSHIPS;
 
 use crate::store::Store;
 
@@ -28,6 +29,12 @@ use crate::store::Store;
 pub const PATHS: &[&str] = &["/api/users/friendship", "/api/openapi/friendships.json"];
 
 const SCHEMA: &str = "friendships";
+/// Everything; what must hold for it, the constraints of the tables say.
+pub const BACKUP: Backup = Backup {
+    schema: SCHEMA,
+    left_out: &[],
+    checks: &[],
+};
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 #[derive(Clone, FromRef)]

@@ -16,6 +16,9 @@ use crate::friendship::Statuses;
 #[derive(Clone)]
 pub struct Store(PgPool);
 
+/// The ids of all friendships.
+pub const FRIENDSHIPS: &str = "SELECT id FROM friendships";
+
 /// The columns of a [`Row`].
 macro_rules! columns {
     () => {

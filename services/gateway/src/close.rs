@@ -8,8 +8,21 @@ use tokio_tungstenite::tungstenite::{
     Error, Utf8Bytes, error::ProtocolError, protocol::CloseFrame,
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
+/// The causes, listed once: [`Close::ALL`] has every one.
+macro_rules! causes {
+    ($($(#[$means:meta])* $cause:ident,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Close {
+            $($(#[$means])* $cause,)*
+        }
+
+        impl Close {
+            const ALL: &[Self] = &[$(Self::$cause),*];
+        }
+    };
+}
+
+causes! {
     /// The client closed, or is gone.
     Done,
     /// The client has not answered for long.
@@ -41,24 +54,6 @@ pub enum Close {
 }
 
 impl Close {
-    const ALL: [Self; 15] = [
-        Self::Done,
-        Self::Gone,
-        Self::ProtocolError,
-        Self::NotUtf8,
-        Self::ResumeExpected,
-        Self::Flood,
-        Self::FrameTooBig,
-        Self::Restart,
-        Self::Overloaded,
-        Self::SessionEnded,
-        Self::DeliveriesFull,
-        Self::NoticesFull,
-        Self::WriteTimeout,
-        Self::SetBack,
-        Self::TooManyConnections,
-    ];
-
     /// Whether the client takes what it is sent too slowly.
     pub fn is_slow(self) -> bool {
         matches!(
@@ -150,7 +145,7 @@ impl Close {
     /// Shows every count from the start on: of a series that begins with 1 Prometheus sees no
     /// increase.
     pub fn register() {
-        Self::ALL.into_iter().for_each(|close| close.count(0));
+        Self::ALL.iter().for_each(|close| close.count(0));
     }
 
     fn count(self, more: u64) {

@@ -49,10 +49,20 @@ enum Command {
         peer: u64,
         channels: Vec<FriendshipId>,
     },
+    /// Answered with how a channel is, if it is open here.
+    Look(FriendshipId, oneshot::Sender<Look>),
     /// Lets go of every channel and its members; said when that is done.
     Forget(oneshot::Sender<()>),
     /// From the shard's own tasks.
     Event(shard::Report),
+}
+
+/// How a channel is at one moment.
+pub struct Look {
+    /// The seq up to which it was delivered.
+    pub head: u64,
+    /// The connections in it, and whether events are delivered to each.
+    pub members: HashMap<u64, bool>,
 }
 
 impl Hub {
@@ -101,6 +111,14 @@ impl Hub {
             // A shard that ended has let go of everything.
             let _ = self.0[shard].send(Command::Leave { peer, channels }).await;
         }
+    }
+
+    /// How a channel is here; `None` where nobody is in it.
+    pub async fn look(&self, channel: FriendshipId) -> Option<Look> {
+        let (answer, look) = oneshot::channel();
+        let shard = &self.0[shard_of(channel)];
+        shard.send(Command::Look(channel, answer)).await.ok()?;
+        look.await.ok()
     }
 
     /// Lets go of all that is known: the logs were set back.

@@ -14,6 +14,7 @@ mod epoch;
 mod handshake;
 mod http;
 mod hub;
+mod inspect;
 mod marks;
 mod peer;
 mod presence;
@@ -130,6 +131,10 @@ pub async fn start(
         process
             .tasks
             .spawn(registry::follow_notices(gateway, notices));
+    }
+    let questions = vec![subject::CONNECTIONS.to_owned()];
+    if let Some(asked) = bus.subscribe(questions).await?.pop() {
+        process.tasks.spawn(inspect::answer(gateway.clone(), asked));
     }
     process
         .health

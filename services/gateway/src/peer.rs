@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use natter_protocol::{
-    SessionId, UserId,
+    SessionId, Timestamp, UserId,
     event::{Event, UserNotice},
 };
 
@@ -25,6 +25,7 @@ const NOTICES: usize = 64;
 pub struct Peer {
     pub id: u64,
     pub user: UserId,
+    pub opened_at: Timestamp,
     /// Changes when a browser renews its connection with another session's token.
     sid: Mutex<SessionId>,
     pub closer: Closer,
@@ -42,6 +43,7 @@ impl Peer {
         Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             user,
+            opened_at: Timestamp::now(),
             sid: Mutex::new(sid),
             closer: Closer::default(),
             deliveries: Queue::new(QUEUE),

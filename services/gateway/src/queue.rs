@@ -53,6 +53,11 @@ impl<T> Queue<T> {
         item
     }
 
+    /// Whether an item waits for which this holds.
+    pub fn has(&self, is_it: impl Fn(&T) -> bool) -> bool {
+        self.items().iter().any(is_it)
+    }
+
     /// The next item. Nothing is lost when this is dropped; there must be one reader.
     pub async fn next(&self) -> T {
         loop {

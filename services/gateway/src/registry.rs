@@ -63,6 +63,11 @@ impl Registry {
         metrics::gauge!("gateway_connections").decrement(1);
     }
 
+    /// A user's connections.
+    pub fn of(&self, user: UserId) -> Vec<Arc<Peer>> {
+        self.users().get(&user).cloned().unwrap_or_default()
+    }
+
     /// Gives a notice to a user's connections.
     fn notify(&self, user: UserId, notice: &Message) {
         let users = self.users();

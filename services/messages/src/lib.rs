@@ -23,6 +23,7 @@ mod marks;
 mod plan;
 mod search;
 mod store;
+mod trace;
 
 pub use search::{SLICE, grams_of, slice};
 
@@ -34,6 +35,8 @@ use natter_pg::{DatabaseUrl, Role, Schema};
 use natter_process::Process;
 
 pub use config::Settings;
+pub use store::{BACKUP, CHANNELS};
+pub use trace::{Step, Trace, trace};
 
 use crate::{
     channels::Channels, commit::Committer, epoch::Epochs, feed::Feed, marks::Marker, search::Index,

@@ -1,6 +1,7 @@
 //! All SQL of the schema `messages`.
 
 mod append;
+mod backup;
 mod conversations;
 mod epoch;
 mod log;
@@ -8,6 +9,7 @@ mod marks;
 mod media;
 mod outbox;
 mod search;
+mod trace;
 
 use std::collections::HashMap;
 
@@ -17,6 +19,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use append::{Appended, PlainSend, append, insert, lock_and_read};
+pub use backup::{BACKUP, CHANNELS};
 pub use epoch::{LogEpoch, begin_epoch, has_entry, log_epoch};
 pub use log::LogRow;
 pub use marks::{MarkSeqs, MovedMark, NewMark, move_marks};
@@ -24,6 +27,7 @@ pub use outbox::{OutboxRow, Published, published};
 pub use search::{
     Candidate, Searched, SearchedChannel, Unsearched, compare, lock_search, merge_words, unsearched,
 };
+pub use trace::{Traced, TracedBatch, TracedMark, traced, traced_batch, traced_marks};
 
 use crate::channel::Channel;
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use natter_protocol::{
     CloseCode, FriendshipId, UserId,
     call::{
-        Call, ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks,
-        GetUsers, HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, ListedChannel, Mark,
-        MarkReply, OwnFile, RefreshSession, SendReply, SendRequest, TokenPair,
+        Call, ChannelMarks, GatewayConnections, GetAfter, GetConnections, GetEpoch, GetFriendship,
+        GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles, ListFriendships, ListMarks,
+        ListOpen, ListedChannel, Mark, MarkReply, OwnFile, RefreshSession, SendReply, SendRequest,
+        TokenPair,
     },
     ephemeral::{Ephemeral, EphemeralEvent, EphemeralFrame},
     event::{
@@ -496,6 +497,11 @@ fn requests(document: &mut Document) {
     document.call::<GetMarks>("How far a user has received and seen a channel", reply);
     let reply = list(document.schema::<OwnFile>());
     document.call::<ListFiles>("The files that a user has uploaded or sent", reply);
+    let reply = document.schema::<GatewayConnections>();
+    document.call::<GetConnections>(
+        "How far an entry of a log is on the connections of some users; every gateway answers, to the user admin alone",
+        reply,
+    );
 }
 
 /// The addresses are the subjects that the code makes.

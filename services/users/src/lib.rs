@@ -32,7 +32,7 @@ use axum::{Router, extract::FromRef};
 use natter_auth::{AuthSettings, Verifier, follow_revocations};
 use natter_bus::{Bus, BusSettings, Stream};
 use natter_media::MediaStore;
-use natter_pg::{DatabaseUrl, Role, Schema};
+use natter_pg::{Backup, DatabaseUrl, Role, Schema};
 use natter_process::Process;
 
 pub use config::Settings;
@@ -46,6 +46,12 @@ use crate::{
 pub const PATHS: &[&str] = &["/api/users", "/.well-known", "/api/openapi/users.json"];
 
 const SCHEMA: &str = "users";
+/// Everything; what must hold for it, the constraints of the tables say.
+pub const BACKUP: Backup = Backup {
+    schema: SCHEMA,
+    left_out: &[],
+    checks: &[],
+};
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 #[derive(Clone, FromRef)]

@@ -14,12 +14,13 @@ use natter_protocol::{
     call::{Call, ListOpen, ListedChannel, MAX_OPEN},
     subject,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 use crate::{
     Ask, Bus, RequestError,
+    request::is_unheard,
     trace::{answer_span, call_span},
     until_drained,
 };
@@ -79,6 +80,32 @@ impl Bus {
             });
         }
         serde_json::from_slice(&reply.payload).map_err(|error| fail(RequestError::Reply(error)))
+    }
+
+    /// Calls every replica of a service that answers without a queue group: what comes within this
+    /// time.
+    pub async fn call_all<C: Call>(
+        &self,
+        call: &C,
+        longest: Duration,
+    ) -> anyhow::Result<Vec<C::Reply>> {
+        let by = Instant::now() + longest;
+        let inbox = self.client.new_inbox();
+        let mut answers = self.client.subscribe(inbox.clone()).await?;
+        let subject = format!("rpc.{}.{}", C::SERVICE, C::METHOD);
+        let payload = serde_json::to_vec(call)?;
+        let asked = self
+            .client
+            .publish_with_reply(subject, inbox, payload.into());
+        asked.await?;
+        let mut replies = Vec::new();
+        while let Ok(Some(answer)) = timeout_at(by, answers.next()).await {
+            if is_unheard(&answer) {
+                break;
+            }
+            replies.push(serde_json::from_slice(&answer.payload)?);
+        }
+        Ok(replies)
     }
 
     /// All open channels of a user, page by page; with `closed` also the closed ones.

@@ -44,6 +44,15 @@ pub struct BusSettings {
     #[arg(long, env = "NATTER_NATS_URL", default_value = "nats://127.0.0.1:4222")]
     nats_url: String,
 
+    /// What the names of this process's NATS users end with: `-b` makes it users-b in place of users. For a change of passwords without a pause
+    #[arg(
+        long,
+        env = "NATTER_NATS_USER_SUFFIX",
+        default_value = "",
+        hide_default_value = true
+    )]
+    nats_user_suffix: String,
+
     /// Maximum number of messages that wait in one NATS subscription of this process; beyond it messages are dropped, and what is missing is fetched again
     #[arg(long, env = "NATTER_NATS_SUBSCRIPTION_MESSAGES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
     nats_subscription_messages: u32,
@@ -131,7 +140,8 @@ impl Bus {
                 Err(error) if error.kind() == ConnectErrorKind::AuthorizationViolation => {
                     return Err(error).with_context(|| {
                         let setting = format!("NATTER_{}_NATS_PASSWORD", user.to_uppercase());
-                        format!("the NATS server refuses the user {user} with {setting}")
+                        let suffix = &settings.nats_user_suffix;
+                        format!("the NATS server refuses the user {user}{suffix} with {setting}")
                     });
                 }
                 Err(error) => {
@@ -160,6 +170,12 @@ impl Bus {
             first_retry: Duration::from_millis(settings.event_retry_ms),
             missed,
         })
+    }
+
+    /// This process as the broker sees it.
+    pub fn own_address(&self) -> String {
+        let address = self.client.server_info().client_ip;
+        format!("{address} (process {})", std::process::id())
     }
 
     pub fn is_connected(&self) -> bool {
@@ -379,7 +395,10 @@ fn options(
 ) -> ConnectOptions {
     ConnectOptions::new()
         .name(format!("natter-{user}"))
-        .user_and_password(user.to_owned(), password.expose().to_owned())
+        .user_and_password(
+            format!("{user}{}", settings.nats_user_suffix),
+            password.expose().to_owned(),
+        )
         // Below `_INBOX.` other services listen: what is answered here is not for them.
         .custom_inbox_prefix(format!("_INBOX_{user}"))
         .connection_timeout(CONNECT_TIMEOUT)

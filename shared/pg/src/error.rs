@@ -25,6 +25,20 @@ pub fn is_unavailable(error: &Error) -> bool {
     }
 }
 
+/// Whether there is a pooler in front of the database: it refused the settings that a connection
+/// begins with, or gave a prepared statement to another session (26000).
+pub(crate) fn is_pooler(error: &Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.code().as_deref() == Some("26000")
+            || error.message().starts_with("unsupported startup parameter")
+    })
+}
+
+/// Whether a start waits for the database: not where it will never come.
+pub(crate) fn is_awaited(error: &Error) -> bool {
+    is_unavailable(error) && !is_pooler(error)
+}
+
 /// Whether another session holds what the statement needs, or both waited for each other.
 pub fn is_locked(error: &Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());

@@ -13,7 +13,8 @@ use sqlx::{
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    schema::{Role, Schema, cannot_be_used},
+    error::is_awaited,
+    schema::{Role, Schema, cannot_be_used, explained},
     url::{DatabaseUrl, options},
 };
 
@@ -144,10 +145,8 @@ async fn wait_for_schema(
                     Some(lack) => anyhow!(lack),
                 }
             }
-            Err(error) if crate::is_unavailable(&error) => {
-                anyhow::Error::new(error).context(fail())
-            }
-            Err(error) => return Err(error).with_context(fail),
+            Err(error) if is_awaited(&error) => anyhow::Error::new(error).context(fail()),
+            Err(error) => return Err(explained(error)).with_context(fail),
         };
         waiting.after(lack).await?;
     }

@@ -10,7 +10,10 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use crate::url::{DatabaseUrl, options};
+use crate::{
+    error::{is_awaited, is_pooler},
+    url::{DatabaseUrl, options},
+};
 
 /// How long a set-up waits for a database that is still starting.
 const SETUP_PATIENCE: Duration = Duration::from_secs(30);
@@ -21,6 +24,9 @@ const SETUP_LOCK: i64 = 0x6e61_7474_6572;
 /// What the description of a migration starts with (its file is `0004_expand_….sql`) when every
 /// version before it can still run with it.
 const EXPAND: &str = "expand ";
+
+/// Why a pooler in front of the database is refused.
+const POOLER: &str = "there is a pooler such as PgBouncer in front of the database, and it does not pass on the settings of a session: Natter needs sessions of its own, for timeouts, prepared statements, locks and LISTEN, and pools its connections itself, so let it connect to Postgres directly";
 
 /// Which of a schema's two roles a URL is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +93,8 @@ pub async fn require_durable(connection: &mut PgConnection) -> sqlx::Result<()> 
 
 #[derive(sqlx::FromRow)]
 struct Facts {
+    /// Whether the session has the settings that its connection asked for.
+    has_settings: bool,
     current_user: String,
     exists: bool,
     is_usable: bool,
@@ -111,7 +119,8 @@ impl Schema {
         migrations: &Migrator,
     ) -> sqlx::Result<Self> {
         let facts: Facts = sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT current_user::text,
+            "SELECT current_setting('search_path') = $1 AS has_settings,
+                    current_user::text,
                     s.oid IS NOT NULL AS exists,
                     coalesce(has_schema_privilege(s.oid, 'USAGE'), false) AS is_usable,
                     EXISTS (SELECT FROM pg_class WHERE relnamespace = s.oid
@@ -185,6 +194,10 @@ impl Schema {
     pub fn require(&self) -> anyhow::Result<()> {
         let Self { name, facts, .. } = self;
         let setting = self.role.setting(name);
+        ensure!(
+            facts.has_settings,
+            "the database of {setting} cannot be used: {POOLER}"
+        );
         ensure!(
             facts.unsafe_settings.is_empty(),
             "the database of {setting} may lose what it has committed: {}",
@@ -267,8 +280,8 @@ pub async fn migrate(
         match connect(&options).await {
             Ok(connection) => break connection,
             Err(error) => {
-                let is_passing = crate::is_unavailable(&error);
-                let error = anyhow::Error::new(error).context(fail());
+                let is_passing = is_awaited(&error);
+                let error = explained(error).context(fail());
                 if is_passing {
                     waiting.after(error).await?
                 } else {
@@ -310,8 +323,17 @@ pub async fn open(
     schema: &'static str,
     role: Role,
 ) -> anyhow::Result<PgConnection> {
-    let connected = connect(&options(url, schema)).await;
+    let connected = connect(&options(url, schema)).await.map_err(explained);
     connected.with_context(|| cannot_be_used(url, schema, role))
+}
+
+/// An error with the sentence that says more than it.
+pub(crate) fn explained(error: sqlx::Error) -> anyhow::Error {
+    if is_pooler(&error) {
+        anyhow::Error::new(error).context(POOLER)
+    } else {
+        error.into()
+    }
 }
 
 async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {

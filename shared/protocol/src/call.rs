@@ -77,6 +77,47 @@ pub struct TokenPair {
 pub struct GetJwks {}
 call!(GetJwks, "users", "jwks", serde_json::Value);
 
+/// `rpc.gateway.connections`: how far the connections of some users are with an entry of a channel's
+/// log. Every gateway answers for its own: there is no queue group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GetConnections {
+    pub channel: FriendshipId,
+    pub seq: u64,
+    pub users: Vec<UserId>,
+}
+call!(GetConnections, "gateway", "connections", GatewayConnections);
+
+/// What one gateway says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GatewayConnections {
+    /// Its address as the broker sees it, and the id of its process.
+    pub gateway: String,
+    pub connections: Vec<ChannelConnection>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChannelConnection {
+    pub user: UserId,
+    pub opened_at: Timestamp,
+    pub state: Delivered,
+}
+
+/// How far an entry has come on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivered {
+    /// Taken to be written; or, where the connection is younger than the entry, left to its `resume`.
+    Written,
+    /// It waits behind what the client has not taken yet.
+    Queued,
+    /// It has not come to the gateway.
+    NotCome,
+    /// The client has not sent `resume` yet.
+    NotResumed,
+    /// The connection is not in the channel.
+    NotJoined,
+}
+
 /// `rpc.friendships.list_open`: the open channels of a user in the order of their ids, those after
 /// `after`, and with whom; where `closed` says so also the closed ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -13,6 +13,8 @@ pub const ALL_MARKS_AGAIN: &str = "again.mark.friendship.*";
 pub const ALL_LOGS: &str = "chat.friendship.*.log";
 /// Notices to users' live connections, of every user.
 pub const ALL_NOTICES: &str = "notify.user.*";
+/// Questions of an operator, which every gateway answers.
+pub const CONNECTIONS: &str = "rpc.gateway.connections";
 /// Who is online, of every user.
 pub const ALL_PRESENCE: &str = "presence.user.*";
 /// What the stream `USERS` keeps.

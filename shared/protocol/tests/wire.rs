@@ -6,10 +6,11 @@ use std::fmt::Debug;
 use natter_protocol::{
     CloseCode, FriendshipId, MessageId, SessionId, Timestamp, UserId,
     call::{
-        ChannelMarks, GetAfter, GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers,
-        HowFar, ListFiles, ListFriendships, ListMarks, ListOpen, ListedChannel, MAX_OPEN, Mark,
-        MarkReply, NewMedia, OneOrMore, OwnFile, RefreshSession, Refusal, SendMedia, SendReply,
-        SendRequest, SendWhat, Stored, TokenPair,
+        ChannelConnection, ChannelMarks, Delivered, GatewayConnections, GetAfter, GetConnections,
+        GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
+        ListFriendships, ListMarks, ListOpen, ListedChannel, MAX_OPEN, Mark, MarkReply, NewMedia,
+        OneOrMore, OwnFile, RefreshSession, Refusal, SendMedia, SendReply, SendRequest, SendWhat,
+        Stored, TokenPair,
     },
     ephemeral::{Ephemeral, EphemeralEvent, EphemeralFrame},
     event::{
@@ -706,6 +707,37 @@ fn calls() {
         json!({"user": ALICE, "after": CHANNEL, "limit": 5_000, "closed": true}),
     );
     frozen(GetEpoch {}, json!({}));
+    frozen(
+        GetConnections {
+            channel: channel(),
+            seq: 7,
+            users: vec![bob()],
+        },
+        json!({"channel": CHANNEL, "seq": 7, "users": [BOB]}),
+    );
+    let states = [
+        (Delivered::Written, "written"),
+        (Delivered::Queued, "queued"),
+        (Delivered::NotCome, "not_come"),
+        (Delivered::NotResumed, "not_resumed"),
+        (Delivered::NotJoined, "not_joined"),
+    ];
+    for (state, wire) in states {
+        frozen(
+            GatewayConnections {
+                gateway: "10.0.0.1 (process 1)".into(),
+                connections: vec![ChannelConnection {
+                    user: bob(),
+                    opened_at: time(),
+                    state,
+                }],
+            },
+            json!({
+                "gateway": "10.0.0.1 (process 1)",
+                "connections": [{"user": BOB, "opened_at": TIME, "state": wire}],
+            }),
+        );
+    }
     frozen(
         ListMarks {
             user: alice(),

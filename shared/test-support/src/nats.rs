@@ -29,6 +29,7 @@ struct Node {
 impl Node {
     fn start(port: u16, cluster: Vec<String>) -> Self {
         let folder = TempDir::with_prefix("natter-nats-").expect("a temporary folder");
+        fs::copy(Nats::CONFIG, config(&folder)).expect("it is ours");
         Self {
             server: serve(&folder, port, &cluster),
             folder,
@@ -134,6 +135,18 @@ impl Nats {
             .expect("nats-server is not installed: deploy/test fetches it")
     }
 
+    /// Gives the server another configuration, while it runs.
+    pub async fn configure(&self, config: &str) {
+        let node = &self.nodes[0];
+        fs::write(self::config(&node.folder), config).expect("it is ours");
+        node.server.signal(Signal::Hup).await;
+    }
+
+    /// Everything that it has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.nodes[0].server.lines()
+    }
+
     /// The kernel's id of its first process.
     pub fn process_id(&self) -> Option<u32> {
         self.nodes[0].server.id()
@@ -201,19 +214,17 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
+/// The file of a server's configuration.
+fn config(folder: &TempDir) -> PathBuf {
+    folder.path().join("nats.conf")
+}
+
 fn serve(folder: &TempDir, port: u16, cluster: &[String]) -> Process {
     let port = port.to_string();
+    let config = config(folder);
+    let config = config.to_string_lossy();
     let store = folder.path().to_string_lossy();
-    let mut arguments = vec![
-        "-c",
-        Nats::CONFIG,
-        "-a",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-sd",
-        &store,
-    ];
+    let mut arguments = vec!["-c", &config, "-a", "127.0.0.1", "-p", &port, "-sd", &store];
     arguments.extend(cluster.iter().map(String::as_str));
     Process::start(&Nats::program(), &arguments, &Nats::passwords())
 }

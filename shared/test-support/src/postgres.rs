@@ -90,17 +90,19 @@ impl Postgres {
         );
         let postgres = Self::on(folder);
         postgres.answers().await;
-        let mut admin = postgres.admin("postgres").await;
-        sqlx::raw_sql("CREATE DATABASE natter")
-            .execute(&mut admin)
-            .await
-            .expect("a database");
-        let mut natter = postgres.admin("natter").await;
-        sqlx::raw_sql(sqlx::AssertSqlSafe(setup()))
-            .execute(&mut natter)
-            .await
-            .expect("the set-up");
+        postgres.create_database("natter").await;
         postgres
+    }
+
+    /// Makes a database with what the set-up of one makes, before any migration.
+    pub async fn create_database(&self, name: &str) {
+        let mut admin = self.admin("postgres").await;
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        let created = sqlx::raw_sql(create).execute(&mut admin).await;
+        created.expect("a database");
+        let mut database = self.admin(name).await;
+        let set_up = sqlx::raw_sql(sqlx::AssertSqlSafe(setup()));
+        set_up.execute(&mut database).await.expect("the set-up");
     }
 
     /// The URL of a role, without its prefix: `users`, or `users_owner`.

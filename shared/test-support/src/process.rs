@@ -20,6 +20,8 @@ pub enum Signal {
     Term,
     Int,
     Kill,
+    /// Reads its configuration again.
+    Hup,
     /// Freezes.
     Stop,
     /// Thaws.
@@ -135,6 +137,7 @@ impl Process {
             Signal::Term => "-TERM",
             Signal::Int => "-INT",
             Signal::Kill => "-KILL",
+            Signal::Hup => "-HUP",
             Signal::Stop => "-STOP",
             Signal::Cont => "-CONT",
         };

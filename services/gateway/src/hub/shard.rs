@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Command, ordered::Ordered};
+use super::{Command, Look, ordered::Ordered};
 use crate::{
     close::Close,
     delivery::{Delivery, EphemeralDelivery, Frame, LogDelivery, MarkDelivery, encode},
@@ -186,6 +186,15 @@ impl Shard {
             Command::Leave { peer, channels } => {
                 for id in channels {
                     self.leave(id, peer);
+                }
+            }
+            Command::Look(id, answer) => {
+                if let Some(Slot::Open(channel)) = self.channels.get(&id) {
+                    let members = channel.members.iter();
+                    let _ = answer.send(Look {
+                        head: channel.ordered.head(),
+                        members: members.map(|one| (one.peer.id, one.live)).collect(),
+                    });
                 }
             }
             Command::Forget(done) => {

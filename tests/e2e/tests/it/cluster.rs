@@ -10,7 +10,7 @@ use crate::feeds::are_whole;
 const MESSAGES: i64 = 10;
 
 /// The newest `seq` of the one channel.
-async fn newest(world: &World) -> i64 {
+pub(crate) async fn newest(world: &World) -> i64 {
     let mut admin = world.postgres.admin("natter").await;
     let newest = sqlx::query_scalar("SELECT max(last_seq) FROM messages.channels");
     newest
@@ -20,7 +20,7 @@ async fn newest(world: &World) -> i64 {
 }
 
 /// Waits until some more messages are stored.
-async fn goes_on(world: &World) {
+pub(crate) async fn goes_on(world: &World) {
     let before = newest(world).await;
     until("more messages are stored", || async {
         (newest(world).await >= before + MESSAGES).then_some(())

@@ -1,8 +1,10 @@
 mod account;
 mod asyncapi;
+mod backup;
 mod cluster;
 mod conformance;
 mod contract;
+mod credentials;
 mod dead_letters;
 mod deadlines;
 mod errors;
@@ -17,6 +19,7 @@ mod keys;
 mod launcher;
 mod limits;
 mod media;
+mod message_trace;
 mod messages;
 mod monitoring;
 mod notices;

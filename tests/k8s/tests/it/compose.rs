@@ -57,7 +57,25 @@ async fn compose_brings_everything_up() {
             up.insert(name);
         }
     }
-    story(&Addresses::behind(&format!("http://127.0.0.1:{port}"))).await;
+    let logs = LogsOfAFailure(port);
+    story(&Addresses::behind(&format!("http://127.0.0.1:{}", logs.0))).await;
+}
+
+/// Shows what the services have logged if the test fails.
+struct LogsOfAFailure(String);
+
+impl Drop for LogsOfAFailure {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for name in ["gateway", "messages", "nats", "postgres"] {
+                let container = format!("natter_{name}_1");
+                let shown = std::process::Command::new("podman")
+                    .args(["logs", "--timestamps", &container])
+                    .status();
+                eprintln!("that was the log of {name}: {shown:?}");
+            }
+        }
+    }
 }
 
 async fn completed(port: &str, name: &str) {
