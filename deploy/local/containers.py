@@ -127,8 +127,8 @@ def environment():
     }
 
 
-def prepare():
-    """Installs what is missing and builds every image."""
+def prepare(profile):
+    """Installs what is missing and builds every image, those of Natter with a profile of Cargo."""
     if os.geteuid() != 0:
         raise CannotRun("containers are run as root, and this is another user")
     for program, package in PACKAGES.items():
@@ -143,7 +143,7 @@ def prepare():
     if done.returncode != 0:
         raise CannotRun(f"containers do not run here: {_last_line(done.stderr)}")
     _bud(env, RUST_IMAGE, RUST)
-    build(env)
+    build(env, profile)
     packages = tools.python_packages("k8s")
     _bud(env, NATS_IMAGE, NATS, {"nats-server": tools.nats_server()})
     _bud(env, CADDY_IMAGE, CADDY, {"caddy": packages / "bin/caddy"})
@@ -153,15 +153,16 @@ def prepare():
         _bud(env, POSTGRES_IMAGE, POSTGRES, {"entrypoint": pathlib.Path(entrypoint.name)})
 
 
-def build(env):
+def build(env, profile):
     """The images of deploy/Dockerfile, tagged `dev`."""
-    say("building the images (some ten minutes the first time; later, where only code has changed, half of that)")
+    say(f"building the images (profile {profile}; some ten minutes the first time, half of that where only code has changed)")
     sysroot = _run(["rustc", "--print", "sysroot"], env).stdout.strip()
     registry = pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo")) / "registry"
     registry.mkdir(parents=True, exist_ok=True)
     for service in SERVICES:
         command = ["buildah", "build", "--layers", "--file", "deploy/Dockerfile", "--target", service]
         command += ["--build-arg", f"RUST={RUST}", "--build-arg", f"BASE={BASE}"]
+        command += ["--build-arg", f"PROFILE={profile}"]
         command += ["--volume", f"{sysroot}:/rust:ro", "--volume", f"{registry}:/root/.cargo/registry"]
         done = _run([*command, "--tag", f"natter-{service}:dev", "."], env, cwd=tools.ROOT)
         if done.returncode != 0:

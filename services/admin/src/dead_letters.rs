@@ -14,7 +14,7 @@ pub struct List {
     #[command(flatten)]
     broker: Broker,
 
-    /// With the events themselves, which may hold what people's profiles do
+    /// Also print the payloads, which may contain personal data
     #[arg(long)]
     payload: bool,
 }

@@ -1,5 +1,6 @@
 //! What an operator runs beside the services: the check and the set-up before each new version, a
-//! trial of the whole after it, another signing key, backups, and the dead letters.
+//! trial of the whole after it, another signing key, backups, traces of messages,
+//! and the dead letters.
 
 mod backup;
 mod check;
@@ -25,9 +26,9 @@ enum Task {
     Setup(Box<setup::Setup>),
     /// Adds a key that signs tokens from some minutes on; the keys before verify theirs until these expire
     RotateKey(Box<rotate_key::RotateKey>),
-    /// Writes all that Postgres has of Natter to a file, as it is at one moment, while the services run
+    /// Writes Natter's data in Postgres to a file while the services run: one consistent snapshot of each schema
     Backup(Box<backup::Take>),
-    /// Reads such a file into a database that was set up and never used, and checks what it has
+    /// Loads such a file into a database that was set up and never used, and checks it
     Restore(Box<backup::Restore>),
     /// Tells when a message was stored, published, received and seen, and how far it is on the connections of now; not what it says
     Trace(trace::Trace),

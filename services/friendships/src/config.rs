@@ -1,4 +1,4 @@
-//! Settings of the friendship service.
+//! Settings of the friendships service.
 
 use clap::{Args, value_parser};
 use natter_pg::DatabaseUrl;

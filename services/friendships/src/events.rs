@@ -1,4 +1,5 @@
-//! The door to the broker: the calls that this service answers, and the relay of its outbox.
+//! NATS handlers: the calls that this service answers, the users service's events, and the relay of
+//! the outbox.
 
 use natter_bus::{Calls, Consumer, Failure, Stream, consume};
 use natter_outbox::{audit, relay};

@@ -1,4 +1,4 @@
-//! The HTTP door: `/api/users/friendship/`.
+//! HTTP handlers: `/api/users/friendship/`.
 
 use axum::{Json, Router, extract::State, http::StatusCode};
 use natter_auth::Caller;

@@ -4,7 +4,7 @@
 //! that. The friendship is also the chat channel, which is open or closed by the rule in
 //! [`friendship`]. Every change commits together with its event and the notices that act on both
 //! users' live connections. Owner of the schema and stream `FRIENDSHIPS` and of
-//! `rpc.friendships.*`; asks the users service for names and pictures.
+//! `rpc.friendships.*`; asks the users service for names and profile images.
 
 mod change;
 mod config;

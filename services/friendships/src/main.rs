@@ -18,7 +18,7 @@ struct Settings {
 fn main() -> ExitCode {
     natter_process::run(
         "natter-friendships",
-        "Natter's friendship service: who may talk to whom.",
+        "Natter's friendships service: who may talk to whom.",
         |settings: Settings, process| async move {
             natter_friendships::start(
                 settings.friendships,

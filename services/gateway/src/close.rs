@@ -30,7 +30,7 @@ causes! {
     /// The client breaks the WebSocket protocol.
     ProtocolError,
     NotUtf8,
-    /// A client of the full protocol did not say where it is.
+    /// A client of the full protocol did not send `resume` in time.
     ResumeExpected,
     /// Too many malformed frames.
     Flood,
@@ -49,7 +49,7 @@ causes! {
     WriteTimeout,
     /// The logs were set back (a restore, a failover that lost some): what was delivered may be gone.
     SetBack,
-    /// The user has newer ones, as many as are allowed.
+    /// The user has as many newer connections as are allowed.
     TooManyConnections,
 }
 

@@ -80,7 +80,7 @@ struct Connection {
     /// Malformed frames since `garbage_since`.
     garbage: u32,
     garbage_since: Instant,
-    /// Notices may have been lost, since before its channels were listed.
+    /// Changes when notices may have been lost; subscribed before the channels were listed.
     missed: watch::Receiver<u64>,
     /// Something waits in the socket's buffer.
     unflushed: bool,

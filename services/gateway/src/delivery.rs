@@ -14,7 +14,7 @@ pub enum Delivery {
     Mark(Arc<MarkDelivery>),
     /// Shown once to who is there, and never stored.
     Ephemeral(Arc<EphemeralDelivery>),
-    /// How it is with some friends.
+    /// Presence of some friends.
     Presence(Arc<[Utf8Bytes]>),
 }
 

@@ -1,4 +1,4 @@
-//! The HTTP door: the upgrade at `/ws/messages/`.
+//! HTTP handlers: the upgrade at `/ws/messages/`.
 
 use std::sync::Arc;
 

@@ -49,7 +49,7 @@ enum Command {
         peer: u64,
         channels: Vec<FriendshipId>,
     },
-    /// Answered with how a channel is, if it is open here.
+    /// Answers with the channel's delivered seq and its members, if it is open here.
     Look(FriendshipId, oneshot::Sender<Look>),
     /// Lets go of every channel and its members; said when that is done.
     Forget(oneshot::Sender<()>),

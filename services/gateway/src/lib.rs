@@ -86,7 +86,7 @@ fn register_metrics() {
     Close::register();
     metrics::describe_histogram!(
         "send_to_ack_seconds",
-        "From a send's arrival, in the line of its channel, to its answer"
+        "From the arrival of a send to its answer, including its wait behind earlier sends of the same channel"
     );
     metrics::describe_histogram!(
         "send_to_friend_seconds",

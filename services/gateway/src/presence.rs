@@ -251,8 +251,8 @@ impl Present {
         }
     }
 
-    /// Publishes how it is with a local user, and asks for others. While the broker is away that
-    /// is for later: whoever needs to know asks then.
+    /// Publishes whether a local user is online, and asks about others. Skipped while the broker is
+    /// away: all is asked again after the reconnection.
     async fn publish(&self, user: UserId, online: bool, asks: Vec<UserId>) {
         if !self.bus.is_connected() {
             return;

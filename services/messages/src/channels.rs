@@ -28,7 +28,7 @@ impl Channels {
             .ok_or(Error::FriendshipNotFound)
     }
 
-    /// Asks the friendship service, keeps the answer, and returns what is known then.
+    /// Asks the friendships service, keeps the answer, and returns what is known then.
     pub async fn refresh(&self, id: FriendshipId) -> Result<Option<Channel>, Error> {
         let Some(state) = self.bus.call(&GetFriendship { friendship: id }).await? else {
             return Ok(None);

@@ -185,7 +185,7 @@ impl Worker {
         self.bus.flush().await;
     }
 
-    /// What is stored together; what nobody waits for any more is refused.
+    /// Takes the next batch from the line. Refuses requests whose sender has stopped waiting.
     async fn next_batch(&self, line: &mut VecDeque<Request>) -> Vec<Request> {
         let mut batch = Vec::new();
         let mut sends = 0;
@@ -223,7 +223,7 @@ impl Worker {
                 Err(error) => other.extend(self.take_apart(plain.split_off(0), error).await),
             }
         }
-        // What the statement passed over, and why, is decided like the rest.
+        // Sends that the statement skipped are decided by the plan, which also finds the reason.
         for request in plain {
             if request.is_done() {
                 request.answer(&self.bus).await
@@ -244,7 +244,7 @@ impl Worker {
         locked
     }
 
-    /// Answers a request, or asks the friendship service for what is open.
+    /// Answers a request, or asks the friendships service for what is open.
     async fn finish(&self, request: Request) {
         if request.is_done() {
             request.answer(&self.bus).await
@@ -362,7 +362,7 @@ impl Worker {
     }
 
     /// Decides every send of a batch that has no answer yet, stores what is to be stored, and
-    /// publishes it. What is still open then is to be asked for at the friendship service.
+    /// publishes it. What is still open then is to be asked for at the friendships service.
     async fn transact(&mut self, batch: &mut [Request]) -> sqlx::Result<()> {
         let asked: Vec<_> = batch
             .iter()
@@ -411,7 +411,7 @@ impl Worker {
         self.feed.publish(outbox_id, events).await;
     }
 
-    /// Asks the friendship service about the channel, and puts the request back into the queue.
+    /// Asks the friendships service about the channel, and puts the request back into the queue.
     fn ask(&self, mut request: Request) {
         let (bus, channels, again) = (self.bus.clone(), self.channels.clone(), self.again.clone());
         let span = request.span.clone();
@@ -433,7 +433,7 @@ impl Worker {
     }
 }
 
-/// What is decided of a request's open sends. From the first on for which the friendship service
+/// What is decided of a request's open sends. From the first on for which the friendships service
 /// must be asked the rest waits, so that the order stays.
 fn decide(plan: &mut Plan, request: &Request, entries: &mut Vec<Entry>) -> Vec<(usize, SendReply)> {
     let mut replies = Vec::new();

@@ -1,4 +1,4 @@
-//! Settings of the message-history service.
+//! Settings of the messages service.
 
 use std::time::Duration;
 

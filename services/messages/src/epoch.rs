@@ -1,11 +1,11 @@
-//! The epoch of the logs: an opaque value that changes when the database was set back.
+//! The epoch of the logs: an opaque value that changes when the logs may have been set back.
 //!
 //! A log that lost its tail (a backup was restored, a failover lost commits) gives the same `seq`
-//! to other entries. So before the first commit on a new connection (no database is set back under
-//! one that stays), and before the outbox is published again, two things are looked at: whether it
-//! is the same database, by its system identifier and timeline; and whether the log has the
-//! newest event of the stream, which was published after its commit. If not, the epoch changes;
-//! gateways close every connection, and clients fetch what they had under the old one again.
+//! to other entries. Before the first commit on a new database connection (a restore or failover
+//! always breaks connections), and before the outbox is published again, two checks are made: the
+//! system identifier and timeline are unchanged, and the log has the newest event of the stream,
+//! which was published after its commit. If either check fails, the epoch changes; gateways close
+//! every connection, and clients fetch what they had under the old one again.
 //!
 //! A switchover that lost nothing begins a timeline too, so clients then fetch for nothing. If the
 //! timeline stays the same, a loss is not noticed in three cases: the database and the broker were
@@ -80,7 +80,7 @@ impl Epochs {
 
     async fn newest_event(&self) -> anyhow::Result<Option<LogEvent>> {
         let newest = self.bus.feed(Stream::Chat).await?.newest().await?;
-        // What is no event of a log says nothing about one.
+        // A message that is no log event says nothing about the log.
         Ok(newest.and_then(|payload| serde_json::from_slice(&payload).ok()))
     }
 }

@@ -37,7 +37,7 @@ pub enum Error {
     Busy,
     #[error(transparent)]
     Http(#[from] Problem),
-    #[error("the friendship service did not answer")]
+    #[error("the friendships service did not answer")]
     Call(#[from] CallError),
     #[error("the database failed")]
     Database(#[from] sqlx::Error),

@@ -1,4 +1,4 @@
-//! The door to the broker: sends, marks, calls, and the friendship service's events.
+//! NATS handlers: sends, marks, calls, and the friendships service's events.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use natter_protocol::{
     FriendshipId,
     call::{
         GetAfter, GetEpoch, GetHeads, GetMarks, HowFar, ListFiles, ListMarks, MAX_AFTER, MAX_FILES,
-        MAX_HEADS, MarkReply, OneOrMore, Refusal, SendReply,
+        MAX_HEADS, MarkReply, OneOrMore, Refusal, SendReply, TellMarks,
     },
     event::{Event, FriendshipEvent, LogEvent},
     subject,
@@ -114,7 +114,8 @@ async fn answer_mark(bus: &Bus, marker: &Marker, request: Message) {
         (Some(channel), Ok(mark)) => marker.mark(channel, mark).await,
         _ => MarkReply::Refused(Refusal::Unavailable),
     };
-    // One that was asked second says nothing where it can do nothing: the first may.
+    // A replica asked through `again.…` does not answer `unavailable`: the replica that was asked
+    // first may still succeed.
     let is_refused = reply == MarkReply::Refused(Refusal::Unavailable);
     if !(is_refused && subject::is_again(&request.subject)) {
         answer(bus, &request, &reply).await;
@@ -165,6 +166,16 @@ async fn answer_calls(messages: &Messages, process: &Process) -> anyhow::Result<
                 let asked = &call.channels[..call.channels.len().min(MAX_HEADS)];
                 let ids: Vec<_> = asked.iter().map(|channel| channel.0).collect();
                 store.marks_in(call.user, &ids).await
+            }
+        })
+        .await?;
+    let marker = messages.marker.clone();
+    calls
+        .answer(move |call: TellMarks| {
+            let marker = marker.clone();
+            async move {
+                let asked = &call.channels[..call.channels.len().min(MAX_HEADS)];
+                marker.tell(asked).await
             }
         })
         .await?;

@@ -21,7 +21,7 @@ pub const MAX_FILE_BYTES: usize = 25 << 20;
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 const SWEEP_FILES: i64 = 100;
 const STRAYS_EVERY: Duration = Duration::from_secs(6 * 3600);
-/// A file that no row names may be on its way for so long.
+/// A file without a row may belong to an unfinished upload or send until it is this old.
 const STRAY_AGE_MS: u64 = 24 * 3600 * 1_000;
 const STRAYS_AT_A_TIME: usize = 500;
 
@@ -41,7 +41,7 @@ pub async fn store(media: &MediaStore, file: Upload) -> Result<(MediaId, NewMedi
 }
 
 /// Removes what nothing needs any more, until the process stops: files that are past their time,
-/// and files of which nothing is known, because what they were stored for never was.
+/// and files that no row names, because their upload or send was not completed.
 pub fn sweep(store: &Store, media: &MediaStore, every: Duration, process: &Process) {
     let (store, media) = (store.clone(), media.clone());
     let stop = process.shutdown.clone();

@@ -1,4 +1,4 @@
-//! The HTTP door: `/api/messages/`, one file an operation.
+//! HTTP handlers: `/api/messages/`, one file for each operation.
 
 mod conversations;
 mod events;

@@ -3,7 +3,7 @@
 //! Sends are requests on `send.friendship.<id>`. [`commit`] gathers what is waiting into one
 //! transaction, gives each entry its `seq` there, and only then answers; [`feed`] publishes what
 //! was committed to `chat.friendship.<id>.log`, and again until the broker has confirmed it.
-//! Who is in a channel and whether it is open is a projection of the friendship service's events;
+//! Who is in a channel and whether it is open is a projection of the friendships service's events;
 //! a channel that is not known is asked for. [`search`] follows the log to find messages by their
 //! words. Owner of the schema `messages`, the stream `CHAT`
 //! and the calls `rpc.messages.*`.

@@ -22,11 +22,12 @@ use tokio::{
     time::sleep,
 };
 use tracing::{Instrument, Span};
+use uuid::Uuid;
 
 use crate::{
     channels::Channels,
     error::Error,
-    store::{self, MovedMark, NewMark, Store},
+    store::{self, KnownMark, MovedMark, NewMark, Store},
 };
 
 const QUEUE: usize = 10_000;
@@ -41,6 +42,7 @@ pub struct Marker {
     queue: mpsc::Sender<Incoming>,
     store: Store,
     channels: Channels,
+    bus: Bus,
 }
 
 /// A mark of a member on a message that is there.
@@ -65,7 +67,26 @@ impl Marker {
             queue,
             store: store.clone(),
             channels: channels.clone(),
+            bus: bus.clone(),
         }
+    }
+
+    /// Publishes again how far the members of some channels are.
+    pub async fn tell(&self, channels: &[FriendshipId]) -> sqlx::Result<()> {
+        let channels: Vec<Uuid> = channels.iter().map(|channel| channel.0).collect();
+        for known in self.store.known_marks(&channels).await? {
+            let KnownMark {
+                mark,
+                received,
+                seen,
+            } = known;
+            let newest = Newest {
+                received: received.map(MessageId),
+                seen: seen.map(MessageId),
+            };
+            publish(&self.bus, mark.key(), mark.seqs(), newest).await;
+        }
+        Ok(())
     }
 
     /// Moves a mark; the answer comes once it is committed.
@@ -169,8 +190,8 @@ impl Worker {
         }
     }
 
-    /// Stores the marks and tells how far they are; also those that were as far before, since who
-    /// stored them may have ended before it told.
+    /// Stores the marks and publishes how far they are. Also publishes marks that did not move: the
+    /// replica that stored them may have stopped before publishing them.
     async fn apply(&mut self, newest: &HashMap<Key, Newest>) -> sqlx::Result<()> {
         let moves: BTreeMap<Key, NewMark> = newest
             .iter()
@@ -199,32 +220,32 @@ impl Worker {
     async fn publish_all(&self, marks: Vec<MovedMark>, newest: &HashMap<Key, Newest>) {
         for mark in marks {
             let newest = newest.get(&mark.key()).copied().unwrap_or_default();
-            self.publish(mark.key(), mark.seqs(), newest).await;
+            publish(&self.bus, mark.key(), mark.seqs(), newest).await;
         }
     }
+}
 
-    async fn publish(&self, (channel, user): Key, mark: NewMark, newest: Newest) {
-        let NewMark {
+async fn publish(bus: &Bus, (channel, user): Key, mark: NewMark, newest: Newest) {
+    let NewMark {
+        received_seq,
+        seen_seq,
+    } = mark;
+    let Newest { received, seen } = newest;
+    // One event for both where they are the same message, else one each.
+    let received = received.filter(|id| id.seq() == received_seq && received != seen);
+    let seen = seen.filter(|id| id.seq() == seen_seq);
+    for message in received.into_iter().chain(seen) {
+        let event = Event::new(MarkEvent {
+            channel,
+            user,
             received_seq,
             seen_seq,
-        } = mark;
-        let Newest { received, seen } = newest;
-        // One event for both where they are the same message, else one each.
-        let received = received.filter(|id| id.seq() == received_seq && received != seen);
-        let seen = seen.filter(|id| id.seq() == seen_seq);
-        for message in received.into_iter().chain(seen) {
-            let event = Event::new(MarkEvent {
-                channel,
-                user,
-                received_seq,
-                seen_seq,
-                message,
-            });
-            let told = self.bus.publish(subject::chat_mark(channel), &event).await;
-            if let Err(error) = told {
-                // Not kept: Postgres has the mark, and the next one tells it.
-                tracing::debug!(%error, "a mark was not told");
-            }
+            message,
+        });
+        let told = bus.publish(subject::chat_mark(channel), &event).await;
+        if let Err(error) = told {
+            // Not kept: Postgres has the mark, and the next one tells it.
+            tracing::debug!(%error, "a mark was not told");
         }
     }
 }

@@ -96,7 +96,7 @@ pub enum Outcome {
     Store(Box<Entry>, Stored),
     /// Nothing to store.
     Answer(SendReply),
-    /// The friendship service must be asked first.
+    /// The friendships service must be asked first.
     Ask,
 }
 
@@ -111,7 +111,7 @@ impl Plan {
         Self { facts, now }
     }
 
-    /// `confirmed`: the friendship service was asked already and what is known is its answer.
+    /// `confirmed`: the friendships service was asked already and what is known is its answer.
     pub fn decide(
         &mut self,
         channel: FriendshipId,
@@ -161,7 +161,7 @@ impl Plan {
                 Err(Refusal::ClientIdReused)
             };
         }
-        // The projection may be a moment behind the friendship service, both ways.
+        // The projection may be a moment behind the friendships service, both ways.
         match (channel.is_open, confirmed) {
             (true, false) if send.doubted => return Ok(Outcome::Ask),
             (true, _) => {}

@@ -8,7 +8,7 @@ use natter_protocol::{
         Call, ChannelMarks, GatewayConnections, GetAfter, GetConnections, GetEpoch, GetFriendship,
         GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles, ListFriendships, ListMarks,
         ListOpen, ListedChannel, Mark, MarkReply, OwnFile, RefreshSession, SendReply, SendRequest,
-        TokenPair,
+        TellMarks, TokenPair,
     },
     ephemeral::{Ephemeral, EphemeralEvent, EphemeralFrame},
     event::{
@@ -487,8 +487,12 @@ fn requests(document: &mut Document) {
         "How far both sides of channels have received and seen; those that nobody has marked are left out",
         reply,
     );
+    document.call::<TellMarks>(
+        "Publishes the marks of some channels again, on `chat.friendship.<id>.mark`",
+        json!({"type": "null"}),
+    );
     document.call::<GetEpoch>(
-        "An opaque value that changes when the logs are restored to an earlier state",
+        "An opaque value that changes when the logs may have been set back: by a restore, a failover or a switchover",
         json!({"type": "string"}),
     );
     let reply = list(document.schema::<LogEvent>());

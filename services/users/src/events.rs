@@ -1,4 +1,4 @@
-//! The door to the broker: the calls that this service answers, and the relay of its outbox.
+//! NATS handlers: the calls that this service answers, and the relay of its outbox.
 
 use natter_bus::{Bus, Calls, Stream};
 use natter_outbox::{audit, relay};

@@ -1,4 +1,4 @@
-//! The HTTP door: one file an operation.
+//! HTTP handlers: one file for each operation.
 
 mod export;
 mod list;

@@ -44,7 +44,7 @@ pub struct BusSettings {
     #[arg(long, env = "NATTER_NATS_URL", default_value = "nats://127.0.0.1:4222")]
     nats_url: String,
 
-    /// What the names of this process's NATS users end with: `-b` makes it users-b in place of users. For a change of passwords without a pause
+    /// What the names of this process's NATS users end with: with -b it logs in as users-b in place of users. For a change of passwords without downtime
     #[arg(
         long,
         env = "NATTER_NATS_USER_SUFFIX",
@@ -327,7 +327,7 @@ pub fn until_drained(
     let drained = {
         let bus = bus.clone();
         async move {
-            // Everything that the server sent before its word is here when that is.
+            // When the echo has arrived, everything that the server sent before it has too.
             bus.echo(Instant::now() + PUBLISH_TIMEOUT).await;
         }
     };
@@ -347,7 +347,7 @@ pub fn until_drained(
 struct Draining {
     subscriber: Subscriber,
     stop: CancellationToken,
-    /// Ends when the server has taken notice that nothing more is wanted.
+    /// Resolves when the server has processed the unsubscribe.
     drained: BoxFuture<'static, ()>,
     is_stopping: bool,
     is_drained: bool,
@@ -363,7 +363,7 @@ impl Draining {
                 biased;
                 () = self.stop.cancelled(), if !self.is_stopping => {
                     self.is_stopping = true;
-                    // Where it cannot be told, the connection is gone and nothing comes.
+                    // If the unsubscribe cannot be sent, the connection is gone.
                     self.subscriber.unsubscribe_after(UNCOUNTABLE).await.ok()?;
                 }
                 message = self.subscriber.next() => return message,

@@ -95,14 +95,14 @@ impl Bus {
     /// letter away once the stream has the event.
     pub async fn replay(&self, letter: &DeadLetter) -> anyhow::Result<()> {
         let number = letter.number;
-        // Whoever may leave letters of one stream must not make events of another with them.
+        // A replay must not publish to another stream than the letter's.
         let (stream, subject) = (&letter.stream, &letter.subject);
         ensure!(
             Stream::named(stream).is_some_and(|stream| stream.takes(subject)),
             "dead letter {number} is of the stream {stream}, which does not take {subject:?}"
         );
         let mut headers = HeaderMap::new();
-        // Another than the event's first: that would be dropped as a repeat.
+        // A new `Nats-Msg-Id`: the original one would be dropped as a duplicate.
         let id = format!("dead-letter-{number}-{}", letter.time);
         headers.insert(header::NATS_MESSAGE_ID, id);
         let event = PublishMessage::build()

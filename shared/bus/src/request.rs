@@ -26,7 +26,7 @@ use tokio::{
 use crate::{Bus, trace};
 
 /// After which a request is asked of every replica: the one that got it may be frozen, or gone.
-/// Later where answers take long anyway: asked by everyone, a busy service would never be done.
+/// Later while answers are slow in general: asking every replica would overload a busy service.
 const AGAIN_AFTER: Duration = Duration::from_millis(400);
 const LATEST_AGAIN: Duration = Duration::from_millis(1_000);
 /// So many times longer than usual is too long.

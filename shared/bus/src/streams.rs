@@ -1,5 +1,5 @@
 //! Every stream and bucket of the contract, with its limits: declared here, made by
-//! `natter-admin setup`. The services themselves may not.
+//! `natter-admin setup`. The services have no right to make them.
 
 use std::time::Duration;
 
@@ -69,7 +69,8 @@ pub struct StreamSettings {
     access_token_seconds: Option<u64>,
 }
 
-/// A feed for other services.
+/// A JetStream stream of Natter: the feeds for other services, the dead letters, and the stream
+/// behind the bucket of revoked sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     Users,

@@ -15,9 +15,9 @@ use crate::{
 /// What a service's backup is.
 pub struct Backup {
     pub schema: &'static str,
-    /// Tables that are made anew from the others, or are about this one database.
+    /// Tables left out: derived from others, or valid only for this database.
     pub left_out: &'static [&'static str],
-    /// What must not be, and the query that counts it.
+    /// Description of an inconsistency, and the query that counts it.
     pub checks: &'static [(&'static str, &'static str)],
 }
 
@@ -128,7 +128,7 @@ impl Rows {
         self.db.copy_in_raw(&copy).await
     }
 
-    /// Refuses rows of which one of the backup's checks counts some.
+    /// Fails if a check counts any rows.
     pub async fn check(&mut self, backup: &Backup) -> anyhow::Result<()> {
         for (wrong, query) in backup.checks {
             let count: i64 = sqlx::query_scalar(*query).fetch_one(&mut self.db).await?;

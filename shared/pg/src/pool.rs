@@ -23,11 +23,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after its last answer a connection is assumed to be alive.
 pub(crate) const TRUSTED: Duration = Duration::from_secs(1);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_millis(500);
-/// A statement that nobody waits for any more goes on to its end, and keeps its place in the pool.
+/// How long a returned connection has to answer a ping: an abandoned statement runs to its end
+/// first.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(6);
 /// Connections that a start makes at the same time.
 const MADE_TOGETHER: usize = 4;
-/// After which a start leaves the rest to those who come first.
+/// After this time requests make the remaining connections.
 const FILL_PATIENCE: Duration = Duration::from_secs(10);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// The longest statement, lock wait and abandoned transaction, as Postgres settings in milliseconds.
@@ -64,7 +65,7 @@ pub async fn connect(
         .test_before_acquire(false)
         .before_acquire(|connection, metadata| {
             Box::pin(async move {
-                // It was asked when it came back.
+                // It answered a ping when it was returned.
                 if metadata.idle_for < TRUSTED {
                     return Ok(true);
                 }

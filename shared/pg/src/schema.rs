@@ -189,7 +189,7 @@ impl Schema {
         })
     }
 
-    /// Refuses what no set-up of this version mends: another role, tables of a newer version, a
+    /// Refuses what `natter-admin setup` cannot mend: another role, tables of a newer version, a
     /// database that could lose what it has committed.
     pub fn require(&self) -> anyhow::Result<()> {
         let Self { name, facts, .. } = self;
@@ -307,7 +307,8 @@ pub async fn migrate(
         .run(&mut connection)
         .await
         .with_context(|| format!("the schema {schema} could not be migrated"))?;
-    // The set-up gave it all tables; which of its migrations are done is not for the service to say.
+    // `setup.sql` gave the service's role rights on all tables; the table of migrations is not the
+    // service's to change.
     let revoke = format!("REVOKE INSERT, UPDATE, DELETE ON _sqlx_migrations FROM natter_{schema}");
     sqlx::raw_sql(AssertSqlSafe(revoke))
         .execute(&mut connection)

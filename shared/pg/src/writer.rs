@@ -109,7 +109,8 @@ impl Writer {
     }
 }
 
-/// Whether the database itself said so, of the statement alone, on a connection that goes on.
+/// Whether the error is the database's answer to this one statement, and the connection is still
+/// usable.
 fn is_answer(error: &sqlx::Error) -> bool {
     match error {
         // A statement that took too long is no sign of a bad connection; a server that is shutting

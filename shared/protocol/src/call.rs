@@ -210,6 +210,15 @@ pub struct ListMarks {
 }
 call!(ListMarks, "messages", "marks_of", HashMap<FriendshipId, ChannelMarks>);
 
+/// `rpc.messages.tell_marks`: publishes again how far the members of some channels are, for whoever
+/// may have missed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TellMarks {
+    /// At most 500.
+    pub channels: Vec<FriendshipId>,
+}
+call!(TellMarks, "messages", "tell_marks", ());
+
 /// How far both members of a channel have received and seen it, as told to one of them; 0 means
 /// nothing yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -220,7 +229,7 @@ pub struct ChannelMarks {
     pub friend_seen_seq: u64,
 }
 
-/// `rpc.messages.epoch`: an opaque value that changes when the logs were set back.
+/// `rpc.messages.epoch`: an opaque value that changes when the logs may have been set back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GetEpoch {}
 call!(GetEpoch, "messages", "epoch", String);
@@ -261,8 +270,8 @@ pub struct SendRequest {
     pub sender: UserId,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_id: Option<String>,
-    /// The gateway does not believe the channel to be open: the messages service asks the friendship
-    /// service before it accepts the send.
+    /// The gateway does not believe the channel to be open: the messages service asks the
+    /// friendships service before it accepts the send.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub doubted: bool,
     #[serde(flatten)]

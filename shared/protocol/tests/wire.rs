@@ -10,7 +10,7 @@ use natter_protocol::{
         GetEpoch, GetFriendship, GetHeads, GetJwks, GetMarks, GetUsers, HowFar, ListFiles,
         ListFriendships, ListMarks, ListOpen, ListedChannel, MAX_OPEN, Mark, MarkReply, NewMedia,
         OneOrMore, OwnFile, RefreshSession, Refusal, SendMedia, SendReply, SendRequest, SendWhat,
-        Stored, TokenPair,
+        Stored, TellMarks, TokenPair,
     },
     ephemeral::{Ephemeral, EphemeralEvent, EphemeralFrame},
     event::{
@@ -707,6 +707,12 @@ fn calls() {
         json!({"user": ALICE, "after": CHANNEL, "limit": 5_000, "closed": true}),
     );
     frozen(GetEpoch {}, json!({}));
+    frozen(
+        TellMarks {
+            channels: vec![channel()],
+        },
+        json!({"channels": [CHANNEL]}),
+    );
     frozen(
         GetConnections {
             channel: channel(),

@@ -73,13 +73,14 @@ fn allowed(package: &str) -> &'static [&'static str] {
             "natter-messages",
             "natter-gateway",
         ],
-        // It migrates every schema, and checks every service's settings.
+        // It migrates every schema, checks every service's settings, and traces messages.
         "natter-admin" => &[
             "natter-auth",
             "natter-bus",
             "natter-media",
             "natter-pg",
             "natter-process",
+            "natter-protocol",
             "natter-startup",
             "natter-users",
             "natter-friendships",

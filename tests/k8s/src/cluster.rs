@@ -121,8 +121,15 @@ impl Cluster {
         self.run_to_success(workload.pod(pod_name)).await
     }
 
-    /// Runs a CronJob once, against the ingress of this cluster.
+    /// Runs a CronJob once.
     pub async fn cron_job(&self, name: &str) -> String {
+        self.run_to_success(self.workload("CronJob", name).pod(name))
+            .await
+    }
+
+    /// The trial from outside.
+    pub async fn smoke(&self) -> String {
+        let name = "natter-smoke";
         let mut pod = self.workload("CronJob", name).pod(name);
         // The operator's setting: where the ingress is.
         let url = format!("http://{INGRESS}:{}", self.ingress.port());

@@ -1,4 +1,4 @@
-//! The friendship service on its real router, with a Postgres and a NATS of its own. The users
+//! The friendships service on its real router, with a Postgres and a NATS of its own. The users
 //! service is beside it: it has the keys and the cards that this one asks for.
 
 mod requests;

@@ -30,7 +30,7 @@ const MAX_HELD: usize = 1_000;
 /// A question for the user's open channels on its way.
 pub(super) type Listing = BoxFuture<'static, Result<Vec<ListedChannel>, CallError>>;
 
-/// Until the question is answered; never where none is asked.
+/// The answer to the pending call; never resolves while none is pending.
 pub(super) async fn listed(listing: &mut Option<Listing>) -> Result<Vec<ListedChannel>, CallError> {
     match listing {
         Some(answer) => answer.await,
@@ -163,8 +163,8 @@ impl Connection {
         let open: HashSet<FriendshipId> = open.map(|one| one.channel).collect();
         let lost = self.channels.ids().filter(|id| !open.contains(id));
         let lost: Vec<FriendshipId> = lost.collect();
-        // The list may be older than what was noticed while it was on its way: where it differs,
-        // it is asked how it is now.
+        // The list may be older than notices that arrived meanwhile: for each channel that differs,
+        // the friendship's present state is asked for.
         for id in lost {
             if self.refresh_friendship(id).await? != Some(true) {
                 self.leave_channel(id).await;

@@ -31,7 +31,7 @@ impl Connection {
     /// Until everything is read, answered and written, or there is another reason to close.
     async fn finish_all(&mut self, reason: Close) -> Option<Close> {
         let bus = self.gateway.bus.clone();
-        // Behind what breaks the protocol nothing can be read.
+        // After a protocol error, or a frame that is too big, nothing more can be read.
         let mut is_read = reason != Close::Done;
         loop {
             let sends = self.used.as_ref().map(|used| &used.sends);
@@ -49,7 +49,8 @@ impl Connection {
                         Ok(())
                     })
                 }
-                // It comes back for them; a full queue would end this.
+                // Dropped: the client gets them on resume, and a full queue would close the
+                // connection too early.
                 _ = self.peer.deliveries.next() => Ok(()),
                 received = self.socket.receive(), if has_room && !is_read => match received {
                     Ok(Received::Message(message)) => self.on_message(message).await,

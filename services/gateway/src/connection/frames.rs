@@ -268,7 +268,8 @@ impl Connection {
             }
             Answered::Mark(_, MarkReply::Done) => Ok(()),
             Answered::Mark(question, MarkReply::Refused(refusal)) => {
-                // Its own marks may be on what is not there. The friend's are as they were told.
+                // The mark was refused: forget this user's known marks in the channel. The friend's
+                // stay.
                 let used = self.used.get_or_insert_default();
                 if let Some(known) = used.marks.get_mut(&question.channel) {
                     (known.received_seq, known.seen_seq) = (0, 0);

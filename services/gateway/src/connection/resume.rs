@@ -146,12 +146,11 @@ impl Connection {
         Ok(too_far)
     }
 
-    /// How far both sides of the open channels are; without those of which it cannot be known now.
-    /// What moves later is queued for this connection already; what it was queued before is not told
-    /// again.
+    /// The marks of both members of each open channel; unreadable ones are left out. Later moves
+    /// are queued for this connection already; queued marks that these include are not sent again.
     async fn read_marks(&mut self) -> HashMap<FriendshipId, ChannelMarks> {
         let mut marks = HashMap::new();
-        // Where no epoch is known nobody answers this question either.
+        // Without an epoch no messages replica answers, so this call would fail too.
         if self.gateway.epoch.current().is_none() {
             return marks;
         }

@@ -48,8 +48,8 @@ impl Timer {
         }
     }
 
-    /// What is to be done next, and when. One that is `live` has resumed; one that is not
-    /// `answered` waits for the messages service, and is not closed before it heard from it.
+    /// The next thing to do, and when. `live`: the client has resumed. `answered`: no send or mark
+    /// awaits its answer; until then a draining gateway keeps the connection.
     pub fn next(&self, live: bool, answered: bool) -> (Instant, Due) {
         let others = [
             (self.expiry, Due::Expiry),

@@ -14,7 +14,7 @@ use natter_bus::{Bus, Message, Subscriber, pass_over, process_span, unread};
 use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, Timestamp, UserId,
-    call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS},
+    call::{GetAfter, GetHeads, MAX_AFTER, MAX_HEADS, TellMarks},
     ephemeral::EphemeralEvent,
     event::{Event as BusEvent, LogEvent, MarkEvent, Unread, read},
     frame::{self, ServerFrame},
@@ -40,6 +40,8 @@ const GAP_PATIENCE: Duration = Duration::from_millis(20);
 /// at another server until then is found by comparing heads.
 const SETTLE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// How often marks are asked for: a messages service of the version before does not answer.
+const MARKS_TRIES: usize = 20;
 /// How often heads are compared although nothing says that anything was lost.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
 
@@ -156,7 +158,10 @@ impl Shard {
                 Some(message) = self.messages.next(), if !self.messages.is_empty() => {
                     self.receive(&message);
                 }
-                Ok(()) = missed.changed() => self.compare_all(),
+                Ok(()) = missed.changed() => {
+                    self.compare_all();
+                    self.ask_for_marks();
+                }
                 _ = audit.tick() => self.compare_all(),
                 () = settled(self.opened.front()) => self.compare_settled(),
                 () = stop.cancelled(), if self.channels.is_empty() => return,
@@ -412,6 +417,29 @@ impl Shard {
             RETRY_PAUSE
         };
         self.mend(id, patience);
+    }
+
+    /// Has the marks of all open channels published again: what is told to whoever listens may have
+    /// been missed. A client that knows them already is not told.
+    fn ask_for_marks(&self) {
+        let channels: Vec<FriendshipId> = self.channels.keys().copied().collect();
+        let (bus, stop) = (self.bus.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            for channels in channels.chunks(MAX_HEADS) {
+                let channels = channels.to_vec();
+                let call = TellMarks { channels };
+                for _ in 0..MARKS_TRIES {
+                    match bus.call(&call).await {
+                        Ok(()) => break,
+                        Err(error) => tracing::info!(%error, "marks may be missing"),
+                    }
+                    if stop.is_cancelled() {
+                        return;
+                    }
+                    sleep(RETRY_PAUSE).await;
+                }
+            }
+        });
     }
 
     /// Asks how far the logs of all open channels reach, and fetches what did not come.

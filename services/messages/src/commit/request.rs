@@ -28,7 +28,7 @@ pub struct Request {
     /// From then on nobody waits any more.
     pub until: Instant,
     pub since: Instant,
-    /// The friendship service was asked about the channel already.
+    /// The friendships service was asked about the channel already.
     pub confirmed: bool,
     pub answer: Answer,
     /// Ends with the answer.
@@ -83,7 +83,8 @@ impl Request {
                     let _ = answer.send(reply);
                 }
             }
-            // One that was asked second says nothing where it can do nothing: the first may.
+            // A replica asked through `again.…` does not answer `unavailable`: the replica that was
+            // asked first may still succeed.
             Answer::Bus(asked, _)
                 if subject::is_again(&asked.subject)
                     && replies.contains(&SendReply::Refused(Refusal::Unavailable)) => {}

@@ -66,7 +66,7 @@ pub async fn conversations(
     Ok(Json(page.of(count, results)))
 }
 
-/// The projection may be a moment behind the friendship service: where the two differ about what
+/// The projection may be a moment behind the friendships service: where the two differ about what
 /// is open, that one is asked.
 async fn catch_up(messages: &Messages, user: UserId) -> Result<(), Error> {
     let open = messages.bus.list_channels(user, false).await?;

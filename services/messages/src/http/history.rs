@@ -52,7 +52,7 @@ pub async fn history(
         }
         None => Vec::new(),
     };
-    // Of the answer to HEAD nobody reads anything.
+    // HEAD returns no messages, so it marks none as received.
     if method == Method::GET {
         mark_received(&messages, &channel, caller.user, &rows).await;
     }

@@ -112,7 +112,7 @@ pub async fn send(
     let send = SendRequest {
         sender: caller.user,
         client_id: sent.client_id,
-        // It is known to no gateway: the friendship service has the last word.
+        // It is known to no gateway: the friendships service has the last word.
         doubted: true,
         what: SendWhat::Message {
             payload,

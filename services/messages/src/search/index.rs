@@ -35,8 +35,8 @@ const ENTRIES: usize = 1_000;
 /// The most text of them, in bytes, but for one entry that alone has more.
 const TEXT_BYTES: usize = 1_000_000;
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// New rows wait for their place in the index, where a search reads them one by one: so many, and
-/// so long.
+/// New rows first go to the GIN index's pending list, which every search scans. The list is merged
+/// after this many rows or this much time.
 const MERGE_ROWS: usize = 2_000;
 const MERGE_EVERY: Duration = Duration::from_secs(10);
 const SETTINGS: [(&str, &str); 2] = [

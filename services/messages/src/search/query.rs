@@ -4,7 +4,7 @@ use std::mem;
 
 use super::text::{GRAM, folded, grams};
 
-/// Of these clauses one is to hold.
+/// A text matches if one of these clauses does.
 pub struct Query(pub Vec<Clause>);
 
 /// Terms that are all to be there, and terms of which none may be.
@@ -18,7 +18,8 @@ pub struct Clause {
 struct Term {
     /// With a space before and after.
     whole: String,
-    /// Without a space where a word may go on; `None` for what is only found as it is.
+    /// Like `whole`, without the space at an end that may be inside a word; `None` if only whole
+    /// words match.
     part: Option<String>,
 }
 
@@ -66,7 +67,7 @@ impl Query {
         }
         clauses.retain(|clause| !clause.is_empty());
         for clause in &mut clauses {
-            // A sign that stands in front of all is a part of what is sought.
+            // If every term has a `-`, the signs are ignored.
             if clause.wanted.is_empty() {
                 clause.wanted = mem::take(&mut clause.unwanted);
             }
@@ -120,7 +121,8 @@ impl Term {
         if words.is_empty() {
             return None;
         }
-        // A short end is no part: there is nothing in the index to find it by.
+        // A first or last word shorter than `GRAM` characters matches only as a whole: the index
+        // has no part of it.
         let is_long = |word: Option<&str>| word.is_some_and(|word| word.chars().count() >= GRAM);
         let before = if is_long(words.split(' ').next()) {
             ""

@@ -22,7 +22,8 @@ pub fn folded(text: &str) -> String {
         // Letters and their marks apart, in any width; then both cases of a letter as one; then
         // the letters that are written in parts put together again.
         let plain = text.nfkd().filter(|c| !is_passed_over(*c));
-        // Of some letters only the other case of the other case is that of all.
+        // Lower, upper, lower: lowercasing once does not make all variants equal (σ and ς, ß and
+        // ss).
         let lower = plain.flat_map(char::to_lowercase);
         let upper = lower.flat_map(char::to_uppercase);
         let lower = upper.flat_map(char::to_lowercase).map(without_stroke);

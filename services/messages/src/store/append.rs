@@ -22,7 +22,7 @@ use crate::{
     plan::{ClientKey, Entry, Facts, Known, KnownMedia, Target},
 };
 
-/// A message without files that answers none: no other entry is looked at for it.
+/// A message without files and without `reply_to`: no other entry is looked at for it.
 pub struct PlainSend<'a> {
     pub channel: FriendshipId,
     pub sender: UserId,

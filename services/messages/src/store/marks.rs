@@ -39,6 +39,15 @@ impl MovedMark {
     }
 }
 
+/// How far one user of a channel is, with the messages that the marks are at.
+#[derive(Debug, sqlx::FromRow)]
+pub struct KnownMark {
+    #[sqlx(flatten)]
+    pub mark: MovedMark,
+    pub received: Option<Uuid>,
+    pub seen: Option<Uuid>,
+}
+
 /// How far a mark should move.
 #[derive(Clone, Copy, Debug)]
 pub struct NewMark {
@@ -85,6 +94,23 @@ impl Store {
             }
         }
         Ok(all)
+    }
+
+    /// How far the members of some channels are.
+    pub async fn known_marks(&self, channels: &[Uuid]) -> sqlx::Result<Vec<KnownMark>> {
+        sqlx::query_as(
+            "SELECT marks.friendship_id, user_id, received_seq, seen_seq,
+                    received.id AS received, seen.id AS seen
+             FROM marks
+             LEFT JOIN log received ON received.friendship_id = marks.friendship_id
+                                   AND received.seq = received_seq AND received.kind = 0
+             LEFT JOIN log seen ON seen.friendship_id = marks.friendship_id
+                               AND seen.seq = seen_seq AND seen.kind = 0
+             WHERE marks.friendship_id = ANY($1)",
+        )
+        .bind(channels)
+        .fetch_all(&self.0)
+        .await
     }
 
     /// How far some users are, as a mark that moved says it.

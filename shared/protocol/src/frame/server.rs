@@ -21,10 +21,11 @@ pub enum ServerFrame {
     Ready {
         user: UserId,
         heartbeat_seconds: u64,
-        /// Changes when the logs were restored to an earlier state (by a backup, or by a failover that
-        /// lost commits): under another epoch the same `seq` may be another entry. Store it with your
-        /// messages and send it in `resume`. When it changes, keep the old value until you have fetched
-        /// your messages again. Absent while no replica of the messages service can supply it.
+        /// Changes when the logs may have been set to an earlier state (by a restore, a failover or
+        /// a switchover of the database): under another epoch the same `seq` may be another entry.
+        /// Store it with your messages and send it in `resume`. When it changes, keep the old value
+        /// until you have fetched your messages again. Absent while no replica of the messages
+        /// service can supply it.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         epoch: Option<String>,
         channels: HashMap<FriendshipId, u64>,

@@ -427,6 +427,13 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
 
 const EVENTS: &[(&str, &[&str])] = &[
     (
+        "rpc.gateway.connections",
+        &[
+            "a_message_is_followed_from_its_sender_to_its_receiver",
+            "a_message_that_waits_for_its_receiver_is_told_as_that",
+        ],
+    ),
+    (
         "send.friendship.<id>",
         &[
             "two_gateways_and_two_replicas_give_one_order",

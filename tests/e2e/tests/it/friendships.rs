@@ -1,4 +1,4 @@
-//! The friendship service over HTTP.
+//! The friendships service over HTTP.
 
 use natter_e2e::{Topology, World, jetstream};
 use natter_test_support::{Friends, Person};

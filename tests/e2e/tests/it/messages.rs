@@ -1,4 +1,4 @@
-//! The message-history service over HTTP, beyond history itself.
+//! The messages service over HTTP, beyond history itself.
 
 use natter_e2e::{Topology, World};
 use natter_test_support::{Friends, Person, Socket, befriend};

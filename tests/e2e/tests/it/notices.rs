@@ -5,6 +5,8 @@ use natter_test_support::{Friends, Person, Signal, Silent, Socket, until};
 use serde_json::json;
 use sqlx::Connection;
 
+use crate::setback::connect;
+
 /// Rejects the friendship; nothing where the answer is lost with the process.
 async fn reject(world: &World, person: &Person, channel: &str) -> Option<u16> {
     let url = format!("{}/api/users/friendship/", world.friendships());
@@ -109,4 +111,41 @@ async fn a_frozen_replica_leaves_telling_to_the_other() {
     world.set("friendships", "FAILPOINTS", "");
     world.add("friendships-2", "friendships").await;
     are_told([&mut alice_socket, &mut bob_socket]).await;
+}
+
+/// A gateway whose connection to the broker breaks misses the marks of that time: nobody keeps them
+/// for it.
+#[tokio::test]
+async fn marks_that_a_gateway_missed_are_told_again() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let link = Silent::start(world.nats.port()).await;
+    let through = format!("nats://127.0.0.1:{}", link.port());
+    world.set("gateway", "NATTER_NATS_URL", &through);
+    world.restart("gateway", Signal::Term).await;
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let (mut bob_socket, _) = connect(&bob, &world.gateway_2()).await;
+    bob_socket
+        .send(json!({"type": "resume", "channels": {}}))
+        .await;
+    bob_socket.frame("resumed").await;
+    let ack = alice_socket.say(&channel, "a-1", "seen?").await;
+    bob_socket.frame("friendship_message").await;
+    alice_socket.find(|frame| frame["seq"] == 1).await;
+
+    link.silence();
+    bob_socket
+        .send(json!({
+            "type": "friendship_notification_seen", "channel": channel, "message": ack["message"],
+        }))
+        .await;
+    let told = alice_socket.frame("chat_friendship_notification").await;
+    assert_eq!(
+        (&told["seen_seq"], &told["message"], &told["user"]),
+        (&json!(1), &ack["message"], &json!(bob.id))
+    );
 }

@@ -56,7 +56,7 @@ async fn the_kind_overlay_runs_and_loses_nothing_in_a_rolling_restart() {
     files(&cluster.url()).await;
     let rotated = cluster.cron_job("natter-rotate-key").await;
     assert!(rotated.contains("signs in 600 seconds"), "{rotated}");
-    let printed = cluster.cron_job("natter-smoke").await;
+    let printed = cluster.smoke().await;
     assert!(printed.contains("ms  receive it"), "{printed}");
     under_traffic(&mut cluster).await;
     client_addresses(&cluster.url()).await;

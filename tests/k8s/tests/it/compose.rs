@@ -66,14 +66,32 @@ struct LogsOfAFailure(String);
 
 impl Drop for LogsOfAFailure {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            for name in ["gateway", "messages", "nats", "postgres"] {
-                let container = format!("natter_{name}_1");
-                let shown = std::process::Command::new("podman")
-                    .args(["logs", "--timestamps", &container])
-                    .status();
-                eprintln!("that was the log of {name}: {shown:?}");
-            }
+        if !std::thread::panicking() {
+            return;
+        }
+        let sql = "SELECT * FROM messages.marks; SELECT * FROM messages.channels";
+        let subscriptions = "http://127.0.0.1:8222/connz?subs=1";
+        for command in [
+            ["logs", "--timestamps", "natter_gateway_1"].as_slice(),
+            &["logs", "--timestamps", "natter_messages_1"],
+            &["logs", "--timestamps", "natter_nats_1"],
+            &["logs", "--timestamps", "natter_postgres_1"],
+            &["exec", "natter_nats_1", "wget", "-qO-", subscriptions],
+            &[
+                "exec",
+                "natter_postgres_1",
+                "psql",
+                "-U",
+                "postgres",
+                "natter",
+                "-c",
+                sql,
+            ],
+        ] {
+            let shown = std::process::Command::new("podman").args(command).output();
+            let shown = shown.map(|shown| [shown.stdout, shown.stderr].concat());
+            let shown = shown.unwrap_or_default();
+            eprintln!("podman {command:?}: {}", String::from_utf8_lossy(&shown));
         }
     }
 }
