@@ -31,7 +31,7 @@ enum Task {
     /// Loads such a file into a database that was set up and never used, and checks it
     Restore(Box<backup::Restore>),
     /// Tells when a message was stored, published, received and seen, and how far it is on the connections of now; not what it says
-    Trace(trace::Trace),
+    Trace(Box<trace::Trace>),
     /// Lets two throwaway people sign up, befriend each other and talk, and tells how long each step took
     Smoke(smoke::Smoke),
     /// Lists the events that could not be processed, a JSON object a line
