@@ -154,8 +154,7 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self, mut waiting: mpsc::Receiver<Request>) {
-        // Connected before the first send comes; should that fail, the first send tries again.
-        let _ = self.db.run(BATCH_TIMEOUT, async |_| Ok(())).await;
+        self.db.connect_early(BATCH_TIMEOUT).await;
         let mut line = VecDeque::new();
         loop {
             if line.is_empty() {

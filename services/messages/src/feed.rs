@@ -154,6 +154,7 @@ pub fn event_of(entry: Entry) -> LogEvent {
 
 /// Notes the batches that the stream has confirmed. Ends with the last sender.
 async fn confirm(mut batches: mpsc::Receiver<Batch>, mut db: Writer) {
+    db.connect_early(NOTE_TIMEOUT).await;
     let mut confirmed = Vec::new();
     let mut note_at = Instant::now() + NOTE_EVERY;
     loop {

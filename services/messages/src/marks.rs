@@ -163,6 +163,7 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self, mut waiting: mpsc::Receiver<Incoming>) {
+        self.db.connect_early(BATCH_TIMEOUT).await;
         let mut batch = Vec::new();
         while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
             sleep(GATHER).await;

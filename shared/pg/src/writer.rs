@@ -65,6 +65,13 @@ impl Writer {
         Ok(connection)
     }
 
+    /// Connects before there is something to do. Should that fail, the first work tries again.
+    pub async fn connect_early(&mut self, longest: Duration) {
+        if let Err(error) = self.run(longest, async |_| Ok(())).await {
+            tracing::info!(%error, "a writer connects later");
+        }
+    }
+
     /// Works on the connection, no longer than this.
     pub async fn run<T>(
         &mut self,
