@@ -293,3 +293,36 @@ async fn a_process_that_is_ready_answers_a_crowd_at_once() {
         );
     }
 }
+
+/// Each writer of the messages service has connected before there is something to write.
+#[tokio::test]
+async fn messages_and_marks_go_on_where_no_new_connection_can_be_made() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let link = Silent::start(world.postgres.port()).await;
+    let through = world.postgres.url_through(link.port(), "messages");
+    for name in ["messages", "messages-2"] {
+        world.set(name, "NATTER_MESSAGES_DATABASE_URL", &through);
+        world.restart(name, Signal::Term).await;
+    }
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    // Of each replica the 12 of its pool and those of its 5 writers.
+    until("every connection is made", || async {
+        let mut admin = world.postgres.admin("natter").await;
+        let made = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'messages'";
+        let made: i64 = sqlx::query_scalar(made).fetch_one(&mut admin).await.ok()?;
+        (made >= 2 * (12 + 5)).then_some(())
+    })
+    .await;
+    drop(link);
+    let ack = alice_socket.say(&channel, "a-1", "still there?").await;
+    assert_eq!(ack["type"], "ack", "{ack}");
+    bob_socket.frame("friendship_message").await;
+    let received = alice_socket.frame("chat_friendship_notification").await;
+    assert_eq!(received["received_seq"], 1, "{received}");
+}
