@@ -55,6 +55,11 @@ impl Silent {
         self.port
     }
 
+    /// Takes no more connections; those that are open go on.
+    pub fn shut(&self) {
+        self.task.abort();
+    }
+
     /// Silences every connection that is open now.
     pub fn silence(&self) {
         self.generation.send_modify(|generation| *generation += 1);

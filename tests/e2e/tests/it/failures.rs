@@ -319,7 +319,7 @@ async fn messages_and_marks_go_on_where_no_new_connection_can_be_made() {
         (made >= 2 * (12 + 5)).then_some(())
     })
     .await;
-    drop(link);
+    link.shut();
     let ack = alice_socket.say(&channel, "a-1", "still there?").await;
     assert_eq!(ack["type"], "ack", "{ack}");
     bob_socket.frame("friendship_message").await;
