@@ -42,7 +42,7 @@ fn the_policies_open_exactly_the_arrows() {
         }
         arrow("metrics", "nats", 8222);
         arrow("setup", "nats", 4222);
-        for client in ["users", "friendships", "messages", "setup"] {
+        for client in ["users", "friendships", "messages", "setup", "rotate-key"] {
             arrow(client, "postgres", 5432);
         }
         if needs_setup {
