@@ -220,7 +220,7 @@ async fn several_replicas_publish_once_and_in_order() {
 async fn calls_answer_ping_info_and_stats() {
     let world = World::start(Topology::Apart).await;
     let operator = jetstream(&world.nats, "admin").await.client();
-    for (service, calls) in [("users", 3), ("friendships", 3), ("messages", 6)] {
+    for (service, calls) in [("users", 3), ("friendships", 3), ("messages", 7)] {
         for verb in ["PING", "INFO", "STATS"] {
             let subject = format!("$SRV.{verb}.{service}");
             let answer = operator.request(subject, "".into()).await;
