@@ -63,6 +63,8 @@ enum ShardEvent {
     /// How far the logs of some channels, and of all channels, reach.
     Heads(Vec<Compared>),
     AllHeads(Vec<Compared>),
+    /// Marks were asked for.
+    Asked,
 }
 
 /// How far a channel's log was delivered when its head was asked for, and that head.
@@ -117,6 +119,9 @@ struct Shard {
     /// newer than the answer.
     comparing: bool,
     compare_again: bool,
+    /// The same of marks that may have been missed.
+    asking: bool,
+    ask_again: bool,
     /// Grows when all channels are let go of.
     generation: u64,
     /// Channels that were opened lately, in that order, and when their heads are compared once more.
@@ -135,6 +140,8 @@ pub(super) fn start(bus: &Bus, process: &Process, queue: usize) -> mpsc::Sender<
         channels: HashMap::new(),
         comparing: false,
         compare_again: false,
+        asking: false,
+        ask_again: false,
         generation: 0,
         opened: VecDeque::new(),
         messages: SelectAll::new(),
@@ -212,6 +219,7 @@ impl Shard {
                 self.generation += 1;
                 self.opened.clear();
                 (self.comparing, self.compare_again) = (false, false);
+                (self.asking, self.ask_again) = (false, false);
                 let _ = done.send(());
             }
             Command::Event(Report { generation, event }) => {
@@ -313,6 +321,12 @@ impl Shard {
                 }
                 if std::mem::take(&mut self.compare_again) {
                     self.compare_all();
+                }
+            }
+            ShardEvent::Asked => {
+                self.asking = false;
+                if std::mem::take(&mut self.ask_again) {
+                    self.ask_for_marks();
                 }
             }
         }
@@ -421,10 +435,14 @@ impl Shard {
 
     /// Has the marks of all open channels published again: what is told to whoever listens may have
     /// been missed. A client that knows them already is not told.
-    fn ask_for_marks(&self) {
+    fn ask_for_marks(&mut self) {
+        if std::mem::replace(&mut self.asking, true) {
+            self.ask_again = true;
+            return;
+        }
         let channels: Vec<FriendshipId> = self.channels.keys().copied().collect();
         let (bus, stop) = (self.bus.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
+        self.report(async move {
             for channels in channels.chunks(MAX_HEADS) {
                 let channels = channels.to_vec();
                 let call = TellMarks { channels };
@@ -434,11 +452,12 @@ impl Shard {
                         Err(error) => tracing::info!(%error, "marks may be missing"),
                     }
                     if stop.is_cancelled() {
-                        return;
+                        return ShardEvent::Asked;
                     }
                     sleep(RETRY_PAUSE).await;
                 }
             }
+            ShardEvent::Asked
         });
     }
 
