@@ -1,0 +1,205 @@
+// The WebSocket: opened, watched, and opened again until it is no longer wanted.
+
+import { NatterError } from "./errors.js";
+
+const isNode = typeof process !== "undefined" && Boolean(process.versions?.node) && typeof window === "undefined";
+/** A WebSocket holds back what is not written yet; above this much, frames wait here. */
+const MAX_BUFFERED = 1 << 20;
+
+export class Connection {
+  #core;
+  #wanted = false;
+  #socket = null;
+  #giveUp = null;
+  #wake = null;
+  #failures = 0;
+  #heard = 0;
+  /** Whether live traffic flows. */
+  isLive = false;
+
+  constructor(core) {
+    this.#core = core;
+  }
+
+  start() {
+    if (this.#wanted) return this.wake();
+    this.#wanted = true;
+    this.#failures = 0;
+    this.#run();
+  }
+
+  stop() {
+    this.#wanted = false;
+    this.#socket?.close();
+    this.#giveUp?.(1000);
+    this.#wake?.();
+  }
+
+  /** Says whether it was handed to the socket. */
+  send(frame) {
+    if (!this.#socket || !this.isLive || this.#socket.bufferedAmount > MAX_BUFFERED) return false;
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  /** The network or the user is back: tries at once, or asks whether the connection still lives. */
+  wake() {
+    this.#wake?.();
+    if (this.isLive) this.#expect({ type: "ping" });
+  }
+
+  /** What should have been answered was not: opens another connection. */
+  drop() {
+    this.#giveUp?.(1006);
+  }
+
+  async #run() {
+    const core = this.#core;
+    while (this.#wanted) {
+      core.setState("connecting");
+      const wait = await this.#once();
+      if (!this.#wanted) break;
+      if (wait === null) this.#wanted = false;
+      else {
+        core.setState("offline");
+        await this.#pause(wait);
+      }
+    }
+    core.setState("closed");
+  }
+
+  /** One connection from its opening to its end, and how long to wait then; null for ever. */
+  async #once() {
+    try {
+      const access = await this.#core.session.access();
+      if (!this.#wanted) return null;
+      return await this.#afterClose(await this.#open(access));
+    } catch (error) {
+      if (error.code === "logged_out" || error.status === 401) return null;
+      return error.retryAfter ?? this.#backoff();
+    }
+  }
+
+  async #open(access) {
+    const { session, options, timing } = this.#core;
+    const url = new URL("/ws/messages/", options.url).href.replace(/^http/, "ws");
+    let socket;
+    if (isNode) {
+      const { NodeSocket } = await import("./node-socket.js");
+      const { refresh } = session.tokens;
+      socket = refresh
+        ? new NodeSocket(url, ["natter.v1"], { Authorization: `Bearer ${access}`, refresh })
+        : new NodeSocket(url, ["natter.v1", `bearer.${access}`]);
+    } else {
+      socket = new WebSocket(url, ["natter.v1", `bearer.${access}`]);
+    }
+    this.#socket = socket;
+    this.#heard = performance.now();
+    const timers = [];
+    const closed = new Promise((resolve) => {
+      this.#giveUp = (code) => {
+        socket.onmessage = socket.onclose = null;
+        socket.close();
+        resolve({ code });
+      };
+      socket.onclose = ({ code, reason }) => resolve({ code, reason });
+      socket.onmessage = ({ data }) => {
+        this.#heard = performance.now();
+        this.#got(JSON.parse(data), timers);
+      };
+      timers.push(setTimeout(() => this.isLive || this.drop(), timing.answerTimeout));
+    });
+    const end = await closed;
+    timers.forEach(clearTimeout);
+    this.#socket = this.#giveUp = null;
+    this.isLive = false;
+    return end;
+  }
+
+  #got(frame, timers) {
+    const { timing } = this.#core;
+    if (frame.type === "ready") {
+      const heartbeat = timing.heartbeat ?? frame.heartbeat_seconds * 1000;
+      timers.push(setInterval(() => this.#beat(heartbeat), heartbeat));
+      this.#socket.send(JSON.stringify(this.#core.logs.resume(frame)));
+    } else if (frame.type === "resumed") {
+      this.isLive = true;
+      this.#failures = 0;
+    } else if (frame.type === "goaway") {
+      timers.push(setTimeout(() => this.#giveUp?.(1012), frame.reconnect_after_ms));
+    } else if (frame.type === "token_expiring") {
+      this.#renew();
+    }
+    this.#core.received(frame);
+  }
+
+  #beat(heartbeat) {
+    if (performance.now() - this.#heard > 2 * heartbeat) return this.drop();
+    this.#socket?.send('{"type":"ping"}');
+    const { session } = this.#core;
+    // A browser's connection ends with its token.
+    if (!session.tokens || (isNode && session.isOwn)) return;
+    if (session.expiresIn() < heartbeat + 60_000) this.#renew();
+  }
+
+  async #renew() {
+    const socket = this.#socket;
+    try {
+      await this.#core.session.renew();
+      if (socket === this.#socket) socket?.send(JSON.stringify({ type: "auth", access: this.#core.session.tokens.access }));
+    } catch {
+      // The connection ends with its token, and opening the next one says what is wrong.
+    }
+  }
+
+  /** Sends a frame that is answered at once, and drops the connection if nothing comes. */
+  #expect(frame) {
+    const sent = performance.now();
+    const socket = this.#socket;
+    socket.send(JSON.stringify(frame));
+    setTimeout(() => socket === this.#socket && this.#heard < sent && this.drop(), this.#core.timing.answerTimeout);
+  }
+
+  async #afterClose({ code, reason }) {
+    const core = this.#core;
+    core.disconnected(code);
+    switch (code) {
+      case 4001:
+        // The token may just have expired; if the session has ended, this says so.
+        await core.session.renew();
+        return this.#failures++ ? this.#backoff() : 0;
+      case 4009:
+        core.emit("error", new NatterError("too_many_connections", "Another connection took this one's place."));
+        return null;
+      case 4008:
+        return this.#failures++ ? this.#backoff() : 0;
+      case 1012:
+        return Math.random() * core.timing.backoffMin;
+      case 1013:
+        return 2 * this.#backoff();
+      case 1002:
+      case 1007:
+      case 1008:
+        core.emit("error", new NatterError("protocol", `The server closed with ${code}: ${reason}`));
+        return core.timing.backoffMax;
+      default:
+        return this.#backoff();
+    }
+  }
+
+  #backoff() {
+    const { backoffMin, backoffMax } = this.#core.timing;
+    const longest = Math.min(backoffMax, backoffMin * 2 ** Math.min(this.#failures++, 20));
+    return longest * (0.5 + Math.random() / 2);
+  }
+
+  async #pause(wait) {
+    let timer;
+    await new Promise((resolve) => {
+      this.#wake = resolve;
+      timer = setTimeout(resolve, wait);
+    });
+    clearTimeout(timer);
+    this.#wake = null;
+  }
+}

@@ -1,0 +1,305 @@
+// One conversation: writing in it, and the windows through which its messages are seen.
+
+import { NatterError } from "./errors.js";
+import { newer } from "./conversations.js";
+
+/** While a user types, the friend is told so this often at most; and that it stopped, this long after the last key. */
+const TYPING_EVERY = 3_000;
+
+export class Conversation {
+  #core;
+  #windows = new Set();
+  #typing = { told: -Infinity, stops: null };
+
+  constructor(core, id) {
+    this.#core = core;
+    this.id = id;
+    this.typing = { keystroke: () => this.#keystroke(), stop: () => this.#stop() };
+  }
+
+  get info() {
+    return this.#core.conversations.info(this.id);
+  }
+
+  send({ text = "", media = [], replyTo } = {}) {
+    this.#stop();
+    const files = media.map((one) => (one instanceof Blob ? fileOf(one) : one));
+    const { item, acked } = this.#core.outbox.add("send", this.id, { payload: text, media: files, replyTo });
+    return { ...this.#core.pending(item), acked };
+  }
+
+  edit(message, text) {
+    return this.#core.outbox.add("edit", this.id, { message, payload: text }).acked;
+  }
+
+  delete(message) {
+    return this.#core.outbox.add("delete", this.id, { message }).acked;
+  }
+
+  retry(clientId) {
+    this.#core.outbox.retry(clientId);
+  }
+
+  discard(clientId) {
+    this.#core.outbox.discard(clientId);
+  }
+
+  markSeen() {
+    const last = this.#core.lastOfFriend(this.id);
+    if (last) this.#core.receipts.seen(this.id, last.id, last.seq);
+  }
+
+  subscribe(fn, { limit = 200, around } = {}) {
+    const window = new Window(this.#core, this.id, fn, limit);
+    this.#windows.add(window);
+    window.load(around);
+    return {
+      unsubscribe: () => {
+        window.end();
+        this.#windows.delete(window);
+      },
+      before: (n = 50) => window.before(n),
+      after: (n = 50) => window.after(n),
+      latest: () => window.load(),
+      around: (message) => window.load(message),
+    };
+  }
+
+  /** An entry of the log, in its order. */
+  entry(frame) {
+    for (const window of this.#windows) window.entry(frame);
+  }
+
+  /** Marks or what is not sent have changed. */
+  changed() {
+    for (const window of this.#windows) window.tell();
+  }
+
+  /** What is shown may lack something. */
+  reload() {
+    for (const window of this.#windows) window.load();
+  }
+
+  #keystroke() {
+    const { told, stops } = this.#typing;
+    const now = performance.now();
+    clearTimeout(stops);
+    if (now - told >= TYPING_EVERY) {
+      this.#typing.told = now;
+      this.#core.transmit({ type: "typing", channel: this.id, active: true });
+    }
+    this.#typing.stops = setTimeout(() => this.#stop(), TYPING_EVERY + 1_000);
+    this.#typing.stops.unref?.();
+  }
+
+  #stop() {
+    clearTimeout(this.#typing.stops);
+    if (this.#typing.told === -Infinity) return;
+    this.#typing.told = -Infinity;
+    this.#core.transmit({ type: "typing", channel: this.id, active: false });
+  }
+}
+
+/** A part of the conversation that follows its end, or stays where it was put. */
+class Window {
+  #core;
+  #channel;
+  #fn;
+  #limit;
+  /** Oldest first: {message, view}. */
+  #messages = [];
+  #hasBefore = false;
+  #hasAfter = false;
+  #loading = true;
+  #error = null;
+  /** Loads follow each other; entries that come meanwhile are put in after each. */
+  #last = Promise.resolve();
+  #meanwhile = [];
+  #loads = 0;
+  #told = false;
+  #ended = false;
+
+  constructor(core, channel, fn, limit) {
+    this.#core = core;
+    this.#channel = channel;
+    this.#fn = fn;
+    this.#limit = limit;
+  }
+
+  end() {
+    this.#ended = true;
+  }
+
+  /** The end of the conversation, or what is around a message. */
+  load(around) {
+    this.#loading = true;
+    return this.#then(async () => {
+      const size = Math.min(around ? Math.max(1, Math.floor(this.#limit / 2)) : this.#limit, 50);
+      let older = { results: [], next: null };
+      let newest = { results: [], next: null };
+      if (around) {
+        newest = await this.#page({ after: true, message_id: around, page_size: size });
+        const from = newest.results[0].message.seq;
+        older = await this.#page({ before_seq: from, page_size: size });
+      } else older = await this.#page({ before: true, page_size: size });
+      this.#messages = [...older.results.reverse(), ...newest.results].map((item) => this.#of(item));
+      this.#hasBefore = Boolean(older.next);
+      this.#hasAfter = Boolean(newest.next);
+      return this.#messages.length;
+    });
+  }
+
+  before(n) {
+    return this.#then(async () => {
+      if (!this.#hasBefore) return 0;
+      const page = await this.#page({ before_seq: this.#messages[0].message.seq, page_size: Math.min(n, 100) });
+      this.#hasBefore = Boolean(page.next);
+      this.#messages.unshift(...page.results.reverse().map((item) => this.#of(item)));
+      if (this.#messages.length > this.#limit) {
+        this.#messages.length = this.#limit;
+        this.#hasAfter = true;
+      }
+      return page.results.length;
+    });
+  }
+
+  after(n) {
+    return this.#then(async () => {
+      if (!this.#hasAfter) return 0;
+      const page = await this.#page({ after_seq: this.#messages.at(-1).message.seq, page_size: Math.min(n, 100) });
+      this.#hasAfter = Boolean(page.next);
+      this.#messages.push(...page.results.map((item) => this.#of(item)));
+      this.#trimStart();
+      return page.results.length;
+    });
+  }
+
+  #trimStart() {
+    const over = this.#messages.length - this.#limit;
+    if (over <= 0) return;
+    this.#messages.splice(0, over);
+    this.#hasBefore = true;
+  }
+
+  #then(work) {
+    this.#loads++;
+    const done = this.#last.then(async () => {
+      if (this.#ended) return 0;
+      try {
+        const count = await this.#inOneGeneration(work);
+        this.#error = null;
+        return count;
+      } catch (error) {
+        this.#error = error;
+        if (!(error instanceof NatterError)) throw error;
+        return 0;
+      } finally {
+        if (--this.#loads === 0) this.#catchUp();
+        this.#loading = false;
+        this.tell();
+      }
+    });
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  /** An answer from before the log was set back does not count. */
+  async #inOneGeneration(work) {
+    for (;;) {
+      const { generation } = this.#core.logs;
+      const before = [this.#messages.slice(), this.#hasBefore, this.#hasAfter];
+      const count = await work();
+      if (generation === this.#core.logs.generation) return count;
+      [this.#messages, this.#hasBefore, this.#hasAfter] = before;
+    }
+  }
+
+  #page(query) {
+    const path = `/api/messages/status/friendship/${this.#channel}/messages/`;
+    return this.#core.persist(() => this.#core.http.get(path, { query }));
+  }
+
+  #of(item) {
+    const message = this.#core.message(item.message, item.message.seq);
+    this.#core.noteOfFriend(message);
+    this.#core.conversations.setMarks(this.#channel, marksOf(item, message.mine));
+    this.#core.outbox.found(item.message, this.#channel, message.seq);
+    return { message, view: null };
+  }
+
+  entry(frame) {
+    if (this.#loads) this.#meanwhile.push(frame);
+    else {
+      this.#apply(frame);
+      this.tell();
+    }
+  }
+
+  #catchUp() {
+    for (const frame of this.#meanwhile.splice(0)) this.#apply(frame);
+  }
+
+  #apply({ type, seq, message }) {
+    const known = this.#messages.find((one) => one.message.id === message.id);
+    if (known) known.message = newer(known.message, this.#core.message(message, known.message.seq));
+    else if (type === "friendship_message" && !this.#hasAfter && seq > (this.#messages.at(-1)?.message.seq ?? 0)) {
+      this.#messages.push({ message: this.#core.message(message, seq), view: null });
+      this.#trimStart();
+    }
+  }
+
+  /** Once for all that happens in a turn. */
+  tell() {
+    if (this.#told || this.#ended) return;
+    this.#told = true;
+    queueMicrotask(() => {
+      this.#told = false;
+      if (this.#ended) return;
+      this.#fn({
+        messages: this.#views(),
+        hasBefore: this.#hasBefore,
+        hasAfter: this.#hasAfter,
+        loading: this.#loading,
+        error: this.#error,
+      });
+    });
+  }
+
+  /** What does not change stays the same object. */
+  #views() {
+    const unsent = this.#core.outbox.of(this.#channel);
+    const changes = new Map();
+    for (const item of unsent) if (item.kind !== "send") changes.set(item.message, item);
+    const views = this.#messages.map((one) => {
+      const next = this.#core.withStatus(one.message, changes.get(one.message.id));
+      if (!one.view || !same(one.view, next)) one.view = next;
+      return one.view;
+    });
+    if (this.#hasAfter) return views;
+    const shown = new Set(this.#messages.map(({ message }) => message.id));
+    const waiting = unsent.filter((item) => item.kind === "send" && !(item.id && shown.has(item.id)));
+    return [...views, ...waiting.map((item) => this.#core.pending(item))];
+  }
+}
+
+function same(a, b) {
+  for (const name in b) if (a[name] !== b[name]) return false;
+  return true;
+}
+
+/** What an item of the history says of the marks. Listing the friend's messages is receiving them. */
+function marksOf({ message: { seq }, is_received, is_seen }, mine) {
+  const [received, seen] = [is_received && seq, is_seen && seq];
+  return mine ? { friend_received_seq: received, friend_seen_seq: seen } : { received_seq: seq, seen_seq: seen };
+}
+
+function fileOf(blob) {
+  return {
+    id: null,
+    filename: blob.name ?? "file",
+    content_type: blob.type || "application/octet-stream",
+    size: blob.size,
+    blob,
+    progress: 0,
+  };
+}

@@ -1,0 +1,123 @@
+// Requests to the server: with the token, with a deadline, and with errors that say what to do.
+
+import { NatterError, isPassing } from "./errors.js";
+
+export class Http {
+  #core;
+
+  constructor(core) {
+    this.#core = core;
+  }
+
+  get(path, options) {
+    return this.request("GET", path, options);
+  }
+
+  post(path, options) {
+    return this.request("POST", path, options);
+  }
+
+  /**
+   * `token`: false for none, a string for that one, else the session's. `retries`: how often it is
+   * repeated when the server was not reached; only for what may be repeated.
+   */
+  async request(method, path, options = {}) {
+    for (let left = options.retries ?? 0; ; left--) {
+      try {
+        return await this.#authorized(method, path, options);
+      } catch (error) {
+        if (left <= 0 || !isPassing(error)) throw error;
+        await this.#core.sleep(error.retryAfter ?? this.#core.timing.backoffMin);
+      }
+    }
+  }
+
+  async #authorized(method, path, options) {
+    const { token } = options;
+    const own = token === undefined;
+    const first = own ? await this.#core.session.access() : token;
+    try {
+      return await this.#send(method, path, options, first);
+    } catch (error) {
+      if (!own || error.status !== 401 || error.code !== "token_not_valid") throw error;
+      if (this.#core.session.tokens?.access === first) await this.#core.session.renew();
+      return this.#send(method, path, options, await this.#core.session.access());
+    }
+  }
+
+  async #send(method, path, { query, json, form, signal, as = "json", onProgress }, token) {
+    const url = new URL(path, this.#core.options.url);
+    for (const [name, value] of Object.entries(query ?? {})) {
+      if (value !== undefined) url.searchParams.set(name, value);
+    }
+    const headers = {};
+    if (token) headers.Authorization = `Bearer ${token}`;
+    if (json !== undefined) headers["Content-Type"] = "application/json";
+    const body = json !== undefined ? JSON.stringify(json) : form;
+    let answer;
+    try {
+      answer =
+        onProgress && typeof XMLHttpRequest !== "undefined"
+          ? await withProgress({ method, url, headers, body, signal, onProgress })
+          : await this.#fetch(url, { method, headers, body, signal }, form || as === "blob");
+    } catch (error) {
+      if (signal?.aborted) throw new NatterError("aborted", "The caller gave up.");
+      throw new NatterError("offline", `The server was not reached: ${error.message}`);
+    }
+    onProgress?.(1);
+    if (answer.status >= 400) throw await refusal(answer);
+    if (answer.status === 204) return null;
+    try {
+      return await answer[as]();
+    } catch (error) {
+      throw new NatterError("offline", `The answer broke off: ${error.message}`);
+    }
+  }
+
+  /** Of small bodies also the body comes within the deadline. */
+  async #fetch(url, request, isLarge) {
+    const deadline = new AbortController();
+    const timer = setTimeout(() => deadline.abort(), this.#core.timing.requestTimeout * (isLarge ? 20 : 1));
+    const abort = () => deadline.abort();
+    request.signal?.addEventListener("abort", abort);
+    try {
+      const answer = await fetch(url, { ...request, signal: deadline.signal, cache: "no-store" });
+      if (isLarge) return answer;
+      const text = await answer.text();
+      return { status: answer.status, headers: answer.headers, json: async () => JSON.parse(text) };
+    } finally {
+      clearTimeout(timer);
+      request.signal?.removeEventListener("abort", abort);
+    }
+  }
+}
+
+async function refusal(answer) {
+  const body = await answer.json().catch(() => ({}));
+  const seconds = Number(answer.headers.get("Retry-After"));
+  return new NatterError(
+    body.code ?? (answer.status >= 500 ? "unavailable" : `http_${answer.status}`),
+    body.error ?? body.detail ?? `The server answered ${answer.status}.`,
+    { status: answer.status, ...(seconds > 0 && { retryAfter: seconds * 1000 }) },
+  );
+}
+
+/** `fetch` says nothing of how far an upload is. */
+function withProgress({ method, url, headers, body, signal, onProgress }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open(method, url);
+    for (const name in headers) request.setRequestHeader(name, headers[name]);
+    request.upload.onprogress = (event) => event.lengthComputable && onProgress((0.99 * event.loaded) / event.total);
+    request.onload = () =>
+      resolve({
+        status: request.status,
+        headers: { get: (name) => request.getResponseHeader(name) },
+        json: async () => JSON.parse(request.responseText),
+      });
+    request.onerror = () => reject(new Error("the upload broke off"));
+    request.onabort = () => reject(new Error("aborted"));
+    signal?.addEventListener("abort", () => request.abort());
+    request.send(body);
+  });
+}

@@ -1,0 +1,137 @@
+// How far this client has each conversation's log: entries are passed on in the order of their `seq`,
+// each once; what is missing is fetched over HTTP.
+
+/** So many missing entries are not fetched: what is shown is loaded anew. */
+const TOO_MANY = 2_000;
+
+export class Logs {
+  #core;
+  #logs = new Map();
+  #epoch;
+  #ready = null;
+  /** Grows when logs were set back: answers from before count no more. */
+  generation = 0;
+  /** Whether this tab gets live frames, or has been told by the leader where it stands. */
+  isLive = false;
+
+  constructor(core) {
+    this.#core = core;
+  }
+
+  #log(channel) {
+    let log = this.#logs.get(channel);
+    if (!log) this.#logs.set(channel, (log = { have: null, waiting: new Map(), fetching: null }));
+    return log;
+  }
+
+  have(channel) {
+    return this.#log(channel).have ?? 0;
+  }
+
+  /** The answer to `ready`. */
+  resume(ready) {
+    const channels = {};
+    for (const channel in ready.channels) {
+      const { have } = this.#log(channel);
+      if (have !== null) channels[channel] = have;
+    }
+    return { type: "resume", channels, ...(this.#epoch && { epoch: this.#epoch }) };
+  }
+
+  /** For a tab that comes later. */
+  snapshot() {
+    return { epoch: this.#epoch, have: Object.fromEntries([...this.#logs].map(([id, log]) => [id, log.have])) };
+  }
+
+  take({ epoch, have }) {
+    this.#epoch = epoch;
+    this.resumed({ channels: have });
+  }
+
+  ready(frame) {
+    this.#ready = { isReset: Boolean(this.#epoch && frame.epoch && frame.epoch !== this.#epoch) };
+    this.#epoch = frame.epoch ?? this.#epoch;
+    if (this.#ready.isReset) {
+      this.generation++;
+      this.#core.reset();
+    }
+  }
+
+  resync(frame) {
+    for (const [channel, newest] of Object.entries(frame.channels)) {
+      const log = this.#log(channel);
+      if (this.#ready?.isReset || log.have > newest) this.#reset(channel, newest);
+      else this.#fetch(channel, newest);
+    }
+  }
+
+  resumed(frame) {
+    this.isLive = true;
+    for (const [channel, seq] of Object.entries(frame.channels)) {
+      const log = this.#log(channel);
+      if (seq === null) continue;
+      if (log.have === null) {
+        log.have = seq;
+        this.#core.based(channel);
+      } else if (log.have < seq) this.#fetch(channel, seq);
+    }
+  }
+
+  /** An entry as it came. */
+  entry(frame) {
+    const log = this.#log(frame.channel);
+    if (!this.isLive && log.have === null) return;
+    log.have ??= 0;
+    if (frame.seq <= log.have) return;
+    log.waiting.set(frame.seq, frame);
+    this.#drain(log);
+    if (log.waiting.size) this.#fetch(frame.channel, frame.seq);
+  }
+
+  #drain(log) {
+    for (let frame; (frame = log.waiting.get(log.have + 1)); ) {
+      log.waiting.delete(++log.have);
+      this.#core.logged(frame);
+    }
+  }
+
+  #reset(channel, newest) {
+    const log = this.#log(channel);
+    this.generation++;
+    log.have = newest;
+    log.waiting.clear();
+    log.fetching = log.wanted = null;
+    this.#core.based(channel);
+  }
+
+  /** Fetches what is missing up to `newest`. */
+  #fetch(channel, newest) {
+    const log = this.#log(channel);
+    if (newest - log.have > TOO_MANY) return this.#reset(channel, newest);
+    log.wanted = Math.max(log.wanted ?? 0, newest);
+    if (log.fetching) return;
+    const fetching = this.#fetchAll(channel, log)
+      // Logged out, closed, or no longer a member: `have` stays, and the next resume names it.
+      .catch(() => {})
+      .finally(() => log.fetching === fetching && (log.fetching = null));
+    log.fetching = fetching;
+  }
+
+  async #fetchAll(channel, log) {
+    const { generation } = this;
+    const path = `/api/messages/status/friendship/${channel}/events/`;
+    while (log.have < log.wanted) {
+      const query = { after_seq: log.have, limit: 500 };
+      const page = await this.#core.persist(() => this.#core.http.get(path, { query }));
+      if (generation !== this.generation) return;
+      for (const frame of page.results) if (frame.seq > log.have) log.waiting.set(frame.seq, frame);
+      this.#drain(log);
+      const last = page.results.at(-1)?.seq ?? log.wanted;
+      // A `seq` that the server no longer has, or a kind of entry that it does not show.
+      while (log.have < last) {
+        log.have++;
+        this.#drain(log);
+      }
+    }
+  }
+}

@@ -1,0 +1,300 @@
+// What was written and is not acknowledged yet: kept in the store before the first try, sent first in
+// first out in each conversation, and again with the same `client_id` until there is an answer.
+
+import { NatterError, isPassing } from "./errors.js";
+
+const FRAMES = { send: "friendship", edit: "friendship_edit", delete: "friendship_delete" };
+/** Refused for now; everything else that the server refuses stays refused. */
+const PASSING = ["unavailable", "rate_limited"];
+
+export class Outbox {
+  #core;
+  /** By `client_id`, in the order in which they were written. */
+  #items = new Map();
+  #promises = new Map();
+  /** Conversations whose first item is under way. */
+  #busy = new Map();
+  #order = 0;
+
+  constructor(core) {
+    this.#core = core;
+  }
+
+  #prefix() {
+    return `outbox ${this.#core.session.user} `;
+  }
+
+  /** Takes what an earlier page or another tab left. */
+  async restore() {
+    for (const [, item] of await this.#core.store.entries(this.#prefix())) {
+      if (!this.#items.has(item.clientId)) this.#take(item);
+    }
+    this.#sort();
+  }
+
+  add(kind, channel, content) {
+    const now = this.#core.now();
+    this.#order = Math.max(this.#order + 1, now);
+    const clientId = uuid();
+    const key = `${this.#prefix()}${String(Math.floor(this.#order)).padStart(16, "0")} ${clientId}`;
+    const created = new Date(now).toISOString();
+    const item = { key, order: this.#order, clientId, kind, channel, created, state: "pending", ...content };
+    this.#take(item);
+    const acked = new Promise((resolve, reject) => this.#promises.set(clientId, { resolve, reject }));
+    // Whoever does not look at the answer sees the message's status.
+    acked.catch(() => {});
+    // Without room in the store it is sent all the same.
+    item.stored = this.#core.store.set(key, plain(item)).catch((error) => this.#core.emit("error", new NatterError("store", String(error))));
+    item.stored.then(() => {
+      this.#core.tabs.tell({ item: plain(item) });
+      this.pump();
+    });
+    return { item, acked };
+  }
+
+  /** From another tab. */
+  told(item) {
+    const known = this.#items.get(item.clientId);
+    if (item.gone) {
+      this.#promise(item, item.how, item.value);
+      this.#forget(known);
+    } else {
+      if (item.state === "failed") this.#promise(item, "reject", item.error);
+      if (known) Object.assign(known, item);
+      else this.#take(item);
+      this.#sort();
+      this.#core.changed(item.channel);
+    }
+    this.pump();
+  }
+
+  of(channel) {
+    return [...this.#items.values()].filter((item) => item.channel === channel);
+  }
+
+  get(clientId) {
+    return this.#items.get(clientId);
+  }
+
+  get size() {
+    return this.#items.size;
+  }
+
+  retry(clientId) {
+    const item = this.#items.get(clientId);
+    if (item?.state !== "failed") return;
+    this.#change(item, { state: "pending", error: null });
+    this.pump();
+  }
+
+  discard(clientId) {
+    const item = this.#items.get(clientId);
+    if (!item || item.state === "sent") return;
+    this.#settle(item, "reject", new NatterError("discarded", "It was taken back."));
+  }
+
+  /** A connection is there: what was under way is sent again. */
+  resumed() {
+    this.interrupted();
+    this.pump();
+  }
+
+  /** The connection went: nothing is under way any more. */
+  interrupted() {
+    for (const [channel, busy] of this.#busy) {
+      if (busy.uploading || busy.isWaiting) continue;
+      clearTimeout(busy.timer);
+      this.#busy.delete(channel);
+    }
+  }
+
+  /** The connection was closed because a frame was too big. */
+  tooBig() {
+    for (const { item, uploading } of this.#busy.values()) {
+      if (!uploading) this.#fail(item, new NatterError("too_large", "The message is too large."));
+    }
+  }
+
+  /** An `ack`, or the message itself: its sender knows it by the `client_id`. */
+  acked({ type, ...ack }) {
+    const item = this.#items.get(ack.client_id);
+    if (!item || item.channel !== ack.channel) return;
+    this.#free(item);
+    if (this.#core.logs.have(item.channel) < ack.seq) {
+      // Shown until its entry of the log comes.
+      this.#core.store.delete(item.key);
+      Object.assign(item, { state: "sent", id: ack.message, seq: ack.seq, created: ack.created_at });
+      this.#promise(item, "resolve", ack);
+      this.#core.changed(item.channel);
+    } else this.#settle(item, "resolve", ack);
+    this.pump();
+  }
+
+  /** A message of a log or of the history: one's own is as good as its `ack`. */
+  found({ id, client_id, sender, created_at }, channel, seq) {
+    const item = this.#items.get(client_id);
+    if (item?.channel !== channel || item.kind !== "send" || sender !== this.#core.session.user) return;
+    this.#settle(item, "resolve", { client_id, channel, message: id, seq, created_at, duplicate: false });
+  }
+
+  /** The log is here up to `seq`. */
+  based(channel, seq) {
+    for (const item of this.#items.values()) {
+      if (item.channel === channel && item.state === "sent" && item.seq <= seq) this.#forget(item);
+    }
+  }
+
+  refused(frame) {
+    const item = this.#items.get(frame.client_id);
+    if (!item) return false;
+    const busy = this.#busy.get(item.channel);
+    if (PASSING.includes(frame.code)) {
+      if (busy?.item !== item) return true;
+      clearTimeout(busy.timer);
+      const { backoffMin, backoffMax } = this.#core.timing;
+      busy.tries = (busy.tries ?? 0) + 1;
+      const wait = frame.retry_after_ms ?? Math.min(backoffMax, backoffMin * 2 ** busy.tries);
+      busy.isWaiting = true;
+      busy.timer = setTimeout(() => this.#transmit(item, busy), wait);
+    } else this.#fail(item, new NatterError(frame.code, frame.detail));
+    return true;
+  }
+
+  async clear() {
+    this.interrupted();
+    const items = [...this.#items.values()];
+    for (const item of items) {
+      this.#items.delete(item.clientId);
+      this.#promise(item, "reject", new NatterError("logged_out", "The session has ended."));
+    }
+    return items;
+  }
+
+  /** Sends the first item of each conversation that has none under way. Only the leader sends. */
+  pump() {
+    if (!this.#core.connection.isLive || !this.#core.tabs.isLeader) return;
+    for (const item of this.#items.values()) {
+      if (item.state !== "pending" || this.#busy.has(item.channel)) continue;
+      const busy = { item };
+      this.#busy.set(item.channel, busy);
+      this.#begin(item, busy);
+    }
+  }
+
+  async #begin(item, busy) {
+    await item.stored;
+    if (item.media?.some((media) => media.blob)) {
+      busy.uploading = new AbortController();
+      try {
+        await this.#upload(item, busy.uploading.signal);
+      } catch (error) {
+        if (this.#items.has(item.clientId)) this.#fail(item, error);
+        return;
+      } finally {
+        busy.uploading = null;
+      }
+      // The connection may have gone meanwhile.
+      if (!this.#core.connection.isLive) return this.#free(item);
+    }
+    if (this.#busy.get(item.channel) === busy) this.#transmit(item, busy);
+  }
+
+  async #upload(item, signal) {
+    for (const media of item.media) {
+      if (!media.blob) continue;
+      const onProgress = (progress) => {
+        media.progress = progress;
+        this.#core.changed(item.channel);
+      };
+      const { blob, filename } = media;
+      const uploaded = await this.#core.persist(() => this.#core.upload(blob, { filename, onProgress, signal }));
+      delete media.blob;
+      delete media.progress;
+      Object.assign(media, uploaded);
+      await this.#change(item, {});
+    }
+  }
+
+  #transmit(item, busy) {
+    const { kind, channel, payload, media, replyTo, message, clientId } = item;
+    const frame = { type: FRAMES[kind], channel, client_id: clientId };
+    if (kind !== "delete") frame.payload = payload;
+    if (kind !== "send") frame.message = message;
+    if (media?.length) frame.media = media.map(({ id }) => ({ id }));
+    if (replyTo) frame.reply_to = replyTo;
+    const { answerTimeout } = this.#core.timing;
+    busy.isWaiting = false;
+    if (!this.#core.connection.isLive) this.#free(item);
+    else if (this.#core.connection.send(frame)) {
+      busy.timer = setTimeout(() => this.#core.connection.drop(), answerTimeout);
+    } else busy.timer = setTimeout(() => this.#transmit(item, busy), 100);
+  }
+
+  #free(item) {
+    const busy = this.#busy.get(item.channel);
+    if (busy?.item !== item) return;
+    clearTimeout(busy.timer);
+    busy.uploading?.abort();
+    this.#busy.delete(item.channel);
+  }
+
+  /** An edit or a deletion has no place of its own where it could be shown as failed. */
+  #fail(item, error) {
+    this.#free(item);
+    if (item.kind === "send") {
+      this.#promise(item, "reject", error);
+      this.#change(item, { state: "failed", error: { code: error.code, message: error.message } });
+    } else this.#settle(item, "reject", error);
+    this.pump();
+  }
+
+  #take(item) {
+    this.#items.set(item.clientId, item);
+    this.#order = Math.max(this.#order, item.order);
+    this.#core.changed(item.channel);
+  }
+
+  #sort() {
+    const items = [...this.#items.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
+    this.#items = new Map(items.map((item) => [item.clientId, item]));
+  }
+
+  #change(item, patch) {
+    Object.assign(item, patch);
+    this.#core.changed(item.channel);
+    this.#core.tabs.tell({ item: plain(item) });
+    return this.#core.store.set(item.key, plain(item)).catch(() => {});
+  }
+
+  #settle(item, how, value) {
+    this.#free(item);
+    this.#core.store.delete(item.key);
+    this.#promise(item, how, value);
+    this.#forget(item);
+    this.#core.tabs.tell({ item: { clientId: item.clientId, gone: true, how, value } });
+    this.pump();
+  }
+
+  #forget(item) {
+    if (!item) return;
+    this.#free(item);
+    this.#items.delete(item.clientId);
+    this.#core.changed(item.channel);
+  }
+
+  #promise(item, how, value) {
+    this.#promises.get(item.clientId)?.[how](value);
+    this.#promises.delete(item.clientId);
+  }
+}
+
+/** As it is stored and told to other tabs. */
+function plain({ stored, ...item }) {
+  return item;
+}
+
+/** `randomUUID` is missing where a page is not served over HTTPS. */
+function uuid() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,48 @@
+// Which friends are online.
+
+/** After a new connection the server names who is online; who is not named by then is not. */
+const NAMED_WITHIN = 3_000;
+
+export class PresenceList {
+  #core;
+  #all = new Map();
+  #watchers = new Set();
+  #unconfirmed = new Set();
+
+  constructor(core) {
+    this.#core = core;
+  }
+
+  get(user) {
+    return this.#all.get(user) ?? null;
+  }
+
+  watch(fn) {
+    this.#watchers.add(fn);
+    return () => this.#watchers.delete(fn);
+  }
+
+  update({ user, online, last_seen }) {
+    this.#unconfirmed.delete(user);
+    const presence = { online, last_seen: last_seen ?? this.#all.get(user)?.last_seen ?? null };
+    this.#all.set(user, presence);
+    for (const fn of this.#watchers) fn(user, presence);
+    this.#core.emit("presence", { user, ...presence });
+  }
+
+  resumed() {
+    const before = [...this.#all].filter(([, presence]) => presence.online).map(([user]) => user);
+    this.#unconfirmed = new Set(before);
+    setTimeout(() => {
+      for (const user of this.#unconfirmed) this.update({ user, online: false, last_seen: null });
+    }, NAMED_WITHIN).unref?.();
+  }
+
+  snapshot() {
+    return [...this.#all].map(([user, presence]) => ({ user, ...presence }));
+  }
+
+  clear() {
+    this.#all.clear();
+  }
+}

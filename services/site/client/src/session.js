@@ -1,0 +1,110 @@
+// Who the user is: the tokens of the session, and their renewal, once for all tabs.
+
+import { NatterError } from "./errors.js";
+
+/** A token this close to its end counts as expired. */
+const MARGIN = 10_000;
+
+export class Session {
+  #core;
+  #renewing = null;
+  /** {access, refresh?, user, sid?, expires, skew}; null without a session. */
+  tokens = null;
+
+  constructor(core) {
+    this.#core = core;
+  }
+
+  get user() {
+    return this.tokens?.user ?? null;
+  }
+
+  /** What the server's clock is ahead of this one's. */
+  get skew() {
+    return this.tokens?.skew ?? 0;
+  }
+
+  /** Whether the tokens are this library's own, not from `getToken`. */
+  get isOwn() {
+    return !this.#core.options.getToken;
+  }
+
+  async restore() {
+    if (!this.isOwn) await this.renew();
+    else this.tokens = (await this.#core.store.get("session")) ?? null;
+    return this.tokens !== null;
+  }
+
+  /** Takes tokens that the server has just made. */
+  async begin({ access, refresh }) {
+    const claims = read(access);
+    const behind = claims.iat * 1000 - Date.now();
+    this.tokens = {
+      access,
+      refresh: refresh ?? this.tokens?.refresh,
+      user: claims.user_id,
+      sid: claims.sid,
+      expires: claims.exp * 1000,
+      // Times in tokens are whole seconds.
+      skew: Math.abs(behind) < 2000 ? 0 : behind,
+    };
+    if (this.isOwn) await this.#core.store.set("session", this.tokens);
+  }
+
+  /** Takes the session as another tab left it. */
+  adopt(tokens) {
+    this.tokens = tokens;
+  }
+
+  /** The access token, renewed if it has expired. */
+  async access() {
+    if (!this.tokens && this.isOwn) throw new NatterError("logged_out", "There is no session.");
+    if (!this.tokens || this.expiresIn() < MARGIN) await this.renew();
+    return this.tokens.access;
+  }
+
+  /** In milliseconds. */
+  expiresIn() {
+    return this.tokens.expires - this.#core.now();
+  }
+
+  /** Gets a fresh access token; many calls at a time are one. */
+  renew() {
+    this.#renewing ??= this.#renew().finally(() => (this.#renewing = null));
+    return this.#renewing;
+  }
+
+  async #renew() {
+    if (!this.isOwn) return this.begin({ access: await this.#core.options.getToken() });
+    await this.#core.tabs.exclusively("session", async () => {
+      const stored = await this.#core.store.get("session");
+      if (!stored || !this.tokens) {
+        await this.end();
+        throw new NatterError("logged_out", "The session has ended.");
+      }
+      // Another tab was here before.
+      if (stored.access !== this.tokens.access) return this.adopt(stored);
+      const { access, refresh } = this.tokens;
+      try {
+        await this.begin(
+          await this.#core.http.post("/api/users/refresh-token/", { json: { refresh }, token: access, retries: 3 }),
+        );
+      } catch (error) {
+        if (error.status === 401) await this.end();
+        throw error;
+      }
+    });
+  }
+
+  async end() {
+    const had = this.tokens;
+    this.tokens = null;
+    if (this.isOwn) await this.#core.store.delete("session");
+    if (had) this.#core.ended(had);
+  }
+}
+
+function read(token) {
+  const part = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+  return JSON.parse(atob(part));
+}

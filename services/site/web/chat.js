@@ -1,0 +1,557 @@
+// A conversation: a bounded window of its messages that slides with the scrolling, and the composer.
+// Elements are kept by message, so that a change touches what changed alone.
+
+import { avatar, showOnline } from "./avatar.js";
+import { Composer } from "./composer.js";
+import { ask } from "./dialog.js";
+import { arrange, eachFrame, fill, h, hidden, sentence, setText, toast } from "./dom.js";
+import { count, dayKey, dayName, displayName, lastSeen } from "./format.js";
+import { icon } from "./icons.js";
+import { openMenu } from "./menu.js";
+import { MessageView } from "./message.js";
+import { Quotes } from "./quotes.js";
+import { preview } from "./text.js";
+
+/** How many messages are shown at most, and how many come with one step. */
+const LIMIT = 200;
+const STEP = 50;
+/** How near, in pixels, the end of what is shown must come for the next step. */
+const AHEAD = 1000;
+/** How near the bottom, in pixels, counts as at the bottom. */
+const BOTTOM = 40;
+/** Messages of one sender within this time stand together. */
+const TOGETHER_MS = 5 * 60_000;
+/** How often "last seen 5 min ago" is brought up to date. */
+const PRESENCE_MS = 30_000;
+
+export class Chat {
+  #client;
+  #conversation;
+  #subscription;
+  /** Brings the page up to date with the window, soon. */
+  #render;
+  #window = { messages: [], hasBefore: false, hasAfter: false, loading: true, error: null };
+  #info = null;
+  #missing = false;
+  /** Message views, day separators, by key; the keys of messages that had one before they had an id. */
+  #views = new Map();
+  #days = new Map();
+  #keys = new Map();
+  #quotes;
+  #composer;
+  #ends = [];
+  /** Whether the end is kept in view. */
+  #stuck = true;
+  #jump = null;
+  #loading = { before: false, after: false };
+  #marked = -1;
+  /** The first message that was unread when the conversation was opened. */
+  #unreadFrom;
+  /** The message that the Tab key reaches. */
+  #current = null;
+
+  #face = h("span", { class: "chat-face" });
+  #name = h("h1", { class: "chat-name", dir: "auto" });
+  #status = h("p", { class: "chat-status" });
+  #list = h("div", { class: "messages", role: "log", "aria-label": "Messages", "aria-live": "off" });
+  #state = h("div", { class: "chat-state" });
+  #scroller = h("div", { class: "scroller", "data-testid": "scroller" }, h("div", { class: "spring" }), this.#state, this.#list);
+  #latest = h("button", { type: "button", class: "to-latest", "data-testid": "to-latest", hidden: true });
+  #foot = h("div", { class: "chat-foot" });
+  #news = h("div", { class: "sr-only", role: "log", "aria-label": "New messages" });
+  #unreadLine = h("div", { class: "unread-line", role: "separator" }, h("span", {}, "New messages"));
+
+  constructor(client, id, { message, back }) {
+    this.#client = client;
+    this.id = id;
+    this.#conversation = client.conversation(id);
+    this.#render = eachFrame(() => this.#renderNow());
+    this.#quotes = new Quotes(this.#conversation, this.#render);
+    const backLink = h("a", { class: "icon-button chat-back", href: back, "aria-label": "Back" }, icon("back"));
+    const header = h("header", { class: "chat-header" }, backLink, this.#face, h("div", { class: "chat-title" }, this.#name, this.#status));
+    const drop = h("div", { class: "drop", "aria-hidden": "true" }, h("p", {}, icon("attach"), "Drop files to attach them"));
+    this.element = h(
+      "section",
+      { class: "chat", "aria-label": "Conversation" },
+      header,
+      h("div", { class: "chat-body" }, this.#scroller, this.#latest),
+      this.#foot,
+      this.#news,
+      drop,
+    );
+    this.#composer = new Composer(this.#conversation, client.user, {
+      find: (id) => this.#find(id),
+      quote: (id) => this.#quote(id),
+      lastOwn: () => this.#window.messages.findLast((message) => message.mine && message.id && !message.deleted),
+      friend: () => this.#friend(),
+      sent: () => this.#toLatest(),
+    });
+    this.#listen();
+    this.#showState();
+    this.#subscribe(message);
+  }
+
+  /** To be called when the element is in the page. */
+  opened() {
+    this.#showFoot();
+    this.#renderNow();
+  }
+
+  focus() {
+    if (this.#composer.element.isConnected) this.#composer.focus();
+    else this.element.querySelector(".chat-back").focus();
+  }
+
+  /** Goes to a message and marks it for a moment. */
+  async goTo(id) {
+    this.#jump = { id, sought: false };
+    this.#stuck = false;
+    if (!this.#find(id)) await this.#subscription.around(id).catch(() => {});
+    if (this.#jump?.id === id) this.#jump.sought = true;
+    this.#render();
+  }
+
+  close() {
+    for (const end of this.#ends) end();
+    this.#quotes.close();
+    this.#composer.close();
+    for (const view of this.#views.values()) view.close();
+    this.#views.clear();
+  }
+
+  #subscribe(message) {
+    if (message) {
+      this.#stuck = false;
+      this.#jump = { id: message, sought: true };
+    }
+    const show = (window) => {
+      this.#window = window;
+      this.#render();
+    };
+    this.#subscription = this.#conversation.subscribe(show, { limit: LIMIT, around: message });
+    this.#ends.push(
+      () => this.#subscription.unsubscribe(),
+      this.#client.conversations.watch((list) => this.#showInfo(list)),
+      this.#client.presence.watch((user) => user === this.#info?.friend.id && this.#showStatus()),
+      this.#client.on("message", (message) => this.#tell(message)),
+    );
+  }
+
+  #listen() {
+    const { element } = this;
+    const scroller = this.#scroller;
+    const clock = setInterval(() => this.#showStatus(), PRESENCE_MS);
+    const sizes = new ResizeObserver(() => this.#stuck && this.#toBottom());
+    sizes.observe(scroller);
+    sizes.observe(this.#list);
+    const looked = () => this.#markSeen();
+    addEventListener("focus", looked);
+    document.addEventListener("visibilitychange", looked);
+    this.#ends.push(
+      () => clearInterval(clock),
+      () => sizes.disconnect(),
+      () => removeEventListener("focus", looked),
+      () => document.removeEventListener("visibilitychange", looked),
+    );
+    scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.#latest.addEventListener("click", () => this.#toLatest());
+    this.#list.addEventListener("click", (event) => this.#clicked(event));
+    this.#list.addEventListener("contextmenu", (event) => this.#menuAsked(event));
+    this.#list.addEventListener("keydown", (event) => this.#key(event));
+    this.#list.addEventListener("focusin", (event) => this.#setCurrent(event.target.closest(".message")));
+    element.addEventListener("paste", (event) => {
+      if (!event.clipboardData.files.length || !this.#open()) return;
+      event.preventDefault();
+      this.#composer.addFiles(event.clipboardData.files);
+    });
+    const dragging = (event) => {
+      if (!event.dataTransfer.types.includes("Files") || !this.#open()) return;
+      event.preventDefault();
+      element.classList.add("dropping");
+    };
+    element.addEventListener("dragenter", dragging);
+    element.addEventListener("dragover", dragging);
+    element.addEventListener("dragleave", (event) => {
+      if (!element.contains(event.relatedTarget)) element.classList.remove("dropping");
+    });
+    element.addEventListener("drop", (event) => {
+      element.classList.remove("dropping");
+      if (!event.dataTransfer.files.length || !this.#open()) return;
+      event.preventDefault();
+      this.#composer.addFiles(event.dataTransfer.files);
+      this.#composer.focus();
+    });
+  }
+
+  // The friend and the state of the conversation.
+
+  #open() {
+    // Not known yet: what is typed meanwhile is kept.
+    return this.#info?.friendship.is_open ?? !this.#missing;
+  }
+
+  #friend() {
+    return this.#info ? displayName(this.#info.friend) : "";
+  }
+
+  #showInfo(list) {
+    const info = list.conversations.find((each) => each.id === this.id);
+    if (!info) {
+      if (!list.loading && !this.#info) this.#showMissing();
+      return;
+    }
+    this.#missing = false;
+    const { friend } = info;
+    const face = `${displayName(friend)} ${friend.personal_image}`;
+    if (this.#face.dataset.shows !== face) {
+      this.#face.dataset.shows = face;
+      fill(this.#face, avatar(friend));
+    }
+    if (this.#unreadFrom === undefined) this.#unreadFrom = info.unread ? info.seen_seq + 1 : null;
+    this.#info = info;
+    setText(this.#name, displayName(friend));
+    this.#showStatus();
+    this.#showFoot();
+    this.#render();
+  }
+
+  #showMissing() {
+    this.#missing = true;
+    this.#showFoot();
+    setText(this.#name, "No such conversation");
+    setText(this.#status, "");
+  }
+
+  #showStatus() {
+    if (!this.#info) return;
+    const presence = this.#client.presence.get(this.#info.friend.id);
+    const face = this.#face.firstElementChild;
+    showOnline(face, Boolean(presence?.online) && this.#open());
+    const typing = this.#info.typing;
+    this.#status.classList.toggle("active", typing);
+    if (!typing) setText(this.#status, this.#open() ? lastSeen(presence, this.#client.now()) : "");
+    else if (!this.#status.querySelector(".dots")) {
+      const dots = h("span", { class: "dots", "aria-hidden": "true" }, h("i"), h("i"), h("i"));
+      fill(this.#status, h("span", { "data-testid": "typing" }, dots, "typing"));
+    }
+  }
+
+  #showFoot() {
+    if (this.#open()) {
+      if (this.#composer.element.isConnected) return;
+      fill(this.#foot, this.#composer.element);
+      this.#composer.fit();
+    } else {
+      const why = this.#missing ? "There is no such conversation." : "You are not friends any more, so nothing can be sent here.";
+      fill(this.#foot, h("p", { class: "closed" }, why));
+    }
+  }
+
+  // Rendering.
+
+  #find(id) {
+    return this.#window.messages.find((message) => message.id === id);
+  }
+
+  #quote(id) {
+    const message = this.#find(id);
+    if (message) return { mine: message.mine, text: preview(message) };
+    if (!this.#window.loading) this.#quotes.fetch(id);
+    return this.#quotes.get(id);
+  }
+
+  /** The same before and after the server gave the message an id. */
+  #keyOf(message) {
+    if (!message.id) return message.client_id;
+    const key = this.#keys.get(message.id) ?? ((message.mine && message.client_id) || message.id);
+    this.#keys.set(message.id, key);
+    return key;
+  }
+
+  #renderNow() {
+    if (!this.element.isConnected) return;
+    const { messages } = this.#window;
+    const anchor = this.#stuck ? null : this.#anchor();
+    this.#keepQuotes(messages);
+    const nodes = this.#nodes(messages);
+    arrange(this.#list, nodes);
+    this.#showState();
+    this.#restPosition(anchor);
+    if (!this.#current?.isConnected) this.#setCurrent(this.#list.lastElementChild?.closest(".message"));
+    this.#showLatest();
+    this.#composer.refresh();
+    this.#markSeen();
+    this.#loadMore();
+  }
+
+  #keepQuotes(messages) {
+    const answered = new Set(messages.map((message) => message.reply_to));
+    for (const message of messages) if (answered.has(message.id)) this.#quotes.keep(message);
+  }
+
+  /** The elements of the window: messages, and lines between days and before what is unread. */
+  #nodes(messages) {
+    const nodes = [];
+    const used = new Set();
+    const ids = new Set();
+    let previous = null;
+    let unread = this.#unreadFrom;
+    const friend = this.#friend();
+    const apart = messages.map((message, index) => index === 0 || !together(messages[index - 1], message));
+    for (const [index, message] of messages.entries()) {
+      const day = dayKey(message.created_at);
+      if (!previous || dayKey(previous.created_at) !== day) nodes.push(this.#day(day, message, used));
+      if (unread && !message.mine && message.seq >= unread) {
+        // Only where its place is sure: with the last one that was seen in view.
+        if (previous || !this.#window.hasBefore) nodes.push(this.#unreadLine);
+        unread = null;
+      }
+      const key = this.#keyOf(message);
+      used.add(key);
+      ids.add(message.id);
+      let view = this.#views.get(key);
+      if (!view) this.#views.set(key, (view = new MessageView(this.#client, this.#quotes)));
+      view.update(message, { first: apart[index], last: apart[index + 1] ?? true, friend });
+      nodes.push(view.element);
+      previous = message;
+    }
+    for (const [key, view] of this.#views) {
+      if (used.has(key)) continue;
+      view.close();
+      this.#views.delete(key);
+    }
+    for (const key of this.#days.keys()) if (!used.has(key)) this.#days.delete(key);
+    for (const id of this.#keys.keys()) if (!ids.has(id)) this.#keys.delete(id);
+    return nodes;
+  }
+
+  #day(key, message, used) {
+    used.add(key);
+    let element = this.#days.get(key);
+    if (!element) {
+      const time = h("time", { datetime: message.created_at.slice(0, 10) });
+      element = h("div", { class: "day" }, time);
+      this.#days.set(key, element);
+    }
+    setText(element.firstChild, dayName(message.created_at));
+    return element;
+  }
+
+  #showState() {
+    const { messages, loading, error, hasBefore } = this.#window;
+    const kind = error ? "error" : loading && !messages.length ? "skeleton" : hasBefore ? "more" : messages.length ? "start" : "empty";
+    if (this.#state.dataset.kind === kind) return;
+    this.#state.dataset.kind = kind;
+    if (kind === "skeleton") fill(this.#state, skeleton());
+    else if (kind === "more") fill(this.#state, h("div", { class: "spinner" }, hidden("Older messages are loading")));
+    else if (kind === "empty") fill(this.#state, h("p", { class: "pill" }, "No messages yet. Say hello!"));
+    else if (kind === "error") {
+      const again = h("button", { type: "button", class: "button", onclick: () => this.#again() }, "Try again");
+      fill(this.#state, h("p", { class: "pill" }, `Messages could not be loaded. ${sentence(error)}`), again);
+    } else fill(this.#state);
+  }
+
+  #again() {
+    if (this.#window.messages.length) this.#load("before");
+    else this.#toLatest();
+  }
+
+  // Scrolling.
+
+  /** The visible messages and where each of them is. */
+  #anchor() {
+    const top = this.#scroller.getBoundingClientRect().top;
+    const bottom = top + this.#scroller.clientHeight;
+    const visible = [];
+    for (const element of this.#list.querySelectorAll(":scope > .message")) {
+      const at = element.getBoundingClientRect();
+      if (at.bottom < top) continue;
+      if (at.top > bottom) break;
+      visible.push([element, at.top]);
+    }
+    return visible;
+  }
+
+  /** Where the reading goes on after a change: at a message asked for, at the end, or as it was. */
+  #restPosition(anchor) {
+    const target = this.#jump && this.#list.querySelector(`[data-id="${CSS.escape(this.#jump.id)}"]`);
+    if (target) {
+      this.#jump = null;
+      this.#stuck = false;
+      target.scrollIntoView({ block: "center" });
+      this.#setCurrent(target);
+      target.classList.remove("found");
+      requestAnimationFrame(() => target.classList.add("found"));
+    } else if (this.#jump) {
+      if (this.#jump.sought && !this.#window.loading) this.#notFound();
+    } else if (this.#stuck) {
+      this.#toBottom();
+    } else if (anchor.length) {
+      const [element, top] = anchor.find(([each]) => each.isConnected) ?? [];
+      if (element) this.#scroller.scrollTop += element.getBoundingClientRect().top - top;
+      // The window was loaded anew, at its end.
+      else if (anchor[0][0].dataset.id) this.goTo(anchor[0][0].dataset.id);
+    }
+  }
+
+  #notFound() {
+    toast("That message is not here any more.");
+    this.#toLatest();
+  }
+
+  #toBottom() {
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+  }
+
+  async #toLatest() {
+    this.#stuck = true;
+    this.#jump = null;
+    // What goes wrong, the window says.
+    if (this.#window.hasAfter || this.#window.error) await this.#subscription.latest().catch(() => {});
+    this.#render();
+  }
+
+  #scrolled() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    if (!clientHeight) return;
+    this.#stuck = scrollHeight - scrollTop - clientHeight < BOTTOM && !this.#window.hasAfter;
+    this.#showLatest();
+    this.#markSeen();
+    this.#loadMore();
+  }
+
+  #loadMore() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    const ahead = Math.min(AHEAD, clientHeight);
+    if (!clientHeight || this.#window.loading || this.#window.error || this.#jump) return;
+    if (this.#window.hasBefore && scrollTop < ahead) this.#load("before");
+    else if (this.#window.hasAfter && scrollHeight - scrollTop - clientHeight < ahead) this.#load("after");
+  }
+
+  async #load(side) {
+    if (this.#loading.before || this.#loading.after) return;
+    this.#loading[side] = true;
+    try {
+      await this.#subscription[side](STEP);
+    } catch {
+      // The window says so.
+    }
+    this.#loading[side] = false;
+    this.#render();
+  }
+
+  #showLatest() {
+    const away = !this.#stuck && this.#window.messages.length > 0;
+    this.#latest.hidden = !away;
+    const unread = away ? (this.#info?.unread ?? 0) : 0;
+    const label = unread ? `${count(unread)} new` : "";
+    if (this.#latest.dataset.shows === label) return;
+    this.#latest.dataset.shows = label;
+    this.#latest.setAttribute("aria-label", unread ? `${count(unread)} new messages: go to the end` : "Go to the end");
+    fill(this.#latest, label && h("span", {}, label), icon("down"));
+  }
+
+  #markSeen() {
+    const looking = document.visibilityState === "visible" && document.hasFocus() && this.#scroller.clientHeight > 0;
+    if (!looking || !this.#stuck || this.#window.loading || this.#window.hasAfter) return;
+    const newest = this.#window.messages.findLast((message) => !message.mine);
+    if (!newest || newest.seq <= this.#marked) return;
+    this.#marked = newest.seq;
+    this.#conversation.markSeen();
+  }
+
+  /** For screen readers: what came in while the conversation is open. */
+  #tell(message) {
+    if (message.friendship !== this.id || message.mine) return;
+    this.#news.append(h("p", {}, `${this.#friend()}: ${preview(message)}`));
+    if (this.#news.children.length > 5) this.#news.firstChild.remove();
+  }
+
+  // Actions on messages.
+
+  #viewOf(element) {
+    for (const view of this.#views.values()) if (view.element === element) return view;
+    return null;
+  }
+
+  #setCurrent(element) {
+    if (!element || element === this.#current) return;
+    this.#current?.setAttribute("tabindex", "-1");
+    element.setAttribute("tabindex", "0");
+    this.#current = element;
+  }
+
+  #clicked(event) {
+    const button = event.target.closest("[data-action]");
+    const view = button && this.#viewOf(button.closest(".message"));
+    if (!view) return;
+    const { message } = view;
+    const { action } = button.dataset;
+    if (action === "menu") this.#openMenu(view, button);
+    else if (action === "quote") this.goTo(message.reply_to);
+    else if (action === "retry") this.#conversation.retry(message.client_id);
+    else this.#discard(message);
+  }
+
+  #menuAsked(event) {
+    const view = this.#viewOf(event.target.closest(".message"));
+    if (!view || event.target.closest("a, img, video") || !getSelection().isCollapsed) return;
+    event.preventDefault();
+    this.#openMenu(view, view.bubble);
+  }
+
+  #key(event) {
+    const element = event.target;
+    if (!element.matches(".message")) return;
+    const siblings = [...this.#list.querySelectorAll(".message")];
+    const index = siblings.indexOf(element);
+    const next = { ArrowUp: siblings[index - 1], ArrowDown: siblings[index + 1], Home: siblings[0], End: siblings.at(-1) }[event.key];
+    if (next) next.focus();
+    else if (event.key === "Enter" || event.key === " ") this.#openMenu(this.#viewOf(element), this.#viewOf(element).bubble);
+    else if (event.key === "Escape") this.focus();
+    else return;
+    event.preventDefault();
+  }
+
+  #openMenu(view, anchor) {
+    const { message } = view;
+    const open = this.#open();
+    const known = message.id && !message.deleted;
+    const items = [
+      known && open && { name: "reply", icon: "reply", text: "Reply", run: () => this.#composer.startReply(message) },
+      !message.deleted && message.content && { name: "copy", icon: "copy", text: "Copy text", run: () => this.#copy(message) },
+      known && open && message.mine && { name: "edit", icon: "edit", text: "Edit", run: () => this.#composer.startEdit(message) },
+      known && open && message.mine && { name: "delete", icon: "trash", text: "Delete", danger: true, run: () => this.#delete(message) },
+      message.status === "pending" && !message.id && { name: "discard", icon: "trash", text: "Discard", danger: true, run: () => this.#discard(message) },
+    ].filter(Boolean);
+    if (items.length) openMenu(anchor, items);
+  }
+
+  async #copy(message) {
+    try {
+      await navigator.clipboard.writeText(message.content);
+    } catch {
+      toast("This browser does not allow copying here.");
+    }
+  }
+
+  async #delete(message) {
+    const text = `It is deleted for you and for ${this.#friend()}.`;
+    if (!(await ask({ title: "Delete this message?", text, action: "Delete" }))) return;
+    this.#conversation.delete(message.id).catch((error) => toast(`Not deleted: ${sentence(error)}`));
+  }
+
+  async #discard(message) {
+    const text = "It was not sent, and will not be.";
+    if (await ask({ title: "Discard this message?", text, action: "Discard" })) this.#conversation.discard(message.client_id);
+  }
+}
+
+function together(a, b) {
+  return a.sender === b.sender && dayKey(a.created_at) === dayKey(b.created_at) && new Date(b.created_at) - new Date(a.created_at) < TOGETHER_MS;
+}
+
+function skeleton() {
+  const sides = ["", "mine", "", "", "mine", "mine", ""];
+  return h("div", { class: "skeleton-messages" }, hidden("Messages are loading"), sides.map((side) => h("span", { class: `skeleton ${side}` })));
+}

@@ -1,0 +1,293 @@
+// Where a message is written: text, files, what it answers, or the message that is changed. All of it is
+// kept as a draft at each input.
+
+import { h, arrange, fill, sentence, setText, toast } from "./dom.js";
+import { readDraft, readFiles, writeDraft, writeFiles } from "./drafts.js";
+import { bytes } from "./format.js";
+import { icon } from "./icons.js";
+import { MAX_TEXT_BYTES, byteLength, split } from "./text.js";
+
+const MAX_FILES = 10;
+const MAX_FILE_BYTES = 25 * 1024 * 1024;
+/** The part of the page's height that the text may take. */
+const MAX_HEIGHT = 0.4;
+
+export class Composer {
+  #conversation;
+  #user;
+  #chat;
+  #files = [];
+  #previews = new Map();
+  #replyTo = null;
+  #editing = null;
+  /** What was being written when an edit began. */
+  #kept = "";
+
+  #context = h("div", { class: "composer-context", hidden: true });
+  #attachments = h("ul", { class: "attachments", "aria-label": "Files to send", hidden: true });
+  #note = h("p", { class: "composer-note", role: "status" });
+  #text = h("textarea", { class: "composer-text", rows: "1", dir: "auto", placeholder: "Message", "aria-label": "Message", enterkeyhint: "send", "data-testid": "composer" });
+  #picker = h("input", { type: "file", multiple: true, hidden: true, "data-testid": "attach", "aria-label": "Files" });
+  #send = h("button", { type: "submit", class: "send-button", "data-testid": "send", "aria-label": "Send" }, icon("send"));
+  #attach = h("button", { type: "button", class: "icon-button", "aria-label": "Attach files", title: "Attach files" }, icon("attach"));
+
+  /**
+   * `chat` knows what is around: `find(id)` a message that is shown, `quote(id)` what any says,
+   * `lastOwn()` the last that can be changed, `friend()` the other's name; `sent()` is called when
+   * something was sent.
+   */
+  constructor(conversation, user, chat) {
+    this.#conversation = conversation;
+    this.#user = user;
+    this.#chat = chat;
+    this.element = h(
+      "form",
+      { class: "composer", "aria-label": "Write a message" },
+      this.#context,
+      this.#attachments,
+      this.#note,
+      h("div", { class: "composer-row" }, this.#picker, this.#attach, this.#text, this.#send),
+    );
+    this.element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
+    });
+    this.#attach.addEventListener("click", () => this.#picker.click());
+    this.#picker.addEventListener("change", () => {
+      this.addFiles(this.#picker.files);
+      this.#picker.value = "";
+      this.focus();
+    });
+    this.#text.addEventListener("input", () => {
+      this.#conversation.typing.keystroke();
+      this.#textChanged();
+    });
+    this.#text.addEventListener("keydown", (event) => this.#key(event));
+    this.#restore();
+  }
+
+  focus() {
+    this.#text.focus({ preventScroll: true });
+  }
+
+  /** To be called when the element is in the page, where texts have a height. */
+  fit() {
+    const area = this.#text;
+    area.style.height = "auto";
+    area.style.height = `${Math.min(area.scrollHeight, innerHeight * MAX_HEIGHT)}px`;
+  }
+
+  startReply(message) {
+    if (this.#editing) this.#endEdit();
+    this.#replyTo = message.id;
+    this.#changed();
+    this.focus();
+  }
+
+  startEdit(message, text = message.content) {
+    if (!this.#editing) this.#kept = this.#text.value;
+    this.#editing = message.id;
+    this.#replyTo = null;
+    this.#setText(text);
+    this.focus();
+  }
+
+  addFiles(list) {
+    const files = [...list];
+    const large = files.filter((file) => file.size > MAX_FILE_BYTES);
+    const fitting = files.filter((file) => file.size <= MAX_FILE_BYTES);
+    const room = MAX_FILES - this.#files.length;
+    this.#files.push(...fitting.slice(0, room));
+    if (large.length) toast(`“${large[0].name}” has ${bytes(large[0].size)}. A file may have up to 25 MiB.`);
+    if (fitting.length > room) toast(`A message takes up to ${MAX_FILES} files.`);
+    this.#filesChanged();
+  }
+
+  /** The context shows a message whose text may have come or changed. */
+  refresh() {
+    this.#showContext();
+  }
+
+  close() {
+    for (const { url } of this.#previews.values()) if (url) URL.revokeObjectURL(url);
+    this.#conversation.typing.stop();
+  }
+
+  async #restore() {
+    const draft = readDraft(this.#user, this.#conversation.id);
+    if (draft) {
+      this.#text.value = draft.text;
+      this.#replyTo = draft.replyTo;
+      this.#editing = draft.editing;
+      this.#kept = draft.kept;
+    }
+    this.#update();
+    const files = await readFiles(this.#user, this.#conversation.id);
+    if (files.length) {
+      this.#files.unshift(...files);
+      this.#showFiles();
+      this.#update();
+    }
+  }
+
+  #key(event) {
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      this.#submit();
+    } else if (event.key === "Escape" && (this.#editing || this.#replyTo)) {
+      event.preventDefault();
+      this.#cancel();
+    } else if (event.key === "ArrowUp" && !this.#text.value && !this.#editing) {
+      const message = this.#chat.lastOwn();
+      if (!message) return;
+      event.preventDefault();
+      this.startEdit(message);
+    }
+  }
+
+  #submit() {
+    const text = this.#text.value.trim();
+    if (this.#editing) return this.#submitEdit(text);
+    const parts = split(text);
+    if (!parts.length && !this.#files.length) return;
+    try {
+      const first = { text: parts[0] ?? "", media: this.#files, replyTo: this.#replyTo ?? undefined };
+      for (const message of [first, ...parts.slice(1).map((text) => ({ text }))]) {
+        // What comes of it is shown at the message.
+        this.#conversation.send(message).acked.catch(() => {});
+      }
+    } catch (error) {
+      return toast(sentence(error));
+    }
+    this.#conversation.typing.stop();
+    this.#replyTo = null;
+    this.#files = [];
+    this.#filesChanged();
+    this.#setText("");
+    this.focus();
+    this.#chat.sent();
+  }
+
+  #submitEdit(text) {
+    const id = this.#editing;
+    const message = this.#chat.find(id);
+    if (byteLength(text) > MAX_TEXT_BYTES) return;
+    if (!text && !message?.media.length) return;
+    this.#endEdit();
+    if (message?.content === text) return;
+    this.#conversation.edit(id, text).catch((error) => {
+      toast(`Not changed: ${sentence(error)}`);
+      if (this.element.isConnected && !this.#text.value && !this.#editing) this.startEdit({ id }, text);
+    });
+  }
+
+  #cancel() {
+    if (this.#editing) this.#endEdit();
+    this.#replyTo = null;
+    this.#changed();
+    this.focus();
+  }
+
+  #endEdit() {
+    this.#editing = null;
+    const kept = this.#kept;
+    this.#kept = "";
+    this.#setText(kept);
+  }
+
+  #setText(text) {
+    this.#text.value = text;
+    this.#textChanged();
+  }
+
+  #textChanged() {
+    this.#changed();
+    this.fit();
+  }
+
+  #changed() {
+    writeDraft(this.#user, this.#conversation.id, {
+      text: this.#text.value,
+      replyTo: this.#replyTo,
+      editing: this.#editing,
+      kept: this.#kept,
+    });
+    this.#update();
+  }
+
+  #update() {
+    this.#showContext();
+    this.#showNote();
+    this.#attach.hidden = Boolean(this.#editing);
+    this.#send.classList.toggle("ready", Boolean(this.#text.value.trim() || this.#files.length));
+    this.#send.setAttribute("aria-label", this.#editing ? "Save" : "Send");
+  }
+
+  #showContext() {
+    const id = this.#editing ?? this.#replyTo;
+    const quote = id && this.#chat.quote(id);
+    const author = quote?.mine ? "yourself" : this.#chat.friend();
+    const title = this.#editing ? "Edit message" : `Answer to ${author}`;
+    const key = id ? JSON.stringify([id, title, quote?.text]) : "";
+    if (this.#context.dataset.shows === key) return;
+    this.#context.dataset.shows = key;
+    this.#context.hidden = !id;
+    if (!id) return fill(this.#context);
+    const cancel = h("button", { type: "button", class: "icon-button", "aria-label": "Cancel", onclick: () => this.#cancel() }, icon("close"));
+    fill(
+      this.#context,
+      icon(this.#editing ? "edit" : "reply"),
+      h("div", { class: "composer-context-words" }, h("strong", { dir: "auto" }, title), h("span", { dir: "auto" }, quote?.text ?? "")),
+      cancel,
+    );
+  }
+
+  #showNote() {
+    // Bytes are at most three times the length: most texts need no counting.
+    const text = this.#text.value.length * 3 > MAX_TEXT_BYTES ? this.#text.value.trim() : "";
+    const size = byteLength(text);
+    let note = "";
+    if (size > MAX_TEXT_BYTES) {
+      note = this.#editing
+        ? `This text has ${size.toLocaleString()} bytes; a message takes up to ${MAX_TEXT_BYTES.toLocaleString()}. Please shorten it.`
+        : `A long text: it will be sent as ${split(text).length} messages.`;
+    }
+    setText(this.#note, note);
+  }
+
+  #filesChanged() {
+    this.#showFiles();
+    this.#update();
+    writeFiles(this.#user, this.#conversation.id, this.#files);
+  }
+
+  #showFiles() {
+    for (const [file, { url }] of this.#previews) {
+      if (this.#files.includes(file)) continue;
+      if (url) URL.revokeObjectURL(url);
+      this.#previews.delete(file);
+    }
+    for (const file of this.#files) if (!this.#previews.has(file)) this.#previews.set(file, this.#preview(file));
+    arrange(this.#attachments, this.#files.map((file) => this.#previews.get(file).element));
+    this.#attachments.hidden = !this.#files.length;
+  }
+
+  #preview(file) {
+    const url = /^image\/(?!svg)/.test(file.type) ? URL.createObjectURL(file) : null;
+    const remove = () => {
+      this.#files = this.#files.filter((other) => other !== file);
+      this.#filesChanged();
+      this.focus();
+    };
+    const face = url ? h("img", { src: url, alt: "" }) : h("span", { class: "attachment-icon" }, icon("file"));
+    const element = h(
+      "li",
+      { class: "attachment", "data-testid": "attachment-preview" },
+      face,
+      h("span", { class: "attachment-words" }, h("span", { class: "attachment-name", dir: "auto" }, file.name), h("span", { class: "attachment-size" }, bytes(file.size))),
+      h("button", { type: "button", class: "attachment-remove", "aria-label": `Remove ${file.name}`, onclick: remove }, icon("close")),
+    );
+    return { url, element };
+  }
+}

@@ -1,0 +1,34 @@
+// Light and dark: as the system has it, until a person chooses; the choice is kept on this device.
+
+import { h } from "./dom.js";
+import { icon } from "./icons.js";
+
+const KEY = "natter.theme";
+const root = document.documentElement;
+const system = matchMedia("(prefers-color-scheme: dark)");
+
+function dark() {
+  return root.dataset.theme ? root.dataset.theme === "dark" : system.matches;
+}
+
+const chosen = localStorage.getItem(KEY);
+if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
+
+/** A button that changes between light and dark. */
+export function themeToggle() {
+  const button = h("button", { type: "button", class: "icon-button", "data-testid": "theme-toggle" });
+  const show = () => {
+    const next = dark() ? "light" : "dark";
+    const label = `Change to ${next} colours`;
+    button.setAttribute("aria-label", label);
+    button.title = label;
+    button.replaceChildren(icon(next === "dark" ? "moon" : "sun"));
+  };
+  button.addEventListener("click", () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    localStorage.setItem(KEY, root.dataset.theme);
+    show();
+  });
+  show();
+  return button;
+}

@@ -1,0 +1,83 @@
+// The conformance of natter-client: after any schedule of actions and faults, what it shows is what the
+// server has. `NATTER_SCHEDULES` says how many are run, `NATTER_SEED` runs a single one again.
+
+import assert from "node:assert/strict";
+import { availableParallelism } from "node:os";
+import { test } from "node:test";
+import { inspect } from "node:util";
+
+import { compareConversations, compareFriends, compareWindow } from "./conformance/compare.js";
+import { Device, PASSWORD } from "./conformance/device.js";
+import { Schedule } from "./conformance/schedule.js";
+import { eventually } from "./conformance/wait.js";
+import { FakeNatter } from "./fake/server.js";
+
+const SCHEDULES = Number(process.env.NATTER_SCHEDULES ?? 1_000);
+const SEEDS = process.env.NATTER_SEED
+  ? [Number(process.env.NATTER_SEED)]
+  : Array.from({ length: SCHEDULES }, (_, index) => index + 1);
+/** Schedules mostly wait, so that many run at a time. */
+const AT_A_TIME = 8 * availableParallelism();
+const MAX_FAILURES = 5;
+
+test(`after each of ${SEEDS.length} random schedules the client's state equals the server's`, async (t) => {
+  const failures = [];
+  const seeds = SEEDS.values();
+  const worker = async () => {
+    for (const seed of seeds) {
+      if (failures.length >= MAX_FAILURES) return;
+      const schedule = new Schedule(seed);
+      try {
+        await schedule.run();
+      } catch (error) {
+        failures.push(seed);
+        t.diagnostic(`NATTER_SEED=${seed}\n${schedule.trace.join("\n")}\n${inspect(error)}`);
+      }
+    }
+  };
+  const began = performance.now();
+  await Promise.all(Array.from({ length: AT_A_TIME }, worker));
+  t.diagnostic(`${((performance.now() - began) / SEEDS.length).toFixed(1)} ms a schedule`);
+  assert.deepEqual(failures, [], "the seeds of the schedules that failed");
+});
+
+test("the comparison notices whatever is wrong with what is shown", async (t) => {
+  const natter = await FakeNatter.start();
+  t.after(() => natter.stop());
+  const { model } = natter;
+  const [ada, ben] = ["ada", "ben"].map((username) => model.addUser({ username, password: PASSWORD }).id);
+  const channel = model.channels.get(model.befriend(ada, ben).id);
+  const device = await Device.open(natter, "ada", [channel.id]);
+  t.after(() => device.client.close());
+  for (const content of ["one", "two", "three"]) {
+    model.send(ben, channel.id, null, { kind: "message", content, media: [], replyTo: null });
+  }
+  const window = await eventually(() => {
+    const shown = device.windows.get(channel.id);
+    compareWindow(model, channel, ada, shown);
+    compareConversations(model, ada, device.conversations);
+    compareFriends(model, ada, device.friends);
+    return shown;
+  });
+
+  const [one, two, three] = window.messages;
+  const wrongs = {
+    "a message is missing": [one, three],
+    "a message is shown twice": [one, two, two, three],
+    "two messages are in the wrong order": [one, three, two],
+    "a message has another's text": [one, { ...two, content: "three" }, three],
+    "a message is shown as deleted": [one, { ...two, deleted: true }, three],
+    "a status is wrong": [one, { ...two, status: "seen" }, three],
+    "a message is still pending": [one, two, three, { ...three, id: null, seq: null, status: "pending" }],
+    "a failed message is not at the end": [one, { ...two, id: null, seq: null, status: "failed" }, two, three],
+  };
+  for (const [wrong, messages] of Object.entries(wrongs)) {
+    assert.throws(() => compareWindow(model, channel, ada, { ...window, messages }), assert.AssertionError, wrong);
+  }
+  const [info] = device.conversations.conversations;
+  assert.throws(() => compareConversations(model, ada, { ...device.conversations, conversations: [] }));
+  assert.throws(() =>
+    compareConversations(model, ada, { ...device.conversations, conversations: [{ ...info, unread: info.unread + 1 }] }),
+  );
+  assert.throws(() => compareFriends(model, ada, []));
+});

@@ -1,0 +1,131 @@
+// A device of a user in a test: a client on a store, all that it shows, and all that was sent on it.
+
+import { MemoryStore, NatterClient } from "../../../services/site/client/index.js";
+
+/** As short as a schedule can bear on a busy machine. */
+export const QUICK = {
+  backoffMin: 2,
+  backoffMax: 20,
+  requestTimeout: 400,
+  heartbeat: 200,
+  answerTimeout: 250,
+  receiptDelay: 2,
+  refreshDelay: 2,
+};
+export const PASSWORD = "Correct-horse-1";
+/** More than any schedule sends, so that nothing is dropped at an end. */
+const EVERYTHING = 10_000;
+
+export class Device {
+  store = new MemoryStore();
+  client = null;
+  /** The newest window of each conversation that is subscribed to. */
+  windows = new Map();
+  subscriptions = new Map();
+  conversations = null;
+  friends = null;
+  /** What the client told: `{event, value}`. */
+  events = [];
+  /** `{conversation, clientId, text, instance, outcome}`, in the order in which they were sent. */
+  sends = [];
+  /** Edits and deletions: `{kind, conversation, message, text, instance, outcome}`. */
+  changes = [];
+  /** How often it was reloaded. */
+  instance = 0;
+
+  constructor(natter, username, { timing = QUICK, getToken } = {}) {
+    this.natter = natter;
+    this.username = username;
+    this.timing = timing;
+    this.getToken = getToken;
+  }
+
+  /** A device that is logged in and connected, and shows these conversations. */
+  static async open(natter, username, conversations = [], options = {}) {
+    const device = new Device(natter, username, options);
+    device.make();
+    if (device.getToken) await device.client.restore();
+    else await device.logIn();
+    await device.client.connect();
+    device.show(conversations);
+    return device;
+  }
+
+  get user() {
+    return this.natter.model.userByName(this.username).id;
+  }
+
+  make() {
+    const { natter, store, timing, getToken } = this;
+    this.client = new NatterClient({ url: natter.url, store, timing, getToken });
+    const instance = this.instance;
+    for (const event of ["state", "session", "message", "friendship", "presence", "typing", "error"]) {
+      this.client.on(event, (value) => this.events.push({ event, value, instance }));
+    }
+  }
+
+  logIn() {
+    return this.client.logIn({ username: this.username, password: PASSWORD });
+  }
+
+  show(conversations) {
+    for (const id of conversations) {
+      const showing = this.client.conversation(id).subscribe((window) => this.windows.set(id, window), { limit: EVERYTHING });
+      this.subscriptions.set(id, showing);
+    }
+    this.client.conversations.watch((list) => (this.conversations = list));
+    this.client.friends.watch((friends) => (this.friends = friends));
+  }
+
+  /** Ends the client, as a page ends, and begins another on the same store. */
+  async reload() {
+    const shown = [...this.subscriptions.keys()];
+    this.client.close();
+    this.instance += 1;
+    this.make();
+    this.windows.clear();
+    await this.client.restore().catch(() => {});
+    this.client.connect().catch(() => {});
+    this.show(shown);
+  }
+
+  send(conversation, text, more = {}) {
+    const message = this.client.conversation(conversation).send({ text, ...more });
+    const send = { conversation, clientId: message.client_id, text, instance: this.instance, message };
+    this.#follow(send, message.acked);
+    this.sends.push(send);
+    return send;
+  }
+
+  edit(conversation, message, text) {
+    const change = { kind: "edited", conversation, message, text, instance: this.instance };
+    this.#follow(change, this.client.conversation(conversation).edit(message, text));
+    this.changes.push(change);
+    return change;
+  }
+
+  delete(conversation, message) {
+    const change = { kind: "deleted", conversation, message, instance: this.instance };
+    this.#follow(change, this.client.conversation(conversation).delete(message));
+    this.changes.push(change);
+    return change;
+  }
+
+  #follow(one, promise) {
+    one.settled = promise.then(
+      (ack) => (one.outcome = { ack }),
+      (error) => (one.outcome = { error }),
+    );
+  }
+
+  shown(conversation) {
+    return this.windows.get(conversation)?.messages ?? [];
+  }
+
+  /** Shows all older messages. */
+  async showAll() {
+    for (const [id, subscription] of this.subscriptions) {
+      while (this.windows.get(id)?.hasBefore) if ((await subscription.before(100)) === 0) break;
+    }
+  }
+}

@@ -1,0 +1,294 @@
+// One random schedule: devices of friends do what users do while faults strike; then the faults stop,
+// and what every device shows must become what the server has.
+
+import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
+
+import { FakeNatter } from "../fake/server.js";
+import { Random } from "../fake/random.js";
+import { compareChanges, compareDevice, comparePart, compareSends } from "./compare.js";
+import { Device, PASSWORD, QUICK } from "./device.js";
+import { eventually, within } from "./wait.js";
+
+const CLOSE_CODES = [1000, 1001, 1008, 1009, 1012, 1013, 4001, 4008, 4009];
+/** For all that is to come about once the faults have stopped. */
+const DEADLINE = 10_000;
+
+export class Schedule {
+  #random;
+  #natter;
+  #devices = [];
+  #channels = [];
+  #parts = [];
+  #vanished = new Set();
+  #loggedOut = new Set();
+  /** What sends may be refused with, because of what was done. */
+  #refusals = new Set();
+  #texts = 0;
+  /** Timers that end a fault. */
+  #ends = [];
+  /** What happened, to be read where the schedule fails. */
+  trace = [];
+
+  constructor(seed) {
+    this.#random = new Random(seed);
+  }
+
+  async run() {
+    await this.#begin();
+    try {
+      const steps = this.#random.between(8, 24);
+      for (let step = 0; step < steps; step++) {
+        await this.#step(this.#random.chance(0.4) ? this.#fault() : this.#action());
+        await this.#pause();
+      }
+      this.#heal();
+      await this.#compare();
+      this.#probe();
+      await this.#compare();
+    } finally {
+      for (const end of this.#ends) clearTimeout(end);
+      for (const device of this.#devices) device.client.close();
+      await this.#natter.stop();
+    }
+  }
+
+  /** Ada is a friend of Ben and of Cleo; Cleo has no client, and writes from elsewhere. */
+  async #begin() {
+    const random = this.#random;
+    this.#natter = await FakeNatter.start();
+    const { model, gateway } = this.#natter;
+    model.clockAhead = random.pick([0, 0, 3_600_000, -3_600_000]);
+    model.accessLifetime = random.pick([900, 900, 0.5]);
+    gateway.replayEvents = random.pick([3, 20, 1_000]);
+    gateway.ackFirst = random.chance(0.5);
+    const [ada, ben, cleo] = ["ada", "ben", "cleo"].map((username) => model.addUser({ username, password: PASSWORD }).id);
+    this.#channels = [model.befriend(ada, ben).id, model.befriend(cleo, ada).id];
+    for (const [name, id] of [["ada", ada], ["ben", ben]]) {
+      const conversations = this.#channels.filter((one) => model.channels.get(one).members.includes(id));
+      for (let count = random.between(1, 2); count > 0; count--) {
+        const options = { timing: QUICK, getToken: random.chance(0.25) ? tokensFrom(model, id) : undefined };
+        const opening = Device.open(this.#natter, name, conversations, options);
+        this.#devices.push(await within(opening, DEADLINE, "opening a device"));
+      }
+    }
+  }
+
+  async #step([name, run]) {
+    this.trace.push(name);
+    await run();
+  }
+
+  async #pause() {
+    const kind = this.#random.weighted([[3, "none"], [3, "turn"], [3, "short"], [1, "long"]]);
+    if (kind === "turn") await turn();
+    if (kind === "short") await sleep(this.#random.between(1, 4));
+    if (kind === "long") await sleep(this.#random.between(5, 20));
+  }
+
+  #text() {
+    this.#texts += 1;
+    return `text ${this.#texts}`;
+  }
+
+  // What users do.
+
+  #action() {
+    const random = this.#random;
+    const device = random.pick(this.#devices);
+    const of = `${device.username}${this.#devices.indexOf(device)}`;
+    const conversation = random.pick([...device.subscriptions.keys()]);
+    const place = `${of} in ${this.#channels.indexOf(conversation)}`;
+    const own = device.shown(conversation).filter((one) => one.mine && one.id && !one.deleted);
+    return random.weighted([
+      [5, [`${place} sends`, () => this.#send(device, conversation, random.between(1, 6))]],
+      [4, [`elsewhere writes in ${this.#channels.indexOf(conversation)}`, () => this.#elsewhere(conversation, random.weighted([[5, 1], [3, 4], [1, 30]]))]],
+      [2, [`${place} edits`, () => own.length > 0 && device.edit(conversation, random.pick(own).id, this.#text())]],
+      [1, [`${place} deletes`, () => own.length > 0 && device.delete(conversation, random.pick(own).id)]],
+      [2, [`${place} has seen`, () => device.client.conversation(conversation).markSeen()]],
+      [1, [`${place} types`, () => device.client.conversation(conversation).typing.keystroke()]],
+      [1, [`${place} shows a part`, () => this.#showPart(device, conversation)]],
+      [1, [`${of} moves a part`, () => this.#movePart(device)]],
+      [1, [`${of} reloads`, () => this.#reload(device)]],
+      [0.4, [`${place} rejects or accepts`, () => this.#turnFriendship(conversation)]],
+    ]);
+  }
+
+  #send(device, conversation, count) {
+    if (device.client.user === null) return;
+    for (; count > 0; count--) {
+      const { text, clientId } = device.send(conversation, this.#text());
+      this.trace.push(`  "${text}" is ${clientId}`);
+    }
+  }
+
+  /** Written by either member, without any of the devices. */
+  #elsewhere(conversation, count) {
+    const { model } = this.#natter;
+    if (!model.isOpen(model.friendships.get(conversation))) return;
+    const channel = model.channels.get(conversation);
+    for (; count > 0; count--) {
+      const user = this.#random.pick(channel.members);
+      const own = model.messagesOf(channel).filter((message) => message.sender === user && !message.deleted);
+      const kind = own.length > 0 ? this.#random.weighted([[6, "message"], [1, "edited"], [1, "deleted"], [2, "mark"]]) : "message";
+      const { id } = this.#random.pick(kind === "mark" ? model.messagesOf(channel) : own) ?? {};
+      if (kind === "mark") model.mark(user, conversation, id, this.#random.chance(0.5));
+      else if (kind === "message") model.send(user, conversation, null, { kind, content: this.#text(), media: [], replyTo: null });
+      else if (kind === "edited") model.send(user, conversation, null, { kind, message: id, content: this.#text() });
+      else model.send(user, conversation, null, { kind, message: id });
+    }
+  }
+
+  #showPart(device, conversation) {
+    const limit = this.#random.between(3, 12);
+    const around = this.#random.chance(0.3) ? this.#random.pick(device.shown(conversation))?.id : undefined;
+    const part = { device, conversation, limit, instance: device.instance, window: null };
+    const show = (window) => (part.window = window);
+    part.subscription = device.client.conversation(conversation).subscribe(show, { limit, ...(around && { around }) });
+    this.#parts.push(part);
+  }
+
+  #movePart(device) {
+    const part = this.#random.pick(this.#partsOf(device));
+    if (!part) return;
+    const way = this.#random.pick(["before", "after", "latest"]);
+    part.subscription[way](this.#random.between(1, 10)).catch(() => {});
+  }
+
+  #partsOf(device) {
+    return this.#parts.filter((part) => part.device === device && part.instance === device.instance);
+  }
+
+  async #reload(device) {
+    // A page that ends in the very turn in which a message was written does not keep it.
+    await turn();
+    await device.reload();
+  }
+
+  #turnFriendship(conversation) {
+    const { model } = this.#natter;
+    const user = this.#random.pick(model.channels.get(conversation).members);
+    this.#refusals.add("channel_closed");
+    model.answer(user, conversation, this.#random.pick(["accepted", "rejected"]));
+  }
+
+  // Faults.
+
+  #fault() {
+    const random = this.#random;
+    const natter = this.#natter;
+    const { gateway, http, model } = natter;
+    const connection = random.pick([...gateway.connections]);
+    const code = random.pick(CLOSE_CODES);
+    const trick = random.pick(["drop", "repeat", "reorder"]);
+    const path = random.pick([/./, /messages/, /refresh-token/, /events/]);
+    const cut = random.pick(["before", "middle"]);
+    const status = random.pick([503, 429]);
+    const ofOne = connection
+      ? [
+          [6, [`${trick} a frame`, () => connection.trick(trick, { after: random.between(1, 3) })]],
+          [2, ["delay frames", () => connection.stall(random.between(3, 20))]],
+          [3, [`close with ${code}`, () => this.#close(connection, code)]],
+          [2, ["destroy the socket", () => connection.destroy()]],
+          [3, ["cut after a send was stored", () => connection.cutAtSend({ isStored: true })]],
+          [2, ["cut before a send was stored", () => connection.cutAtSend({ isStored: false })]],
+          [2, ["unavailable", () => connection.refuseSend("unavailable")]],
+          [2, ["rate limited", () => connection.refuseSend("rate_limited", random.between(2, 20))]],
+          [0.5, ["half-open", () => connection.freeze()]],
+          [1, ["goaway", () => connection.goAway(random.between(0, 10), random.between(5, 20))]],
+          [0.3, ["end the session", () => this.#endSession(connection)]],
+        ]
+      : [];
+    return random.weighted([
+      ...ofOne,
+      [1, ["restart", () => this.#restart(random.between(3, 25))]],
+      [1, ["refuse upgrades", () => (gateway.refusing = { status: 503, times: random.between(1, 3) })]],
+      [1, ["expire the tokens", () => model.expireTokens()]],
+      [2, [`${status} at ${path}`, () => http.fault({ path, status, retryAfter: 0, times: random.between(1, 2) })]],
+      [1, [`cut an answer at ${path}`, () => http.fault({ path, cut })]],
+      [0.3, [`hang at ${path}`, () => http.fault({ path, hang: true })]],
+      [0.7, ["set the log back", () => this.#setBack(random.pick(this.#channels), random.between(0, 4))]],
+    ]);
+  }
+
+  #restart(ms) {
+    this.#natter.down();
+    this.#ends.push(setTimeout(() => this.#natter.up(), ms));
+  }
+
+  #close(connection, code) {
+    if (code === 1009) this.#refusals.add("too_large");
+    connection.close(code);
+  }
+
+  #endSession({ sid, user }) {
+    this.#refusals.add("logged_out");
+    for (const device of this.#devices) if (device.user === user) this.#loggedOut.add(device);
+    this.#natter.model.endSession(sid);
+  }
+
+  #setBack(conversation, count) {
+    const { model } = this.#natter;
+    const channel = model.channels.get(conversation);
+    for (const entry of channel.entries.slice(Math.max(0, channel.entries.length - count))) {
+      this.#vanished.add(entry.clientId);
+    }
+    model.setBack(channel, count);
+  }
+
+  // The end.
+
+  #heal() {
+    const { model } = this.#natter;
+    this.trace.push("heal");
+    this.#ends.forEach(clearTimeout);
+    for (const friendship of model.friendships.values()) {
+      for (const user of [friendship.from_user, friendship.to_user]) model.answer(user, friendship.id, "accepted");
+    }
+    this.#natter.heal();
+  }
+
+  /** Who was logged out logs in again; who stopped trying to connect tries again. */
+  async #recover(device) {
+    if (device.client.user === null && !device.getToken) await device.logIn();
+    if (device.client.state === "closed") await within(device.client.connect(), 1_000, "connecting again");
+  }
+
+  async #compare() {
+    const { model } = this.#natter;
+    for (const device of this.#devices) {
+      const sent = { vanished: this.#vanished, refusals: this.#refusals, loggedOut: this.#loggedOut.has(device) };
+      try {
+        await eventually(async () => {
+          await this.#recover(device);
+          await device.showAll();
+          compareDevice(model, device);
+          compareSends(model, device, sent);
+          compareChanges(model, device, sent);
+          for (const { conversation, window, limit } of this.#partsOf(device)) {
+            comparePart(model, model.channels.get(conversation), device.user, window, limit);
+          }
+        }, DEADLINE);
+      } catch (error) {
+        throw new Error(`what ${device.username}${this.#devices.indexOf(device)} shows is not what the server has`, { cause: error });
+      }
+    }
+  }
+
+  /** One more message everywhere: what is still on its way comes before it. */
+  #probe() {
+    for (const channel of this.#natter.model.channels.values()) this.#elsewhere(channel.id, 1);
+  }
+}
+
+/** For clients whose sessions are kept elsewhere: access tokens alone, as a backend of an app gives them. */
+function tokensFrom(model, user) {
+  let sid = null;
+  return async () => {
+    if (!model.sessions.has(sid)) {
+      const { access } = model.beginSession(user);
+      sid = [...model.sessions.keys()].at(-1);
+      return access;
+    }
+    return model.accessOf(sid);
+  };
+}

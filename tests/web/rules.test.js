@@ -1,0 +1,717 @@
+// What natter-client promises, each rule and each fault in a test of its own, against the fake Natter.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { compareConversations, compareDevice, comparePart, compareWindow } from "./conformance/compare.js";
+import { Device, PASSWORD, QUICK } from "./conformance/device.js";
+import { eventually, within } from "./conformance/wait.js";
+import { FakeNatter } from "./fake/server.js";
+import { readToken } from "./fake/tokens.js";
+
+/** Long enough for a client that would wrongly do something to do it. */
+const A_WHILE = 120;
+
+/** Ada and Ben, who are friends, and whatever devices of theirs a test opens. */
+async function world(t) {
+  const natter = await FakeNatter.start();
+  const { model, gateway, http } = natter;
+  const [ada, ben] = ["ada", "ben"].map((username) => model.addUser({ username, password: PASSWORD }).id);
+  const channel = model.channels.get(model.befriend(ada, ben).id);
+  const devices = [];
+  const equal = (device) =>
+    eventually(async () => {
+      await device.showAll();
+      compareDevice(model, device);
+    });
+  t.after(async () => {
+    for (const device of devices) device.client.close();
+    await natter.stop();
+  });
+  return {
+    natter,
+    model,
+    gateway,
+    http,
+    ada,
+    ben,
+    channel,
+    id: channel.id,
+    async open(username, options) {
+      const device = await Device.open(natter, username, [channel.id], options);
+      devices.push(device);
+      await equal(device);
+      return device;
+    },
+    write: (user, content) => model.send(user, channel.id, null, { kind: "message", content, media: [], replyTo: null }),
+    connection: (user) => gateway.of(user).at(-1),
+    contents: () => model.messagesOf(channel).map((message) => message.content),
+    equal,
+    count: (pattern) => http.requests.filter(({ name }) => pattern.test(name)).length,
+  };
+}
+
+const ofKind = (type) => ({ matches: (frame) => frame.type === type });
+const told = (device, event) => device.events.filter((one) => one.event === event).map((one) => one.value);
+const settled = (send) => within(send.settled, 5_000, "settling");
+
+// Sending.
+
+test("a message is shown before it is sent, and its status goes on to received and seen", async (t) => {
+  const { open, id, equal } = await world(t);
+  const [ada, ben] = [await open("ada"), await open("ben")];
+  const send = ada.send(id, "Hello");
+  assert.equal(send.message.status, "pending");
+  await eventually(() => assert.equal(ada.shown(id).at(-1)?.content, "Hello"));
+  const { ack } = await settled(send);
+  assert.equal(ack.duplicate, false);
+  await eventually(() => assert.equal(ada.shown(id)[0].status, "received"));
+  assert.equal(ben.conversations.unread, 1);
+  ben.client.conversation(id).markSeen();
+  await eventually(() => assert.equal(ada.shown(id)[0].status, "seen"));
+  assert.equal(ben.conversations.unread, 0);
+  await equal(ada);
+  await equal(ben);
+});
+
+test("a send whose ack was lost is sent once", async (t) => {
+  const { open, id, ada: user, connection, contents, equal } = await world(t);
+  const ada = await open("ada");
+  connection(user).cutAtSend({ isStored: true });
+  const send = ada.send(id, "once");
+  assert.equal((await settled(send)).ack.client_id, send.clientId);
+  assert.deepEqual(contents(), ["once"]);
+  await equal(ada);
+});
+
+test("a send that was lost before it was stored is sent again", async (t) => {
+  const { open, id, ada: user, connection, contents } = await world(t);
+  const ada = await open("ada");
+  connection(user).cutAtSend({ isStored: false });
+  assert.ok((await settled(ada.send(id, "once"))).ack);
+  assert.deepEqual(contents(), ["once"]);
+});
+
+test("a send whose ack is dropped on a connection that stays is sent once", async (t) => {
+  const { open, id, ada: user, connection, contents, equal } = await world(t);
+  const ada = await open("ada");
+  connection(user).trick("drop", ofKind("ack"));
+  connection(user).trick("drop", ofKind("friendship_message"));
+  assert.ok((await settled(ada.send(id, "once"))).ack);
+  assert.deepEqual(contents(), ["once"]);
+  await equal(ada);
+});
+
+test("messages are sent in the order in which they were written", async (t) => {
+  const { open, id, ada: user, connection, contents, equal } = await world(t);
+  const ada = await open("ada");
+  connection(user).refuseSend("unavailable");
+  connection(user).refuseSend("rate_limited", 10);
+  connection(user).cutAtSend({ isStored: false });
+  const texts = Array.from({ length: 12 }, (_, number) => `message ${number}`);
+  const sends = texts.map((text) => ada.send(id, text));
+  for (const send of sends) assert.ok((await settled(send)).ack);
+  assert.deepEqual(contents(), texts);
+  await equal(ada);
+});
+
+test("an unavailable server is asked again with the same client_id", async (t) => {
+  const { open, id, ada: user, connection, channel } = await world(t);
+  const ada = await open("ada");
+  connection(user).refuseSend("unavailable");
+  const send = ada.send(id, "again");
+  assert.ok((await settled(send)).ack);
+  assert.deepEqual(channel.entries.map((entry) => entry.clientId), [send.clientId]);
+});
+
+test("retry_after_ms is obeyed", async (t) => {
+  const { open, id, ada: user, connection } = await world(t);
+  const ada = await open("ada");
+  connection(user).refuseSend("rate_limited", 150);
+  const began = performance.now();
+  assert.ok((await settled(ada.send(id, "slowly"))).ack);
+  assert.ok(performance.now() - began >= 145);
+});
+
+test("a failed message says why, and can be retried and discarded", async (t) => {
+  const { open, id, ben: friend, model, contents, equal } = await world(t);
+  const ada = await open("ada");
+  model.answer(friend, id, "rejected");
+  const [first, second] = [ada.send(id, "first"), ada.send(id, "second")];
+  await eventually(() => {
+    assert.deepEqual(ada.shown(id).map((one) => [one.content, one.status]), [["first", "failed"], ["second", "failed"]]);
+  });
+  assert.equal(ada.shown(id)[0].error.code, "channel_closed");
+  assert.equal((await settled(first)).error.code, "channel_closed");
+  assert.equal((await settled(second)).error.code, "channel_closed");
+  model.answer(friend, id, "accepted");
+  ada.client.conversation(id).discard(first.clientId);
+  ada.client.conversation(id).retry(second.clientId);
+  await eventually(() => assert.deepEqual(contents(), ["second"]));
+  await equal(ada);
+});
+
+test("a message that is not sent yet can be taken back", async (t) => {
+  const { open, natter, id, contents } = await world(t);
+  const ada = await open("ada");
+  natter.down();
+  const [first, second] = [ada.send(id, "first"), ada.send(id, "second")];
+  ada.client.conversation(id).discard(first.clientId);
+  assert.equal((await settled(first)).error.code, "discarded");
+  natter.up();
+  assert.ok((await settled(second)).ack);
+  assert.deepEqual(contents(), ["second"]);
+});
+
+test("an outbox survives a reload", async (t) => {
+  const { open, natter, id, contents, equal } = await world(t);
+  const ada = await open("ada");
+  natter.down();
+  const texts = ["one", "two", "three"];
+  for (const text of texts) ada.send(id, text);
+  await eventually(() => assert.equal(ada.shown(id).length, 3));
+  await ada.reload();
+  await eventually(() => assert.deepEqual(ada.shown(id).map((one) => [one.content, one.status]), texts.map((text) => [text, "pending"])));
+  natter.up();
+  await eventually(() => assert.deepEqual(contents(), texts));
+  await equal(ada);
+});
+
+test("edits and deletions are shown to both, and once where their ack was lost", async (t) => {
+  const { open, id, ada: user, connection, write, channel, equal } = await world(t);
+  const [ada, ben] = [await open("ada"), await open("ben")];
+  const [{ message: one }, { message: two }] = [write(user, "one"), write(user, "two")];
+  await equal(ada);
+  connection(user).cutAtSend({ isStored: true });
+  assert.equal((await settled(ada.edit(id, one, "edited"))).ack.message, one);
+  connection(user).cutAtSend({ isStored: true });
+  assert.ok((await settled(ada.delete(id, two))).ack);
+  assert.deepEqual(channel.entries.map((entry) => entry.kind), ["message", "message", "edited", "deleted"]);
+  await equal(ada);
+  await equal(ben);
+});
+
+test("another's message cannot be edited, and a deleted one not either", async (t) => {
+  const { open, id, ada: user, ben: friend, write, equal } = await world(t);
+  const ada = await open("ada");
+  const [{ message: theirs }, { message: own }] = [write(friend, "theirs"), write(user, "own")];
+  await equal(ada);
+  assert.equal((await settled(ada.edit(id, theirs, "mine"))).error.code, "not_yours");
+  assert.ok((await settled(ada.delete(id, own))).ack);
+  assert.equal((await settled(ada.edit(id, own, "back"))).error.code, "message_not_found");
+});
+
+// What arrives.
+
+test("a frame that was dropped is fetched over HTTP when the next one comes", async (t) => {
+  const { open, id, ada: user, ben: friend, connection, write, equal, count } = await world(t);
+  const ada = await open("ada");
+  connection(user).trick("drop", ofKind("friendship_message"));
+  write(friend, "dropped");
+  write(friend, "noticed");
+  await equal(ada);
+  assert.deepEqual(ada.shown(id).map((one) => one.content), ["dropped", "noticed"]);
+  assert.ok(count(/GET .*\/events\//) > 0);
+});
+
+test("frames that come twice or in the wrong order are shown once and in order", async (t) => {
+  const { open, ada: user, ben: friend, connection, write, equal } = await world(t);
+  const ada = await open("ada");
+  connection(user).trick("repeat", { ...ofKind("friendship_message"), after: 2 });
+  connection(user).trick("reorder", ofKind("friendship_message"));
+  const texts = ["one", "two", "three", "four"];
+  for (const text of texts) write(friend, text);
+  await equal(ada);
+  await eventually(() => assert.deepEqual(told(ada, "message").map((one) => one.content), texts));
+});
+
+test("what was missed is replayed after a reconnect", async (t) => {
+  const { open, natter, ben: friend, write, equal } = await world(t);
+  const ada = await open("ada");
+  natter.down();
+  for (const text of ["one", "two"]) write(friend, text);
+  natter.up();
+  await equal(ada);
+});
+
+test("resync is fetched over HTTP", async (t) => {
+  const { open, natter, gateway, ben: friend, write, equal, count } = await world(t);
+  gateway.replayEvents = 3;
+  const ada = await open("ada");
+  const before = count(/GET .*\/(events|messages)\/$/);
+  natter.down();
+  for (let number = 0; number < 150; number++) write(friend, `message ${number}`);
+  natter.up();
+  await equal(ada);
+  assert.ok(count(/GET .*\/(events|messages)\/$/) > before);
+});
+
+test("another epoch drops what is gone", async (t) => {
+  const { open, model, channel, ada: user, ben: friend, write, equal, contents } = await world(t);
+  const [ada, ben] = [await open("ada"), await open("ben")];
+  for (const text of ["kept", "gone", "gone too"]) write(friend, text);
+  ada.client.conversation(channel.id).markSeen();
+  await equal(ada);
+  model.setBack(channel, 2);
+  write(user, "in its place");
+  assert.deepEqual(contents(), ["kept", "in its place"]);
+  await equal(ada);
+  await equal(ben);
+});
+
+test("what was acknowledged and is set back can be written again", async (t) => {
+  const { open, model, channel, id, contents, equal } = await world(t);
+  const ada = await open("ada");
+  assert.ok((await settled(ada.send(id, "first"))).ack);
+  model.setBack(channel, 1);
+  assert.ok((await settled(ada.send(id, "second"))).ack);
+  assert.deepEqual(contents(), ["second"]);
+  await equal(ada);
+});
+
+test("marks only go forward", async (t) => {
+  const { open, id, model, ada: user, ben: friend, connection, write, equal } = await world(t);
+  const ada = await open("ada");
+  const [{ message: one }, { message: two }] = [write(user, "one"), write(user, "two")];
+  model.mark(friend, id, two, true);
+  await equal(ada);
+  connection(user).say({
+    type: "chat_friendship_notification",
+    channel: id,
+    user: friend,
+    message: one,
+    is_received: true,
+    is_seen: false,
+    received_seq: 1,
+    seen_seq: 0,
+  });
+  write(friend, "after it");
+  await eventually(() => assert.equal(ada.shown(id).length, 3));
+  assert.deepEqual(ada.shown(id).slice(0, 2).map((message) => message.status), ["seen", "seen"]);
+  await equal(ada);
+});
+
+test("what is seen on one device is seen on the other, also across a reconnect", async (t) => {
+  const { open, id, natter, ben: friend, write, equal, channel, ada: user } = await world(t);
+  const [phone, laptop] = [await open("ada"), await open("ada")];
+  for (const text of ["one", "two"]) write(friend, text);
+  await equal(phone);
+  natter.down();
+  phone.client.conversation(id).markSeen();
+  await eventually(() => assert.equal(phone.conversations.unread, 0));
+  natter.up();
+  await eventually(() => assert.equal(channel.marks.get(user).seen_seq, 2));
+  await eventually(() => assert.equal(laptop.conversations.unread, 0));
+  await equal(laptop);
+});
+
+test("unknown frames and fields are ignored", async (t) => {
+  const { open, ada: user, ben: friend, connection, write, equal, gateway } = await world(t);
+  const ada = await open("ada");
+  connection(user).say({ type: "novelty", channel: "somewhere", extra: [1] });
+  write(friend, "still here");
+  await equal(ada);
+  assert.equal(gateway.upgrades.length, 1);
+});
+
+// Windows.
+
+test("a window holds at most its limit, and goes back, forth, around and to the end", async (t) => {
+  const { open, id, model, channel, ada: user, ben: friend, write } = await world(t);
+  const messages = Array.from({ length: 60 }, (_, number) => write(friend, `message ${number}`).message);
+  const ada = await open("ada");
+  let window;
+  const subscription = ada.client.conversation(id).subscribe((shown) => (window = shown), { limit: 20 });
+  const isRight = () => eventually(() => comparePart(model, channel, user, window, 20));
+  await eventually(() => assert.equal(window.loading, false));
+  await isRight();
+  assert.equal(window.messages.at(-1).id, messages.at(-1));
+  assert.equal(await subscription.before(15), 15);
+  await isRight();
+  await subscription.around(messages[5]);
+  await isRight();
+  assert.ok(window.messages.some((message) => message.id === messages[5]));
+  assert.ok((await subscription.after(10)) > 0);
+  await isRight();
+  assert.equal(window.hasAfter, true);
+  write(friend, "not shown yet");
+  await subscription.latest();
+  await eventually(() => assert.equal(window.messages.at(-1).content, "not shown yet"));
+  await isRight();
+  subscription.unsubscribe();
+  const last = window;
+  write(friend, "not shown any more");
+  await eventually(() => assert.equal(ada.shown(id).at(-1).content, "not shown any more"));
+  assert.equal(window, last);
+});
+
+test("a load that failed is tried again", async (t) => {
+  const { open, id, http, model, channel, ada: user, ben: friend, write } = await world(t);
+  const ada = await open("ada");
+  for (let number = 0; number < 150; number++) write(friend, `message ${number}`);
+  http.fault({ path: /GET .*\/messages\//, cut: "middle" });
+  await ada.reload();
+  await eventually(async () => {
+    await ada.showAll();
+    compareWindow(model, channel, user, ada.windows.get(id));
+  });
+});
+
+// Connections.
+
+for (const code of [1000, 1001, 1008, 1009, 1012, 1013, 4008]) {
+  test(`after ${code} the client connects again and resumes`, async (t) => {
+    const { open, ada: user, ben: friend, connection, write, equal, gateway } = await world(t);
+    const ada = await open("ada");
+    connection(user).close(code);
+    write(friend, "meanwhile");
+    await equal(ada);
+    assert.ok(gateway.upgrades.length > 1);
+  });
+}
+
+test("4001 without the end of the session renews the token and connects again", async (t) => {
+  const { open, ada: user, ben: friend, connection, write, equal, count } = await world(t);
+  const ada = await open("ada");
+  connection(user).close(4001);
+  write(friend, "meanwhile");
+  await equal(ada);
+  assert.equal(count(/refresh-token/), 1);
+  assert.deepEqual(told(ada, "session"), [{ user }]);
+});
+
+test("a session that ended elsewhere closes the client and says so", async (t) => {
+  const { open, model, ada: user, connection, gateway } = await world(t);
+  const ada = await open("ada");
+  model.endSession(connection(user).sid);
+  await eventually(() => assert.equal(ada.client.state, "closed"));
+  assert.equal(told(ada, "session").at(-1), null);
+  assert.equal(ada.client.user, null);
+  await assert.rejects(ada.client.profile.get(), { code: "logged_out" });
+  const { length } = gateway.upgrades;
+  await sleep(A_WHILE);
+  assert.equal(gateway.upgrades.length, length);
+  assert.equal(await ada.client.restore(), false);
+});
+
+test("4009 does not fight with the other connections", async (t) => {
+  const { open, gateway, ada: user, equal } = await world(t);
+  gateway.connectionLimit = 2;
+  const first = await open("ada");
+  const others = [await open("ada"), await open("ada")];
+  await eventually(() => assert.equal(first.client.state, "closed"));
+  await sleep(A_WHILE);
+  assert.equal(gateway.upgrades.length, 3);
+  for (const other of others) assert.equal(other.client.state, "connected");
+  assert.equal(gateway.of(user).length, 2);
+  await first.client.connect();
+  await equal(first);
+});
+
+test("a restart is survived, and its states are told", async (t) => {
+  const { open, natter, ada: user, ben: friend, write, equal } = await world(t);
+  const ada = await open("ada");
+  natter.down();
+  await eventually(() => assert.equal(ada.client.state, "offline"));
+  write(friend, "meanwhile");
+  natter.up();
+  await equal(ada);
+  assert.ok(told(ada, "state").includes("offline"));
+  assert.equal(told(ada, "state").at(-1), "connected");
+  assert.equal(ada.client.user, user);
+});
+
+test("refused upgrades are tried again, later and later", async (t) => {
+  const { open, gateway, ada: user, connection, equal } = await world(t);
+  const ada = await open("ada", { timing: { ...QUICK, backoffMin: 10, backoffMax: 1_000 } });
+  gateway.refusing = { status: 503, times: 5 };
+  const began = performance.now();
+  connection(user).destroy();
+  await eventually(() => assert.equal(gateway.refusing, null));
+  assert.ok(performance.now() - began > 50);
+  await equal(ada);
+});
+
+test("goaway moves the connection after the delay", async (t) => {
+  const { open, gateway, ada: user, ben: friend, connection, write, equal } = await world(t);
+  const ada = await open("ada");
+  const began = performance.now();
+  connection(user).goAway(150, 5_000);
+  await eventually(() => assert.equal(gateway.upgrades.length, 2));
+  assert.ok(gateway.upgrades[1].at - began >= 145);
+  assert.ok(gateway.upgrades[1].at - began < 2_000);
+  write(friend, "after it");
+  await equal(ada);
+});
+
+test("a half-open connection is noticed", async (t) => {
+  const { open, gateway, ada: user, ben: friend, connection, write, equal } = await world(t);
+  const ada = await open("ada");
+  connection(user).freeze();
+  write(friend, "not heard");
+  await eventually(() => assert.ok(gateway.upgrades.length > 1));
+  await equal(ada);
+});
+
+test("a send into a half-open connection is sent once", async (t) => {
+  const { open, id, ada: user, connection, contents } = await world(t);
+  const ada = await open("ada", { timing: { ...QUICK, heartbeat: 60_000 } });
+  connection(user).freeze();
+  assert.ok((await settled(ada.send(id, "once"))).ack);
+  assert.deepEqual(contents(), ["once"]);
+});
+
+test("a closed client does not connect again", async (t) => {
+  const { open, gateway, ada: user } = await world(t);
+  const ada = await open("ada");
+  ada.client.close();
+  assert.equal(ada.client.state, "closed");
+  await eventually(() => assert.equal(gateway.of(user).length, 0));
+  await sleep(A_WHILE);
+  assert.equal(gateway.upgrades.length, 1);
+});
+
+// Sessions.
+
+test("an expired token is renewed before the connection is opened", async (t) => {
+  const { open, gateway, model, connection, ada: user, equal } = await world(t);
+  model.accessLifetime = 0.05;
+  const ada = await open("ada");
+  const { length } = gateway.upgrades;
+  await eventually(() => assert.equal(model.verify(gateway.upgrades.at(-1).access), null));
+  connection(user).destroy();
+  await eventually(() => assert.ok(gateway.upgrades.length > length));
+  await equal(ada);
+  assert.deepEqual(gateway.upgrades.map((upgrade) => upgrade.isExpired), gateway.upgrades.map(() => false));
+});
+
+test("requests with an expired token are repeated with a fresh one, which is asked for once", async (t) => {
+  const { open, model, ada: user, count } = await world(t);
+  const ada = await open("ada");
+  await sleep(2);
+  model.expireTokens();
+  const profiles = await Promise.all(Array.from({ length: 5 }, () => ada.client.profile.get()));
+  assert.deepEqual(profiles.map((profile) => profile.id), Array(5).fill(user));
+  assert.equal(count(/refresh-token/), 1);
+});
+
+test("a renewal whose answer was lost does not end the session", async (t) => {
+  const { open, model, http, ada: user } = await world(t);
+  const ada = await open("ada");
+  await sleep(2);
+  model.expireTokens();
+  http.fault({ path: /refresh-token/, cut: "middle" });
+  assert.equal((await eventually(() => ada.client.profile.get())).id, user);
+  assert.deepEqual(told(ada, "session"), [{ user }]);
+});
+
+test("a connection of access tokens alone is kept by fresh ones", async (t) => {
+  const { open, model, gateway, ada: user, ben: friend, write, equal } = await world(t);
+  model.accessLifetime = 0.6;
+  gateway.warningSeconds = 0.4;
+  const { sid } = readToken(model.beginSession(user).access);
+  let asked = 0;
+  const ada = await open("ada", {
+    getToken: async () => {
+      asked += 1;
+      return model.accessOf(sid);
+    },
+  });
+  const opened = performance.now();
+  await eventually(() => assert.ok(performance.now() - opened > 1_500));
+  assert.equal(gateway.upgrades.length, 1);
+  assert.ok(asked > 2);
+  write(friend, "still there");
+  await equal(ada);
+});
+
+for (const [name, clockAhead] of [["behind", 3_600_000], ["ahead", -3_600_000]]) {
+  test(`a device whose clock is an hour ${name} keeps its token and knows the time`, async (t) => {
+    const { open, natter, model, id, ben: friend, write, equal, count } = await world(t);
+    model.clockAhead = clockAhead;
+    const ada = await open("ada");
+    assert.ok(Math.abs(ada.client.now() - model.now()) < 2_500);
+    write(friend, "theirs");
+    assert.ok((await settled(ada.send(id, "own"))).ack);
+    natter.down();
+    natter.up();
+    await equal(ada);
+    await ada.reload();
+    await equal(ada);
+    assert.ok(Math.abs(ada.client.now() - model.now()) < 2_500);
+    assert.equal(count(/refresh-token/), 0);
+  });
+}
+
+test("logging out ends the session and forgets what was not sent, here alone", async (t) => {
+  const { open, model, id, ada: user, connection, contents, natter } = await world(t);
+  const other = await open("ada");
+  const ada = await open("ada");
+  const { sid } = connection(user);
+  connection(user).refuseSend("rate_limited", 60_000);
+  const send = ada.send(id, "not sent");
+  await ada.client.logOut();
+  assert.equal((await settled(send)).error.code, "logged_out");
+  assert.equal(ada.client.state, "closed");
+  assert.equal(told(ada, "session").at(-1), null);
+  assert.equal(model.sessions.has(sid), false);
+  assert.deepEqual(await ada.store.entries(""), []);
+  assert.equal(other.client.state, "connected");
+  await ada.logIn();
+  await ada.client.connect();
+  await eventually(() => assert.equal(natter.gateway.of(user).length, 2));
+  assert.deepEqual(contents(), []);
+});
+
+test("wrong credentials are refused with the server's code", async (t) => {
+  const { natter } = await world(t);
+  const device = new Device(natter, "ada");
+  device.make();
+  await assert.rejects(device.client.logIn({ username: "ada", password: "wrong" }), { code: "invalid_credentials", status: 401 });
+  assert.equal(await device.client.restore(), false);
+});
+
+test("a server that is not reached is `offline`", async (t) => {
+  const { open, natter } = await world(t);
+  const ada = await open("ada");
+  natter.down();
+  await assert.rejects(within(ada.client.profile.get(), 3_000, "failing"), { code: "offline" });
+});
+
+// HTTP.
+
+test("Retry-After is obeyed", async (t) => {
+  const { open, http, write, ben: friend, equal } = await world(t);
+  write(friend, "there");
+  const ada = await open("ada");
+  http.fault({ path: /conversations/, status: 503, retryAfter: 1 });
+  const { length } = http.requests;
+  await ada.reload();
+  await equal(ada);
+  const [first, second] = http.requests.slice(length).filter(({ name }) => /conversations/.test(name));
+  assert.ok(second.at - first.at >= 950);
+});
+
+test("a hanging request is given up and repeated", async (t) => {
+  const { open, http, write, ben: friend, equal } = await world(t);
+  write(friend, "there");
+  const ada = await open("ada");
+  http.fault({ path: /conversations/, hang: true });
+  await ada.reload();
+  await equal(ada);
+});
+
+// Files.
+
+test("uploads report progress", async (t) => {
+  const { open, model } = await world(t);
+  const ada = await open("ada");
+  const parts = [];
+  const file = new Blob(["content"], { type: "text/plain" });
+  const media = await ada.client.upload(file, { filename: "note.txt", onProgress: (part) => parts.push(part) });
+  assert.equal(media.filename, "note.txt");
+  assert.equal(model.media.get(media.id).bytes.toString(), "content");
+  assert.ok(parts.length > 0);
+  assert.deepEqual(parts, [...parts].sort((one, other) => one - other));
+  assert.equal(parts.at(-1), 1);
+});
+
+test("an upload can be given up", async (t) => {
+  const { open, http } = await world(t);
+  const ada = await open("ada");
+  http.fault({ path: /POST .*media/, hang: true });
+  const controller = new AbortController();
+  const upload = ada.client.upload(new Blob(["content"]), { signal: controller.signal });
+  await eventually(() => assert.ok(http.requests.some(({ name }) => /POST .*media/.test(name))));
+  controller.abort();
+  await assert.rejects(within(upload, 2_000, "giving up"), { code: "aborted" });
+});
+
+test("a message with a file survives a reload before it is uploaded, and comes once", async (t) => {
+  const { open, natter, id, model, channel, equal } = await world(t);
+  const [ada, ben] = [await open("ada"), await open("ben")];
+  natter.down();
+  ada.send(id, "with a file", { media: [new File(["content"], "note.txt", { type: "text/plain" })] });
+  await eventually(() => assert.equal(ada.shown(id)[0]?.media[0].filename, "note.txt"));
+  assert.equal(ada.shown(id)[0].media[0].progress, 0);
+  await ada.reload();
+  await eventually(() => assert.equal(ada.shown(id)[0]?.media[0].filename, "note.txt"));
+  natter.up();
+  await eventually(() => assert.equal(model.messagesOf(channel).length, 1));
+  await equal(ada);
+  await equal(ben);
+  const [media] = ben.shown(id)[0].media;
+  assert.equal(await (await ben.client.download(media)).text(), "content");
+});
+
+test("an upload whose answer was lost still makes one message", async (t) => {
+  const { open, id, http, model, channel, equal } = await world(t);
+  const ada = await open("ada");
+  http.fault({ path: /POST .*media/, cut: "middle", times: 2 });
+  const send = ada.send(id, "", { media: [new File(["content"], "note.txt")] });
+  assert.ok((await settled(send)).ack);
+  assert.equal(model.messagesOf(channel).length, 1);
+  await equal(ada);
+});
+
+// Friends, presence and typing.
+
+test("asking, accepting and rejecting are told to both, and open and close the conversation", async (t) => {
+  const { open, model, ada: user } = await world(t);
+  const cleo = model.addUser({ username: "cleo", password: PASSWORD }).id;
+  const ada = await open("ada");
+  const device = await Device.open(ada.natter, "cleo");
+  t.after(() => device.client.close());
+  const asked = await ada.client.friends.ask(cleo);
+  assert.equal(asked.relation, "asked");
+  await eventually(() => assert.equal(device.friends[0]?.relation, "asking"));
+  const accepted = await device.client.friends.accept(asked.id);
+  assert.equal(accepted.relation, "friends");
+  await eventually(() => compareConversations(model, user, ada.conversations));
+  assert.ok((await settled(device.send(asked.id, "hello"))).ack);
+  await eventually(() => compareConversations(model, user, ada.conversations));
+  const rejected = await ada.client.friends.reject(asked.id);
+  assert.equal(rejected.relation, "rejected");
+  assert.equal(rejected.rejectedByMe, true);
+  await eventually(() => assert.equal(device.friends[0].relation, "rejected"));
+  assert.equal(device.friends[0].rejectedByMe, false);
+});
+
+test("a friend who comes is online, and one who goes is not", async (t) => {
+  const { open, ben: friend } = await world(t);
+  const ada = await open("ada");
+  assert.equal(ada.client.presence.get(friend)?.online ?? false, false);
+  const ben = await open("ben");
+  await eventually(() => assert.equal(ada.client.presence.get(friend)?.online, true));
+  ben.client.close();
+  await eventually(() => assert.equal(ada.client.presence.get(friend).online, false));
+  assert.ok(ada.client.presence.get(friend).last_seen);
+});
+
+test("typing is told once for many keys, and ends with the message or by itself", async (t) => {
+  const { open, id, ada: user } = await world(t);
+  const [ada, ben] = [await open("ada"), await open("ben")];
+  const isTyping = () => ben.client.conversation(id).info.typing;
+  for (let key = 0; key < 10; key++) ada.client.conversation(id).typing.keystroke();
+  await eventually(() => assert.equal(isTyping(), true));
+  assert.deepEqual(told(ben, "typing"), [{ conversation: id, user, active: true }]);
+  ada.client.conversation(id).typing.stop();
+  await eventually(() => assert.equal(isTyping(), false));
+  ada.client.conversation(id).typing.keystroke();
+  await eventually(() => assert.equal(isTyping(), true));
+  ada.send(id, "written");
+  await eventually(() => assert.equal(isTyping(), false));
+});
+
+test("users and messages are found", async (t) => {
+  const { open, id, ben: friend, write } = await world(t);
+  const { message } = write(friend, "a needle in a haystack");
+  write(friend, "hay");
+  const ada = await open("ada");
+  const users = await ada.client.users.search({ username: "BE" });
+  assert.deepEqual(users.results.map((one) => one.id), [friend]);
+  const found = await ada.client.search("needle");
+  assert.deepEqual([found.count, found.hasNext], [1, false]);
+  assert.deepEqual(found.results.map((one) => [one.id, one.friendship]), [[message, id]]);
+});
