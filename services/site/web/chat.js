@@ -1,13 +1,13 @@
 // A conversation: a bounded window of its messages that slides with the scrolling, and the composer.
 // Elements are kept by message, so that a change touches what changed alone.
 
-import { avatar, showOnline } from "./avatar.js";
+import { discard, openActions } from "./actions.js";
+import { ChatHeader } from "./chat-header.js";
 import { Composer } from "./composer.js";
-import { ask } from "./dialog.js";
 import { arrange, eachFrame, fill, h, hidden, sentence, setText, toast } from "./dom.js";
-import { count, dayKey, dayName, displayName, lastSeen } from "./format.js";
+import { count, dayKey, dayName, displayName } from "./format.js";
 import { icon } from "./icons.js";
-import { openMenu } from "./menu.js";
+import { takeFiles } from "./incoming-files.js";
 import { MessageView } from "./message.js";
 import { Quotes } from "./quotes.js";
 import { preview } from "./text.js";
@@ -21,8 +21,6 @@ const AHEAD = 1000;
 const BOTTOM = 40;
 /** Messages of one sender within this time stand together. */
 const TOGETHER_MS = 5 * 60_000;
-/** How often "last seen 5 min ago" is brought up to date. */
-const PRESENCE_MS = 30_000;
 
 export class Chat {
   #client;
@@ -43,6 +41,8 @@ export class Chat {
   /** Whether the end is kept in view. */
   #stuck = true;
   #jump = null;
+  /** Where the scrolling was last. */
+  #top = 0;
   #loading = { before: false, after: false };
   #marked = -1;
   /** The first message that was unread when the conversation was opened. */
@@ -50,9 +50,7 @@ export class Chat {
   /** The message that the Tab key reaches. */
   #current = null;
 
-  #face = h("span", { class: "chat-face" });
-  #name = h("h1", { class: "chat-name", dir: "auto" });
-  #status = h("p", { class: "chat-status" });
+  #header;
   #list = h("div", { class: "messages", role: "log", "aria-label": "Messages", "aria-live": "off" });
   #state = h("div", { class: "chat-state" });
   #scroller = h("div", { class: "scroller", "data-testid": "scroller" }, h("div", { class: "spring" }), this.#state, this.#list);
@@ -67,17 +65,14 @@ export class Chat {
     this.#conversation = client.conversation(id);
     this.#render = eachFrame(() => this.#renderNow());
     this.#quotes = new Quotes(this.#conversation, this.#render);
-    const backLink = h("a", { class: "icon-button chat-back", href: back, "aria-label": "Back" }, icon("back"));
-    const header = h("header", { class: "chat-header" }, backLink, this.#face, h("div", { class: "chat-title" }, this.#name, this.#status));
-    const drop = h("div", { class: "drop", "aria-hidden": "true" }, h("p", {}, icon("attach"), "Drop files to attach them"));
+    this.#header = new ChatHeader(client, back);
     this.element = h(
       "section",
       { class: "chat", "aria-label": "Conversation" },
-      header,
+      this.#header.element,
       h("div", { class: "chat-body" }, this.#scroller, this.#latest),
       this.#foot,
       this.#news,
-      drop,
     );
     this.#composer = new Composer(this.#conversation, client.user, {
       find: (id) => this.#find(id),
@@ -94,17 +89,22 @@ export class Chat {
   /** To be called when the element is in the page. */
   opened() {
     this.#showFoot();
+    this.#composer.fit();
     this.#renderNow();
   }
 
   focus() {
-    if (this.#composer.element.isConnected) this.#composer.focus();
-    else this.element.querySelector(".chat-back").focus();
+    this.#composer.focus();
   }
 
-  /** Goes to a message and marks it for a moment. */
-  async goTo(id) {
-    this.#jump = { id, sought: false };
+  /** Where reading begins, without a keyboard that covers half of a phone. */
+  focusStart() {
+    this.#header.focus();
+  }
+
+  /** Goes to a message and marks it for a moment; `back` to one that was at the top, without a mark. */
+  async goTo(id, { back = false } = {}) {
+    this.#jump = { id, back, sought: false };
     this.#stuck = false;
     if (!this.#find(id)) await this.#subscription.around(id).catch(() => {});
     if (this.#jump?.id === id) this.#jump.sought = true;
@@ -113,6 +113,7 @@ export class Chat {
 
   close() {
     for (const end of this.#ends) end();
+    this.#header.close();
     this.#quotes.close();
     this.#composer.close();
     for (const view of this.#views.values()) view.close();
@@ -132,15 +133,12 @@ export class Chat {
     this.#ends.push(
       () => this.#subscription.unsubscribe(),
       this.#client.conversations.watch((list) => this.#showInfo(list)),
-      this.#client.presence.watch((user) => user === this.#info?.friend.id && this.#showStatus()),
       this.#client.on("message", (message) => this.#tell(message)),
     );
   }
 
   #listen() {
-    const { element } = this;
     const scroller = this.#scroller;
-    const clock = setInterval(() => this.#showStatus(), PRESENCE_MS);
     const sizes = new ResizeObserver(() => this.#stuck && this.#toBottom());
     sizes.observe(scroller);
     sizes.observe(this.#list);
@@ -148,7 +146,6 @@ export class Chat {
     addEventListener("focus", looked);
     document.addEventListener("visibilitychange", looked);
     this.#ends.push(
-      () => clearInterval(clock),
       () => sizes.disconnect(),
       () => removeEventListener("focus", looked),
       () => document.removeEventListener("visibilitychange", looked),
@@ -159,26 +156,8 @@ export class Chat {
     this.#list.addEventListener("contextmenu", (event) => this.#menuAsked(event));
     this.#list.addEventListener("keydown", (event) => this.#key(event));
     this.#list.addEventListener("focusin", (event) => this.#setCurrent(event.target.closest(".message")));
-    element.addEventListener("paste", (event) => {
-      if (!event.clipboardData.files.length || !this.#open()) return;
-      event.preventDefault();
-      this.#composer.addFiles(event.clipboardData.files);
-    });
-    const dragging = (event) => {
-      if (!event.dataTransfer.types.includes("Files") || !this.#open()) return;
-      event.preventDefault();
-      element.classList.add("dropping");
-    };
-    element.addEventListener("dragenter", dragging);
-    element.addEventListener("dragover", dragging);
-    element.addEventListener("dragleave", (event) => {
-      if (!element.contains(event.relatedTarget)) element.classList.remove("dropping");
-    });
-    element.addEventListener("drop", (event) => {
-      element.classList.remove("dropping");
-      if (!event.dataTransfer.files.length || !this.#open()) return;
-      event.preventDefault();
-      this.#composer.addFiles(event.dataTransfer.files);
+    takeFiles(this.element, () => this.#open(), (files) => {
+      this.#composer.addFiles(files);
       this.#composer.focus();
     });
   }
@@ -201,16 +180,9 @@ export class Chat {
       return;
     }
     this.#missing = false;
-    const { friend } = info;
-    const face = `${displayName(friend)} ${friend.personal_image}`;
-    if (this.#face.dataset.shows !== face) {
-      this.#face.dataset.shows = face;
-      fill(this.#face, avatar(friend));
-    }
     if (this.#unreadFrom === undefined) this.#unreadFrom = info.unread ? info.seen_seq + 1 : null;
     this.#info = info;
-    setText(this.#name, displayName(friend));
-    this.#showStatus();
+    this.#header.show(info);
     this.#showFoot();
     this.#render();
   }
@@ -218,22 +190,7 @@ export class Chat {
   #showMissing() {
     this.#missing = true;
     this.#showFoot();
-    setText(this.#name, "No such conversation");
-    setText(this.#status, "");
-  }
-
-  #showStatus() {
-    if (!this.#info) return;
-    const presence = this.#client.presence.get(this.#info.friend.id);
-    const face = this.#face.firstElementChild;
-    showOnline(face, Boolean(presence?.online) && this.#open());
-    const typing = this.#info.typing;
-    this.#status.classList.toggle("active", typing);
-    if (!typing) setText(this.#status, this.#open() ? lastSeen(presence, this.#client.now()) : "");
-    else if (!this.#status.querySelector(".dots")) {
-      const dots = h("span", { class: "dots", "aria-hidden": "true" }, h("i"), h("i"), h("i"));
-      fill(this.#status, h("span", { "data-testid": "typing" }, dots, "typing"));
-    }
+    this.#header.showMissing();
   }
 
   #showFoot() {
@@ -278,10 +235,8 @@ export class Chat {
     this.#showState();
     this.#restPosition(anchor);
     if (!this.#current?.isConnected) this.#setCurrent(this.#list.lastElementChild?.closest(".message"));
-    this.#showLatest();
     this.#composer.refresh();
-    this.#markSeen();
-    this.#loadMore();
+    this.#scrolled();
   }
 
   #keepQuotes(messages) {
@@ -376,12 +331,11 @@ export class Chat {
   #restPosition(anchor) {
     const target = this.#jump && this.#list.querySelector(`[data-id="${CSS.escape(this.#jump.id)}"]`);
     if (target) {
+      const { back } = this.#jump;
       this.#jump = null;
       this.#stuck = false;
-      target.scrollIntoView({ block: "center" });
-      this.#setCurrent(target);
-      target.classList.remove("found");
-      requestAnimationFrame(() => target.classList.add("found"));
+      target.scrollIntoView({ block: back ? "start" : "center" });
+      if (!back) this.#mark(target);
     } else if (this.#jump) {
       if (this.#jump.sought && !this.#window.loading) this.#notFound();
     } else if (this.#stuck) {
@@ -390,8 +344,14 @@ export class Chat {
       const [element, top] = anchor.find(([each]) => each.isConnected) ?? [];
       if (element) this.#scroller.scrollTop += element.getBoundingClientRect().top - top;
       // The window was loaded anew, at its end.
-      else if (anchor[0][0].dataset.id) this.goTo(anchor[0][0].dataset.id);
+      else if (anchor[0][0].dataset.id) this.goTo(anchor[0][0].dataset.id, { back: true });
     }
+  }
+
+  #mark(element) {
+    this.#setCurrent(element);
+    element.classList.remove("found");
+    requestAnimationFrame(() => element.classList.add("found"));
   }
 
   #notFound() {
@@ -401,6 +361,7 @@ export class Chat {
 
   #toBottom() {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#top = this.#scroller.scrollTop;
   }
 
   async #toLatest() {
@@ -414,7 +375,11 @@ export class Chat {
   #scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
     if (!clientHeight) return;
-    this.#stuck = scrollHeight - scrollTop - clientHeight < BOTTOM && !this.#window.hasAfter;
+    // The event may come after something else changed the height: only what moves up leaves the end.
+    const { loading, hasAfter } = this.#window;
+    if (scrollHeight - scrollTop - clientHeight < BOTTOM) this.#stuck = loading ? this.#stuck : !hasAfter;
+    else if (scrollTop < this.#top) this.#stuck = false;
+    this.#top = scrollTop;
     this.#showLatest();
     this.#markSeen();
     this.#loadMore();
@@ -453,7 +418,7 @@ export class Chat {
 
   #markSeen() {
     const looking = document.visibilityState === "visible" && document.hasFocus() && this.#scroller.clientHeight > 0;
-    if (!looking || !this.#stuck || this.#window.loading || this.#window.hasAfter) return;
+    if (!looking || !this.#stuck || this.#jump || this.#window.loading || this.#window.hasAfter) return;
     const newest = this.#window.messages.findLast((message) => !message.mine);
     if (!newest || newest.seq <= this.#marked) return;
     this.#marked = newest.seq;
@@ -490,7 +455,7 @@ export class Chat {
     if (action === "menu") this.#openMenu(view, button);
     else if (action === "quote") this.goTo(message.reply_to);
     else if (action === "retry") this.#conversation.retry(message.client_id);
-    else this.#discard(message);
+    else discard(message, this.#conversation);
   }
 
   #menuAsked(event) {
@@ -513,37 +478,13 @@ export class Chat {
     event.preventDefault();
   }
 
-  #openMenu(view, anchor) {
-    const { message } = view;
-    const open = this.#open();
-    const known = message.id && !message.deleted;
-    const items = [
-      known && open && { name: "reply", icon: "reply", text: "Reply", run: () => this.#composer.startReply(message) },
-      !message.deleted && message.content && { name: "copy", icon: "copy", text: "Copy text", run: () => this.#copy(message) },
-      known && open && message.mine && { name: "edit", icon: "edit", text: "Edit", run: () => this.#composer.startEdit(message) },
-      known && open && message.mine && { name: "delete", icon: "trash", text: "Delete", danger: true, run: () => this.#delete(message) },
-      message.status === "pending" && !message.id && { name: "discard", icon: "trash", text: "Discard", danger: true, run: () => this.#discard(message) },
-    ].filter(Boolean);
-    if (items.length) openMenu(anchor, items);
-  }
-
-  async #copy(message) {
-    try {
-      await navigator.clipboard.writeText(message.content);
-    } catch {
-      toast("This browser does not allow copying here.");
-    }
-  }
-
-  async #delete(message) {
-    const text = `It is deleted for you and for ${this.#friend()}.`;
-    if (!(await ask({ title: "Delete this message?", text, action: "Delete" }))) return;
-    this.#conversation.delete(message.id).catch((error) => toast(`Not deleted: ${sentence(error)}`));
-  }
-
-  async #discard(message) {
-    const text = "It was not sent, and will not be.";
-    if (await ask({ title: "Discard this message?", text, action: "Discard" })) this.#conversation.discard(message.client_id);
+  #openMenu({ message }, anchor) {
+    openActions(message, anchor, {
+      conversation: this.#conversation,
+      composer: this.#composer,
+      isOpen: this.#open(),
+      friend: this.#friend(),
+    });
   }
 }
 

@@ -174,6 +174,7 @@ export class Composer {
     const message = this.#chat.find(id);
     if (byteLength(text) > MAX_TEXT_BYTES) return;
     if (!text && !message?.media.length) return;
+    this.#conversation.typing.stop();
     this.#endEdit();
     if (message?.content === text) return;
     this.#conversation.edit(id, text).catch((error) => {

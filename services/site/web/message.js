@@ -27,7 +27,7 @@ export class MessageView {
   #quoteSlot = h("div", { class: "slot" });
   #mediaSlot = h("div", { class: "media" });
   #text = h("span", { class: "text" });
-  #meta = h("span", { class: "meta", dir: "ltr" });
+  #meta = h("span", { class: "meta" });
   #failureSlot = h("div", { class: "slot" });
 
   constructor(client, quotes) {
@@ -78,7 +78,7 @@ export class MessageView {
     const key = `${message.created_at} ${message.edited_at} ${message.deleted} ${message.status}`;
     if (!this.#changed("meta", key)) return;
     const edited = message.edited_at && !message.deleted && h("span", {}, "edited");
-    const time = h("time", { datetime: message.created_at, title: exactTime(message.created_at) }, timeOfDay(message.created_at));
+    const time = h("time", { dir: "ltr", datetime: message.created_at, title: exactTime(message.created_at) }, timeOfDay(message.created_at));
     const status = message.mine && STATUS[message.status];
     const tick = status && h("span", { class: `tick tick-${message.status}`, title: status.text }, icon(status.icon), hidden(status.text));
     fill(this.#meta, edited, time, tick);

@@ -215,5 +215,5 @@ function actions(client, user, friend) {
     const text = "You keep what was written, but neither of you can send anything until you take this back.";
     if (await ask({ title: `End the friendship with ${name}?`, text, action: "End friendship" })) await client.friends.reject(friend.id);
   };
-  return [h("button", { type: "button", class: "icon-button", "data-testid": "reject", "aria-label": `End the friendship with ${name}`, title: "End friendship", onclick: end }, icon("close"))];
+  return [h("button", { type: "button", class: "icon-button", "data-testid": "reject", "aria-label": `End the friendship with ${name}`, title: "End friendship", onclick: end }, icon("unfriend"))];
 }

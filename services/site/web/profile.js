@@ -115,13 +115,16 @@ export class ProfilePage {
   }
 
   #deleteButton() {
-    const remove = async () => {
+    const remove = () => {
       const { user } = this.#client;
       const password = field({ name: "password", label: "Your password", type: "password", required: true, autocomplete: "current-password" });
       password.about = "invalid credentials";
       const text = "You are logged out everywhere and your friendships end. What you wrote stays with your friends. This cannot be undone.";
-      const submit = (values) => this.#client.profile.delete(values);
-      if (await ask({ title: "Delete your account?", text, action: "Delete account", fields: [password], submit })) await forgetDrafts(user);
+      const submit = async (values) => {
+        await this.#client.profile.delete(values);
+        await forgetDrafts(user);
+      };
+      ask({ title: "Delete your account?", text, action: "Delete account", fields: [password], submit });
     };
     return h("button", { type: "button", class: "button wide danger-quiet", "data-testid": "delete-account", onclick: remove }, icon("trash"), "Delete account");
   }

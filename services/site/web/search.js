@@ -24,6 +24,8 @@ export class Search {
   #list = h("ul", { class: "rows" });
   #more = h("button", { type: "button", class: "button more-results", hidden: true, onclick: () => act(this.#more, () => this.#load(this.#page + 1)) }, "Show more");
   #people;
+  #messages;
+  #start;
   #ends;
 
   constructor(client) {
@@ -50,9 +52,6 @@ export class Search {
       }),
     ];
   }
-
-  #messages;
-  #start;
 
   focus() {
     this.#input.focus();

@@ -44,16 +44,21 @@ export class Shell {
     this.#overview = h("section", { class: "panel", "aria-label": "Overview" }, h("header", { class: "panel-header" }, this.#title, themeToggle()), this.#panelBody);
     this.element = h("div", { class: "shell" }, this.#banner, h("nav", { class: "tabs", "aria-label": "Main" }, links), this.#overview, this.#stage);
     const route = () => this.#route();
+    const state = () => this.#showState();
     addEventListener("hashchange", route);
+    addEventListener("online", state);
+    addEventListener("offline", state);
     narrow.addEventListener("change", route);
     this.#ends = [
       () => narrow.removeEventListener("change", route),
       () => removeEventListener("hashchange", route),
-      client.on("state", (state) => this.#showState(state)),
+      () => removeEventListener("online", state),
+      () => removeEventListener("offline", state),
+      client.on("state", state),
       client.conversations.watch((list) => this.#showUnread(list.unread)),
       client.friends.watch((friends) => this.#badge("people", friends.filter((each) => each.relation === "asking").length, "requests")),
     ];
-    this.#showState(client.state);
+    this.#showState();
   }
 
   /** To be called when the element is in the page. */
@@ -76,8 +81,9 @@ export class Shell {
     return link;
   }
 
-  #showState(state) {
-    this.#banner.hidden = state !== "offline";
+  /** The browser may know earlier than the connection. */
+  #showState() {
+    this.#banner.hidden = this.#client.state !== "offline" && navigator.onLine;
   }
 
   #showUnread(unread) {
@@ -136,8 +142,8 @@ export class Shell {
       this.#chat.opened();
       this.#panel.activate?.(id);
     }
-    // A keyboard that covers half of a phone comes when it is asked for alone.
-    if (!narrow.matches) this.#chat.focus();
+    if (narrow.matches) this.#chat.focusStart();
+    else this.#chat.focus();
   }
 
   #closeChat() {

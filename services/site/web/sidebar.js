@@ -13,6 +13,8 @@ const TICK_WORDS = { pending: "Waiting to be sent", sent: "Sent", received: "Rec
 export class Sidebar {
   title = "Chats";
   #client;
+  /** Brings the rows up to date, soon. */
+  #render;
   #items = new Map();
   #list = { conversations: [], unread: 0, loading: true };
   #active = null;
@@ -33,8 +35,6 @@ export class Sidebar {
       client.presence.watch(this.#render),
     ];
   }
-
-  #render;
 
   /** The conversation that is open beside the list. */
   activate(id) {
@@ -111,7 +111,7 @@ class Item {
     const { friend, last_message: last, typing, unread } = info;
     const online = Boolean(this.#client.presence.get(friend.id)?.online) && info.friendship.is_open;
     const draft = active ? "" : (readDraft(this.#client.user, info.id)?.text.trim() ?? "");
-    const text = typing ? "typing…" : draft || (last ? preview(last) : "");
+    const text = typing ? "typing…" : draft || (last ? preview(last) : "No messages yet");
     const who = typing ? "" : draft ? "Draft: " : last?.mine ? "You: " : "";
     const key = JSON.stringify([friend, last?.status, last?.created_at, unread, online, active, who, text, listTimeOf(last)]);
     if (key === this.#shown) return;

@@ -1,12 +1,13 @@
 // A device of a user in a test: a client on a store, all that it shows, and all that was sent on it.
 
 import { MemoryStore, NatterClient } from "../../../services/site/client/index.js";
+import { eventually } from "./wait.js";
 
 /** As short as a schedule can bear on a busy machine. */
 export const QUICK = {
   backoffMin: 2,
   backoffMax: 20,
-  requestTimeout: 400,
+  requestTimeout: 800,
   heartbeat: 200,
   answerTimeout: 250,
   receiptDelay: 2,
@@ -18,6 +19,7 @@ const EVERYTHING = 10_000;
 
 export class Device {
   store = new MemoryStore();
+  /** Made by `make`. */
   client = null;
   /** The newest window of each conversation that is subscribed to. */
   windows = new Map();
@@ -43,12 +45,16 @@ export class Device {
   /** A device that is logged in and connected, and shows these conversations. */
   static async open(natter, username, conversations = [], options = {}) {
     const device = new Device(natter, username, options);
-    device.make();
-    if (device.getToken) await device.client.restore();
-    else await device.logIn();
-    await device.client.connect();
-    device.show(conversations);
+    await device.begin(conversations);
     return device;
+  }
+
+  async begin(conversations) {
+    this.make();
+    // On a machine that is too busy the first try may be given up.
+    await eventually(() => (this.getToken ? this.client.restore() : this.logIn()));
+    await this.client.connect();
+    this.show(conversations);
   }
 
   get user() {

@@ -34,8 +34,9 @@ export class Schedule {
   }
 
   async run() {
-    await this.#begin();
+    this.#natter = await FakeNatter.start();
     try {
+      await this.#begin();
       const steps = this.#random.between(8, 24);
       for (let step = 0; step < steps; step++) {
         await this.#step(this.#random.chance(0.4) ? this.#fault() : this.#action());
@@ -47,7 +48,7 @@ export class Schedule {
       await this.#compare();
     } finally {
       for (const end of this.#ends) clearTimeout(end);
-      for (const device of this.#devices) device.client.close();
+      for (const device of this.#devices) device.client?.close();
       await this.#natter.stop();
     }
   }
@@ -55,7 +56,6 @@ export class Schedule {
   /** Ada is a friend of Ben and of Cleo; Cleo has no client, and writes from elsewhere. */
   async #begin() {
     const random = this.#random;
-    this.#natter = await FakeNatter.start();
     const { model, gateway } = this.#natter;
     model.clockAhead = random.pick([0, 0, 3_600_000, -3_600_000]);
     model.accessLifetime = random.pick([900, 900, 0.5]);
@@ -67,8 +67,9 @@ export class Schedule {
       const conversations = this.#channels.filter((one) => model.channels.get(one).members.includes(id));
       for (let count = random.between(1, 2); count > 0; count--) {
         const options = { timing: QUICK, getToken: random.chance(0.25) ? tokensFrom(model, id) : undefined };
-        const opening = Device.open(this.#natter, name, conversations, options);
-        this.#devices.push(await within(opening, DEADLINE, "opening a device"));
+        const device = new Device(this.#natter, name, options);
+        this.#devices.push(device);
+        await within(device.begin(conversations), DEADLINE, "opening a device");
       }
     }
   }

@@ -237,7 +237,8 @@ class Core {
     this.presence.resumed();
     this.outbox.resumed();
     if (this.friends.isUsed || this.conversations.isUsed) this.friends.reload().catch(() => {});
-    if (this.conversations.isUsed && !this.conversations.wasLoaded) this.conversations.load().catch(() => {});
+    this.conversations.resumed();
+    for (const conversation of this.#conversations.values()) conversation.resumed();
   }
 
   /** The next entry of a log. */

@@ -80,6 +80,11 @@ export class Conversation {
     for (const window of this.#windows) window.load();
   }
 
+  /** A connection is there again: what could not be loaded is. */
+  resumed() {
+    for (const window of this.#windows) if (window.hasFailed) window.load();
+  }
+
   #keystroke() {
     const { told, stops } = this.#typing;
     const now = performance.now();
@@ -128,6 +133,10 @@ class Window {
 
   end() {
     this.#ended = true;
+  }
+
+  get hasFailed() {
+    return this.#error !== null;
   }
 
   /** The end of the conversation, or what is around a message. */

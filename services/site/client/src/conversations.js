@@ -11,7 +11,9 @@ export class Conversations {
   #typing = new Map();
   #watchers = new Set();
   #loading = null;
-  wasLoaded = false;
+  #wasLoaded = false;
+  /** Whether the last load has not come to its end. */
+  #hasFailed = false;
   /** Entries that came while a load was under way: its answer may be older. */
   #during = null;
   #refresh = null;
@@ -26,19 +28,24 @@ export class Conversations {
   }
 
   async list() {
-    if (!this.wasLoaded) await this.load();
+    if (!this.#wasLoaded) await this.load();
     return this.#list().conversations;
   }
 
   watch(fn) {
     this.#watchers.add(fn);
     fn(this.#list());
-    if (!this.wasLoaded) this.load().catch(() => {});
+    if (!this.#wasLoaded) this.load().catch(() => {});
     return () => this.#watchers.delete(fn);
   }
 
   get isUsed() {
-    return this.wasLoaded || this.#loading !== null || this.#watchers.size > 0;
+    return this.#wasLoaded || this.#loading !== null || this.#watchers.size > 0;
+  }
+
+  /** A connection is there again: what could not be loaded is. */
+  resumed() {
+    if (this.isUsed && (this.#hasFailed || !this.#wasLoaded)) this.load().catch(() => {});
   }
 
   /** Loads all of them; calls at a time are one. */
@@ -46,6 +53,7 @@ export class Conversations {
     if (!this.#loading) {
       const loading = this.#load().finally(() => this.#loading === loading && (this.#loading = null));
       this.#loading = loading;
+      this.#hasFailed = true;
     }
     return this.#loading;
   }
@@ -64,11 +72,17 @@ export class Conversations {
       more = Boolean(answer.next);
     }
     if (generation !== this.#core.logs.generation) return this.#load();
-    // The newest comes first: what an edit has moved up is at least as new as what follows it.
+    // The newest comes first: what an edit has moved up is later than what follows it.
     let activity = "";
     for (const one of [...found.values()].reverse()) activity = this.#put(one, activity);
-    for (const id of this.#all.keys()) if (!found.has(id)) this.#all.delete(id);
-    this.wasLoaded = true;
+    for (const id of this.#all.keys()) {
+      if (found.has(id)) continue;
+      // Opened since the server answered.
+      if (this.#core.friends.get(id)?.is_open) this.refresh();
+      else this.#all.delete(id);
+    }
+    this.#wasLoaded = true;
+    this.#hasFailed = false;
     this.#replay();
   }
 
@@ -101,7 +115,7 @@ export class Conversations {
       id: friendship.id,
       friendship: friend,
       last_message: last,
-      activity: latest(activity, last?.created_at ?? friendship.date_created),
+      activity: after(activity, last?.created_at ?? friendship.date_created),
       // The unread ones at the time of the answer, and those that came since.
       counted: { unread, upTo: last?.seq ?? 0, since: new Map() },
     });
@@ -139,7 +153,8 @@ export class Conversations {
       this.typing({ channel, user: message.sender, active: false });
       if (seq <= (last?.seq ?? 0)) return;
       info.last_message = this.#core.message(message, seq);
-      if (!info.last_message.mine && seq > counted.upTo) counted.since.set(message.id, seq);
+      const isUnread = !info.last_message.mine && seq > Math.max(counted.upTo, this.marks(channel).seen_seq);
+      if (isUnread) counted.since.set(message.id, seq);
     } else {
       if (last?.id === message.id) info.last_message = newer(last, this.#core.message(message, last.seq));
       // When it was deleted, and whether it was counted as unread, only the server knows.
@@ -225,7 +240,7 @@ export class Conversations {
   clear() {
     this.#all.clear();
     this.#marks.clear();
-    this.wasLoaded = false;
+    this.#wasLoaded = false;
     this.#loading = null;
     this.#tell();
   }
@@ -239,7 +254,7 @@ export class Conversations {
     const at = ({ id }) => this.#all.get(id).activity;
     conversations.sort((a, b) => (at(a) < at(b) ? 1 : at(a) > at(b) ? -1 : a.id < b.id ? -1 : 1));
     const unread = conversations.reduce((sum, one) => sum + one.unread, 0);
-    return { conversations, unread, loading: !this.wasLoaded };
+    return { conversations, unread, loading: !this.#wasLoaded };
   }
 
   /** Once for all that happens in a turn. */
@@ -260,6 +275,11 @@ function none() {
 
 function latest(a, b) {
   return a > b ? a : b;
+}
+
+/** The time, or if that is not later, the next moment after the other one, as text that sorts behind it. */
+function after(other, time) {
+  return time > other ? time : `${other}+`;
 }
 
 /** Of two states of a message the later one: deleted is for ever, and each edit is later than the last. */

@@ -8,7 +8,6 @@ export class Logs {
   #core;
   #logs = new Map();
   #epoch;
-  #ready = null;
   /** Grows when logs were set back: answers from before count no more. */
   generation = 0;
   /** Whether this tab gets live frames, or has been told by the leader where it stands. */
@@ -49,18 +48,22 @@ export class Logs {
   }
 
   ready(frame) {
-    this.#ready = { isReset: Boolean(this.#epoch && frame.epoch && frame.epoch !== this.#epoch) };
+    const isReset = this.#epoch && frame.epoch && frame.epoch !== this.#epoch;
     this.#epoch = frame.epoch ?? this.#epoch;
-    if (this.#ready.isReset) {
-      this.generation++;
-      this.#core.reset();
+    if (!isReset) return;
+    this.generation++;
+    // What is known of any log counts no more, also if this connection ends before it says more.
+    for (const log of this.#logs.values()) {
+      log.have = log.fetching = log.wanted = null;
+      log.waiting.clear();
     }
+    this.#core.reset();
   }
 
   resync(frame) {
     for (const [channel, newest] of Object.entries(frame.channels)) {
       const log = this.#log(channel);
-      if (this.#ready?.isReset || log.have > newest) this.#reset(channel, newest);
+      if (log.have === null || log.have > newest) this.#reset(channel, newest);
       else this.#fetch(channel, newest);
     }
   }
