@@ -549,7 +549,7 @@ test("logging out ends the session and forgets what was not sent, here alone", a
   const other = await open("ada");
   const ada = await open("ada");
   const { sid } = connection(user);
-  connection(user).refuseSend("rate_limited", 60_000);
+  connection(user).refuseSend("rate_limited", 5_000);
   const send = ada.send(id, "not sent");
   await ada.client.logOut();
   assert.equal((await settled(send)).error.code, "logged_out");

@@ -19,7 +19,6 @@ const EVERYTHING = 10_000;
 
 export class Device {
   store = new MemoryStore();
-  /** Made by `make`. */
   client = null;
   /** The newest window of each conversation that is subscribed to. */
   windows = new Map();

@@ -1,0 +1,233 @@
+// The web client in Chromium against a real Natter: what two people do with it from signing up on.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch, logIn, message, messages, openBrowser, openChat, openPage, write } from "./support/browser.js";
+import { Natter } from "./support/natter.js";
+import { PASSWORD, befriend, nameFor, signUp } from "./support/people.js";
+
+let natter;
+let browser;
+before(async () => {
+  natter = await Natter.start();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await natter?.stop();
+});
+
+/** A picture, one pixel wide. */
+const PICTURE = {
+  name: "me.png",
+  mimeType: "image/png",
+  buffer: Buffer.from(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==",
+    "base64",
+  ),
+};
+
+async function signUpInPage(page, username, firstName) {
+  await page.getByRole("button", { name: "Sign up" }).click();
+  const form = page.getByTestId("signup-form");
+  await form.locator('[name="username"]').fill(username);
+  await form.locator('[name="email"]').fill(`${username}@example.com`);
+  await form.locator('[name="password"]').fill(PASSWORD);
+  await form.locator('[name="first_name"]').fill(firstName);
+  await form.locator('input[type="file"]').setInputFiles(PICTURE);
+  await form.locator('button[type="submit"]').click();
+  await page.getByTestId("tab-conversations").waitFor();
+}
+
+test("two people sign up, become friends and talk", async () => {
+  const [ada, ben] = [nameFor("ada"), nameFor("ben")];
+  const [adas, bens] = [await openBrowser(browser), await openBrowser(browser)];
+  const [adaPage, benPage] = [await openPage(adas, natter), await openPage(bens, natter)];
+  await signUpInPage(adaPage, ada, "Ada");
+  await signUpInPage(benPage, ben, "Ben");
+
+  await adaPage.getByTestId("tab-people").click();
+  await adaPage.getByRole("searchbox").fill(ben);
+  await adaPage.locator(`[data-testid="person"][data-user="${ben}"]`).getByTestId("ask").click();
+  await benPage.getByTestId("tab-people").click();
+  await benPage.locator(`[data-testid="person"][data-user="${ada}"]`).getByTestId("accept").click();
+
+  for (const [page, friend] of [[adaPage, ben], [benPage, ada]]) {
+    await page.getByTestId("tab-conversations").click();
+    await page.locator(`[data-testid="conversation"][data-friend="${friend}"]`).click();
+  }
+  await benPage.getByTestId("composer").pressSequentially("He");
+  await adaPage.getByTestId("typing").first().waitFor();
+  await write(benPage, "Hello, Ada");
+  await message(adaPage, "Hello, Ada", '[data-mine="false"]').waitFor();
+  // Both look at it: seen.
+  await message(benPage, "Hello, Ada", '[data-status="seen"]').waitFor();
+
+  await message(benPage, "Hello, Ada").hover();
+  await message(benPage, "Hello, Ada").getByTestId("message-menu").click();
+  await benPage.getByTestId("edit").click();
+  await write(benPage, "Hello, dear Ada");
+  await message(adaPage, "Hello, dear Ada").waitFor();
+
+  await message(adaPage, "Hello, dear Ada").hover();
+  await message(adaPage, "Hello, dear Ada").getByTestId("message-menu").click();
+  await adaPage.getByTestId("reply").click();
+  await write(adaPage, "And to you");
+  await message(benPage, "And to you").filter({ hasText: "Hello, dear Ada" }).waitFor();
+
+  await adaPage.getByTestId("attach").setInputFiles([PICTURE, { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("notes") }]);
+  await adaPage.getByTestId("attachment-preview").nth(1).waitFor();
+  await write(adaPage, "With files");
+  await message(benPage, "With files").filter({ hasText: "notes.txt" }).waitFor();
+  await message(benPage, "With files").locator("img").first().waitFor();
+
+  await message(adaPage, "And to you").hover();
+  await message(adaPage, "And to you").getByTestId("message-menu").click();
+  await adaPage.getByTestId("delete").click();
+  await adaPage.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await message(benPage, "And to you").waitFor({ state: "detached" });
+
+  await benPage.getByTestId("tab-search").click();
+  await benPage.getByTestId("search-input").fill("files");
+  await benPage.getByTestId("search-result").first().click();
+  await message(benPage, "With files").waitFor();
+
+  await adaPage.reload();
+  await message(adaPage, "Hello, dear Ada").waitFor();
+  await adaPage.getByTestId("tab-profile").click();
+  await adaPage.getByTestId("session").first().waitFor();
+  await adaPage.getByTestId("logout").click();
+  await adaPage.getByTestId("login-form").waitFor();
+  await adaPage.reload();
+  await adaPage.getByTestId("login-form").waitFor();
+  assert.deepEqual([...adas.complaints, ...bens.complaints], []);
+  await adas.close();
+  await bens.close();
+});
+
+async function pair() {
+  const [ada, ben] = [await signUp(natter, "ada"), await signUp(natter, "ben")];
+  return { ada, ben, conversation: await befriend(ada, ben) };
+}
+
+test("what was sent without a network outlives a crash of the tab, and goes out once and in order", async () => {
+  const { ada, ben, conversation } = await pair();
+  const page = await openChat(browser, natter, ada, conversation);
+  const context = page.context();
+  await context.setOffline(true);
+  await page.getByTestId("offline-banner").waitFor();
+  const texts = ["one", "two", "three"];
+  for (const text of texts) {
+    await write(page, text);
+    await message(page, text, '[data-status="pending"]').waitFor();
+  }
+  await page.getByTestId("composer").fill("not sent yet");
+  const crashed = page.waitForEvent("crash");
+  const devtools = await context.newCDPSession(page);
+  devtools.send("Page.crash").catch(() => {});
+  await crashed;
+  await context.setOffline(false);
+  const again = await openPage(context, natter, `#/c/${conversation}`);
+  for (const text of texts) await message(again, text, '[data-status]:not([data-status="pending"])').waitFor();
+  assert.equal(await again.getByTestId("composer").inputValue(), "not sent yet");
+  const stored = [];
+  const all = new Promise((resolve) =>
+    ben.conversation(conversation).subscribe((window) => window.messages.length >= texts.length && resolve(window.messages)),
+  );
+  stored.push(...(await all).map(({ content }) => content));
+  assert.deepEqual(stored, texts);
+  await context.close();
+});
+
+test("a page outlives a restart of the server", async () => {
+  const { ada, ben, conversation } = await pair();
+  const page = await openChat(browser, natter, ada, conversation);
+  await natter.down();
+  await page.getByTestId("offline-banner").waitFor();
+  await write(page, "written while the server was away");
+  await natter.up();
+  await message(page, "written while", '[data-status="received"]').waitFor();
+  await page.getByTestId("offline-banner").waitFor({ state: "hidden" });
+  assert.ok(ben.user);
+  await page.context().close();
+});
+
+test("two tabs share one connection, and the second goes on when the first is closed", async () => {
+  const { ada, ben, conversation } = await pair();
+  const sockets = new Set();
+  const context = await openBrowser(browser);
+  context.on("page", (page) => page.on("websocket", (socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+  }));
+  const first = await openPage(context, natter);
+  await logIn(first, ada.username);
+  const second = await openPage(context, natter, `#/c/${conversation}`);
+  await write(second, "from the second tab");
+  await message(second, "from the second tab", '[data-status="received"]').waitFor();
+  assert.equal(sockets.size, 1);
+  await first.close();
+  const sent = ben.conversation(conversation).send({ text: "to the tab that is left" });
+  await sent.acked;
+  await message(second, "to the tab that is left").waitFor();
+  await write(second, "and back");
+  await message(second, "and back", '[data-status="received"]').waitFor();
+  assert.equal(sockets.size, 1);
+  await context.close();
+});
+
+test("a session that is ended elsewhere closes the page's", async () => {
+  const { ada, conversation } = await pair();
+  const page = await openChat(browser, natter, ada, conversation);
+  const sessions = await ada.profile.sessions();
+  await ada.profile.endSession(sessions.find((session) => !session.current).sid);
+  await page.getByTestId("login-form").waitFor();
+  await page.context().close();
+});
+
+test("nothing that others write becomes markup or code", async () => {
+  const attack = `<img src=x onerror="window.attacked=1"><script>window.attacked=1</script>`;
+  const link = `javascript:window.attacked=1`;
+  const ada = await signUp(natter, "ada", { first_name: attack, last_name: attack });
+  const ben = await signUp(natter, "ben");
+  const conversation = await befriend(ada, ben);
+  const chat = ada.conversation(conversation);
+  const file = new File(["<script>window.attacked=1</script>"], `"><img src=x onerror=alert(1)>.svg`, { type: "image/svg+xml" });
+  await chat.send({ text: attack }).acked;
+  const first = await chat.send({ text: `${link} https://example.org/"onmouseover="window.attacked=1 [a](${link})` }).acked;
+  await chat.send({ text: attack, replyTo: first.message, media: [file] }).acked;
+  const page = await openChat(browser, natter, ben, conversation);
+  await messages(page).nth(2).waitFor();
+  assert.equal(await messages(page).filter({ hasText: "<script>" }).count(), 2);
+  for (const href of await page.locator("a[href]").evaluateAll((links) => links.map((one) => one.href))) {
+    assert.match(href, /^(https?|blob):/);
+  }
+  await page.getByTestId("tab-people").click();
+  await page.locator(`[data-testid="person"][data-user="${ada.username}"]`).waitFor();
+  await page.getByTestId("tab-search").click();
+  await page.getByTestId("search-input").fill("script");
+  await page.getByTestId("search-result").first().waitFor();
+  assert.equal(await page.evaluate(() => window.attacked), undefined);
+  assert.deepEqual(page.context().complaints, []);
+  await page.context().close();
+});
+
+test("a long conversation is scrolled back to its beginning with few elements in the page", async () => {
+  const { ada, ben, conversation } = await pair();
+  const count = 600;
+  const chat = ben.conversation(conversation);
+  const sent = Array.from({ length: count }, (_, index) => chat.send({ text: `number ${index}.` }));
+  await sent.at(-1).acked;
+  const page = await openChat(browser, natter, ada, conversation);
+  await message(page, `number ${count - 1}.`).waitFor();
+  let most = 0;
+  for (;;) {
+    most = Math.max(most, await messages(page).count());
+    if (await message(page, "number 0.").count()) break;
+    await page.getByTestId("scroller").evaluate((scroller) => scroller.scrollTo(0, 0));
+  }
+  assert.ok(most <= 400, `${most} elements`);
+  await page.getByTestId("to-latest").click();
+  await message(page, `number ${count - 1}.`).waitFor();
+  await page.context().close();
+});

@@ -1,0 +1,151 @@
+// How the web client looks and whether everybody can use it: each main view at desktop and phone width,
+// light and dark, checked by axe and kept as a screenshot in `target/screenshots`.
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { SCREENSHOTS, launch, logIn, message, messages, openBrowser, openPage } from "./support/browser.js";
+import { Natter } from "./support/natter.js";
+import { befriend, signUp } from "./support/people.js";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+let natter;
+let browser;
+let ada;
+let chat;
+before(async () => {
+  natter = await Natter.start();
+  browser = await launch();
+  ada = await signUp(natter, "ada", { first_name: "Ada", last_name: "Lovelace" });
+  const friends = [
+    ["ben", "Ben", "Okafor"],
+    ["chloe", "Chloé", "Martin"],
+    ["dmitri", "Dmitri", "Volkov"],
+  ];
+  for (const [name, first_name, last_name] of friends) {
+    const friend = await signUp(natter, name, { first_name, last_name });
+    const id = await befriend(friend, ada);
+    const [theirs, hers] = [friend.conversation(id), ada.conversation(id)];
+    await theirs.send({ text: `Hi Ada, it's ${first_name}` }).acked;
+    const asked = await theirs.send({ text: "Shall we walk around the lake on Sunday? The weather looks fine, and Erin would like to come along." }).acked;
+    if (name === "dmitri") {
+      await hers.send({ text: "Of course! When?", replyTo: asked.message }).acked;
+      await theirs.send({ text: "Ten o'clock, by the boathouse", media: [await picture()] }).acked;
+      const wrong = await hers.send({ text: "Perfekt" }).acked;
+      await hers.edit(wrong.message, "Perfect, see https://example.org/lake");
+      const gone = await hers.send({ text: "Wrong chat" }).acked;
+      await hers.delete(gone.message);
+      chat = id;
+    }
+  }
+  const asking = await signUp(natter, "erin", { first_name: "Erin", last_name: "Doyle" });
+  await asking.friends.ask(ada.user);
+});
+after(async () => {
+  await browser?.close();
+  await natter?.stop();
+});
+
+/** A photograph, more or less. */
+async function picture() {
+  const page = await browser.newPage();
+  const encoded = await page.evaluate(() => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 400 });
+    const paint = canvas.getContext("2d");
+    const sky = paint.createLinearGradient(0, 0, 0, 400);
+    for (const [at, colour] of [[0, "#87b6e8"], [0.6, "#f6d5a8"], [0.61, "#3f6d8c"], [1, "#1d3b52"]]) sky.addColorStop(at, colour);
+    paint.fillStyle = sky;
+    paint.fillRect(0, 0, 640, 400);
+    return canvas.toDataURL("image/png").split(",")[1];
+  });
+  await page.close();
+  return new File([Buffer.from(encoded, "base64")], "lake.png", { type: "image/png" });
+}
+
+const VIEWS = {
+  conversations: async (page) => page.getByTestId("conversation").nth(2).waitFor(),
+  chat: async (page) => {
+    await page.goto(`${natter.url}/#/c/${chat}`);
+    await message(page, "Perfect").waitFor();
+    await messages(page).locator("img").first().waitFor();
+  },
+  menu: async (page) => {
+    await message(page, "Perfect").hover();
+    await message(page, "Perfect").getByTestId("message-menu").click();
+    await page.getByTestId("edit").waitFor();
+  },
+  people: async (page) => {
+    await page.keyboard.press("Escape");
+    await page.goto(`${natter.url}/#/people`);
+    await page.getByTestId("accept").waitFor();
+  },
+  search: async (page) => {
+    await page.goto(`${natter.url}/#/search`);
+    await page.getByTestId("search-input").fill("lake");
+    await page.getByTestId("search-result").first().waitFor();
+  },
+  profile: async (page) => {
+    await page.goto(`${natter.url}/#/profile`);
+    await page.getByTestId("session").first().waitFor();
+  },
+};
+
+async function check(page, name) {
+  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), animations: "disabled" });
+  // By the debugger, past the page's policy.
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  const told = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ").slice(0, 500)}`);
+  assert.deepEqual(told, [], name);
+}
+
+for (const [width, viewport] of [["desktop", { width: 1280, height: 800 }], ["phone", { width: 390, height: 844 }]]) {
+  for (const colorScheme of ["light", "dark"]) {
+    test(`${width}, ${colorScheme}: every view can be used by everybody`, async () => {
+      const context = await openBrowser(browser, { viewport, colorScheme, hasTouch: width === "phone" });
+      const page = await openPage(context, natter);
+      const name = (view) => `${width}-${colorScheme}-${view}`;
+      await page.getByTestId("login-form").waitFor();
+      await check(page, name("log-in"));
+      await page.getByRole("button", { name: "Sign up" }).click();
+      await page.getByTestId("signup-form").waitFor();
+      await check(page, name("sign-up"));
+      await page.getByRole("button", { name: "Log in" }).click();
+      await logIn(page, ada.username);
+      for (const [view, show] of Object.entries(VIEWS)) {
+        await show(page);
+        await check(page, name(view));
+      }
+      await page.goto(`${natter.url}/web/quick-start.html`);
+      await check(page, name("quick-start"));
+      assert.deepEqual(context.complaints, []);
+      await context.close();
+    });
+  }
+}
+
+test("by keyboard alone a conversation is opened, written in and left", async () => {
+  const context = await openBrowser(browser);
+  const page = await openPage(context, natter);
+  await logIn(page, ada.username);
+  await page.getByTestId("conversation").first().waitFor();
+  const focused = (testid) => page.evaluate((wanted) => document.activeElement?.dataset.testid === wanted, testid);
+  for (let presses = 0; !(await focused("conversation")); presses++) {
+    assert.ok(presses < 30, "Tab reaches the conversations");
+    await page.keyboard.press("Tab");
+  }
+  await page.keyboard.press("Enter");
+  await page.getByTestId("composer").waitFor();
+  for (let presses = 0; !(await focused("composer")); presses++) {
+    assert.ok(presses < 60, "Tab reaches the composer");
+    await page.keyboard.press("Tab");
+  }
+  await page.keyboard.type("By keyboard");
+  await page.keyboard.press("Enter");
+  await message(page, "By keyboard").waitFor();
+  await context.close();
+});
