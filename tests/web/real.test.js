@@ -1,14 +1,21 @@
-// The story of two friends with natter-client against a real Natter at `NATTER_URL`: after each part
-// the state is read back over plain HTTP and compared with what the clients show.
+// The story of two friends with natter-client against a real Natter (the one at `NATTER_URL`, if that is
+// set): after each part the state is read back over plain HTTP and compared with what the clients show.
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { test } from "node:test";
+import { after, before, test } from "node:test";
 
 import { MemoryStore, NatterClient } from "../../services/site/client/index.js";
 import { eventually, within } from "./conformance/wait.js";
+import { Natter } from "./support/natter.js";
 
-const url = process.env.NATTER_URL;
+let natter = null;
+let url = process.env.NATTER_URL;
+before(async () => {
+  natter = url ? null : await Natter.start();
+  url ??= natter.url;
+});
+after(() => natter?.stop());
 const PASSWORD = "Correct-horse-1";
 
 /** A user with a client, and with a session of its own for plain requests. */
@@ -68,7 +75,7 @@ class Person {
 const soon = (check) => eventually(check, 15_000);
 const acked = (message) => within(message.acked, 15_000, "an ack");
 
-test("two friends, against a real Natter", { skip: url ? false : "NATTER_URL is not set" }, async (t) => {
+test("two friends, against a real Natter", async (t) => {
   const [ada, ben] = [new Person(), new Person()];
   t.after(() => {
     ada.client?.close();

@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { SCREENSHOTS, launch, logIn, message, messages, openBrowser, openPage } from "./support/browser.js";
 import { Natter } from "./support/natter.js";
-import { befriend, signUp } from "./support/people.js";
+import { befriend, closeAll, signUp } from "./support/people.js";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -45,6 +45,7 @@ before(async () => {
   await asking.friends.ask(ada.user);
 });
 after(async () => {
+  closeAll();
   await browser?.close();
   await natter?.stop();
 });

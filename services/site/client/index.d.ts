@@ -314,6 +314,8 @@ export class NatterClient {
   readonly state: ConnectionState;
   /** The user's id; null without a session. */
   readonly user: string | null;
+  /** How many messages and changes of this user, on this device, the server does not have yet. */
+  readonly unsent: number;
   /** The server's time in milliseconds, whatever this device's clock says. */
   now(): number;
 

@@ -28,14 +28,19 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 pub fn routes() -> Router {
     Router::new()
-        .route("/", get(async |sent: HeaderMap| answer(Web::get("index.html"), &sent)))
+        .route(
+            "/",
+            get(async |sent: HeaderMap| answer(Web::get("index.html"), &sent)),
+        )
         .route(
             "/web/{*path}",
             get(async |Path(path): Path<String>, sent: HeaderMap| answer(Web::get(&path), &sent)),
         )
         .route(
             "/client/{*path}",
-            get(async |Path(path): Path<String>, sent: HeaderMap| answer(Client::get(&path), &sent)),
+            get(async |Path(path): Path<String>, sent: HeaderMap| {
+                answer(Client::get(&path), &sent)
+            }),
         )
         .layer(CompressionLayer::new())
 }
@@ -65,5 +70,11 @@ fn answer(file: Option<EmbeddedFile>, sent: &HeaderMap) -> Response {
         return (StatusCode::NOT_MODIFIED, headers, policy).into_response();
     }
     let content_type = format!("{}; charset=utf-8", file.metadata.mimetype());
-    (headers, policy, [(header::CONTENT_TYPE, content_type)], file.data).into_response()
+    (
+        headers,
+        policy,
+        [(header::CONTENT_TYPE, content_type)],
+        file.data,
+    )
+        .into_response()
 }

@@ -8,7 +8,6 @@ import { field, form, pictureField } from "./form.js";
 import { browserName, exactTime, listTime } from "./format.js";
 import { icon } from "./icons.js";
 import { skeletonRows } from "./sidebar.js";
-import { unsentCount } from "./unsent.js";
 
 export class ProfilePage {
   title = "Profile";
@@ -105,7 +104,7 @@ export class ProfilePage {
 
   async #logOut() {
     const { user } = this.#client;
-    const unsent = await unsentCount(user);
+    const { unsent } = this.#client;
     if (unsent || (await hasDrafts(user))) {
       const what = unsent ? `${unsent === 1 ? "One message is" : `${unsent} messages are`} not sent yet` : "There are drafts that you did not send";
       if (!(await ask({ title: "Log out now?", text: `${what}. On logging out this is deleted.`, action: "Log out" }))) return;

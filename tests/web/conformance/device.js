@@ -8,8 +8,8 @@ export const QUICK = {
   backoffMin: 2,
   backoffMax: 20,
   requestTimeout: 800,
-  heartbeat: 200,
-  answerTimeout: 250,
+  heartbeat: 400,
+  answerTimeout: 800,
   receiptDelay: 2,
   refreshDelay: 2,
 };

@@ -11,7 +11,7 @@ import { eventually, within } from "./wait.js";
 
 const CLOSE_CODES = [1000, 1001, 1008, 1009, 1012, 1013, 4001, 4008, 4009];
 /** For all that is to come about once the faults have stopped. */
-const DEADLINE = 10_000;
+const DEADLINE = 30_000;
 
 export class Schedule {
   #random;

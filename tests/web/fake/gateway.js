@@ -15,7 +15,7 @@ const REASONS = {
   4008: "Too slow",
   4009: "Too many connections",
 };
-/** Frames that answer a `client_id`: with the second word of these the faults of sends strike. */
+/** Frames that an `ack` answers; the faults of sends strike these. */
 const SENDS = ["friendship", "friendship_edit", "friendship_delete"];
 
 export class Gateway {

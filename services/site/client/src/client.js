@@ -17,7 +17,7 @@ import { Tabs } from "./tabs.js";
 /** Milliseconds. `heartbeat` is the server's word where it is not given. */
 const TIMING = {
   backoffMin: 500,
-  backoffMax: 30_000,
+  backoffMax: 20_000,
   requestTimeout: 15_000,
   answerTimeout: 10_000,
   receiptDelay: 50,
@@ -127,7 +127,7 @@ class Core {
     this.#isJoined = false;
     this.connection.stop();
     this.tabs.leave();
-    this.outbox.interrupted();
+    this.outbox.halt();
     this.setState("closed");
   }
 
@@ -138,15 +138,15 @@ class Core {
         if (error.status !== 401 && error.code !== "logged_out") throw error;
       });
     }
-    for (const item of await this.outbox.clear()) await this.store.delete(item.key);
+    for (const item of this.outbox.clear()) await this.store.delete(item.key);
     await this.session.end();
   }
 
   /** The session has ended, here or elsewhere. What was not sent stays in the store, for when the user is back. */
   ended() {
     this.tabs.tell({ ended: true });
-    this.outbox.clear();
     this.close();
+    this.outbox.clear();
     this.receipts.clear();
     this.friends.clear();
     this.conversations.clear();
@@ -414,6 +414,10 @@ export class NatterClient {
 
   get user() {
     return this.#core.session.user;
+  }
+
+  get unsent() {
+    return this.#core.outbox.unsent;
   }
 
   now() {

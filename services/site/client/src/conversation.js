@@ -77,12 +77,12 @@ export class Conversation {
 
   /** What is shown may lack something. */
   reload() {
-    for (const window of this.#windows) window.load();
+    for (const window of this.#windows) window.reload();
   }
 
   /** A connection is there again: what could not be loaded is. */
   resumed() {
-    for (const window of this.#windows) if (window.hasFailed) window.load();
+    for (const window of this.#windows) if (window.hasFailed) window.reload();
   }
 
   #keystroke() {
@@ -121,6 +121,10 @@ class Window {
   #last = Promise.resolve();
   #meanwhile = [];
   #loads = 0;
+  /** A load that has not begun: another one would show the same. */
+  #next = null;
+  /** The message that it was put around. */
+  #place;
   #told = false;
   #ended = false;
 
@@ -142,7 +146,10 @@ class Window {
   /** The end of the conversation, or what is around a message. */
   load(around) {
     this.#loading = true;
-    return this.#then(async () => {
+    this.#place = around;
+    this.#next ??= this.#then(async () => {
+      this.#next = null;
+      const around = this.#place;
       const size = Math.min(around ? Math.max(1, Math.floor(this.#limit / 2)) : this.#limit, 50);
       let older = { results: [], next: null };
       let newest = { results: [], next: null };
@@ -156,6 +163,13 @@ class Window {
       this.#hasAfter = Boolean(newest.next);
       return this.#messages.length;
     });
+    return this.#next;
+  }
+
+  /** Loads the same place again. */
+  reload() {
+    const middle = this.#messages[this.#messages.length >> 1]?.message.id;
+    return this.load(this.#hasAfter ? middle : this.#loading ? this.#place : undefined);
   }
 
   before(n) {
@@ -199,6 +213,11 @@ class Window {
         this.#error = null;
         return count;
       } catch (error) {
+        // The place has gone, with the end of a log that was set back.
+        if (this.#place && error.status === 400) {
+          this.load();
+          return 0;
+        }
         this.#error = error;
         if (!(error instanceof NatterError)) throw error;
         return 0;

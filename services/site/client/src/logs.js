@@ -48,9 +48,9 @@ export class Logs {
   }
 
   ready(frame) {
-    const isReset = this.#epoch && frame.epoch && frame.epoch !== this.#epoch;
-    this.#epoch = frame.epoch ?? this.#epoch;
-    if (!isReset) return;
+    if (!frame.epoch || frame.epoch === this.#epoch) return;
+    // Also the first one: what was loaded before it may be from another epoch.
+    this.#epoch = frame.epoch;
     this.generation++;
     // What is known of any log counts no more, also if this connection ends before it says more.
     for (const log of this.#logs.values()) {
@@ -113,20 +113,20 @@ export class Logs {
     if (newest - log.have > TOO_MANY) return this.#reset(channel, newest);
     log.wanted = Math.max(log.wanted ?? 0, newest);
     if (log.fetching) return;
-    const fetching = this.#fetchAll(channel, log)
+    const fetching = (log.fetching = {});
+    this.#fetchAll(channel, log, fetching)
       // Logged out, closed, or no longer a member: `have` stays, and the next resume names it.
       .catch(() => {})
       .finally(() => log.fetching === fetching && (log.fetching = null));
-    log.fetching = fetching;
   }
 
-  async #fetchAll(channel, log) {
-    const { generation } = this;
+  /** Until the log was set back, by which `fetching` is no longer its own. */
+  async #fetchAll(channel, log, fetching) {
     const path = `/api/messages/status/friendship/${channel}/events/`;
     while (log.have < log.wanted) {
       const query = { after_seq: log.have, limit: 500 };
       const page = await this.#core.persist(() => this.#core.http.get(path, { query }));
-      if (generation !== this.generation) return;
+      if (log.fetching !== fetching) return;
       for (const frame of page.results) if (frame.seq > log.have) log.waiting.set(frame.seq, frame);
       this.#drain(log);
       const last = page.results.at(-1)?.seq ?? log.wanted;

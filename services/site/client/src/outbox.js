@@ -76,8 +76,9 @@ export class Outbox {
     return this.#items.get(clientId);
   }
 
-  get size() {
-    return this.#items.size;
+  /** How many the server does not have yet. */
+  get unsent() {
+    return [...this.#items.values()].filter(({ state }) => state !== "sent").length;
   }
 
   retry(clientId) {
@@ -160,8 +161,18 @@ export class Outbox {
     return true;
   }
 
-  async clear() {
-    this.interrupted();
+  /** Nothing is under way any more, and nothing is tried again. */
+  halt() {
+    for (const { timer, uploading } of this.#busy.values()) {
+      clearTimeout(timer);
+      uploading?.abort();
+    }
+    this.#busy.clear();
+  }
+
+  /** Forgets them here; they stay in the store. */
+  clear() {
+    this.halt();
     const items = [...this.#items.values()];
     for (const item of items) {
       this.#items.delete(item.clientId);
