@@ -74,12 +74,15 @@ export class Device {
   }
 
   show(conversations) {
+    const { client } = this;
+    // What a page that has ended would still be told counts no more.
+    const show = (take) => (shown) => client === this.client && take(shown);
     for (const id of conversations) {
-      const showing = this.client.conversation(id).subscribe((window) => this.windows.set(id, window), { limit: EVERYTHING });
-      this.subscriptions.set(id, showing);
+      const take = show((window) => this.windows.set(id, window));
+      this.subscriptions.set(id, client.conversation(id).subscribe(take, { limit: EVERYTHING }));
     }
-    this.client.conversations.watch((list) => (this.conversations = list));
-    this.client.friends.watch((friends) => (this.friends = friends));
+    client.conversations.watch(show((list) => (this.conversations = list)));
+    client.friends.watch(show((friends) => (this.friends = friends)));
   }
 
   /** Ends the client, as a page ends, and begins another on the same store. */

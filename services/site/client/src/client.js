@@ -30,8 +30,9 @@ class Core {
   #conversations = new Map();
   /** The friend's newest message in each conversation. */
   #ofFriend = new Map();
-  #isJoined = false;
   state = "closed";
+  /** From `connect` to `close`: what fails is tried again. */
+  isJoined = false;
 
   constructor(options) {
     this.options = options;
@@ -48,7 +49,7 @@ class Core {
     this.conversations = new Conversations(this);
     this.presence = new PresenceList(this);
     if (typeof document !== "undefined") {
-      const wake = () => this.#isJoined && this.tabs.isLeader && this.session.user && this.connection.start();
+      const wake = () => this.isJoined && this.tabs.isLeader && this.session.user && this.connection.start();
       addEventListener("online", wake);
       document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake());
     }
@@ -81,7 +82,7 @@ class Core {
       try {
         return await work();
       } catch (error) {
-        if (!isPassing(error) || this.session.user !== user || !this.#isJoined) throw error;
+        if (!isPassing(error) || this.session.user !== user || !this.isJoined) throw error;
         await this.sleep(error.retryAfter ?? Math.min(5_000, this.timing.backoffMin * 2 ** tries));
       }
     }
@@ -114,8 +115,8 @@ class Core {
       });
     });
     if (this.state === "connected") return;
-    if (!this.#isJoined) {
-      this.#isJoined = true;
+    if (!this.isJoined) {
+      this.isJoined = true;
       await this.outbox.restore();
       for (const conversation of this.#conversations.values()) conversation.reload();
       this.tabs.join({ onLead: () => this.connection.start(), onTold: (what) => this.#told(what) });
@@ -124,7 +125,7 @@ class Core {
   }
 
   close() {
-    this.#isJoined = false;
+    this.isJoined = false;
     this.connection.stop();
     this.tabs.leave();
     this.outbox.halt();

@@ -96,7 +96,7 @@ export class Conversations {
     this.#refresh ??= setTimeout(async () => {
       await this.#loading?.catch(() => {});
       this.#refresh = null;
-      this.load().catch(() => {});
+      if (this.#core.isJoined) this.load().catch(() => {});
     }, this.#core.timing.refreshDelay);
   }
 
