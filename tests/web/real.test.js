@@ -7,6 +7,8 @@ import { after, before, test } from "node:test";
 
 import { MemoryStore, NatterClient } from "../../services/site/client/index.js";
 import { eventually, within } from "./conformance/wait.js";
+import { Random } from "./fake/random.js";
+import { Link } from "./support/link.js";
 import { Natter } from "./support/natter.js";
 
 let natter = null;
@@ -22,9 +24,9 @@ const PASSWORD = "Correct-horse-1";
 class Person {
   typing = [];
 
-  async signUp(name) {
+  async signUp(name, through = url, timing = {}) {
     this.username = `${name}-${randomBytes(6).toString("hex")}`;
-    this.client = new NatterClient({ url, store: new MemoryStore() });
+    this.client = new NatterClient({ url: through, store: new MemoryStore(), timing });
     this.client.on("typing", (typing) => this.typing.push(typing));
     await this.client.signUp({ username: this.username, email: `${this.username}@natter.test`, password: PASSWORD });
     await this.client.connect();
@@ -168,4 +170,58 @@ test("two friends, against a real Natter", async (t) => {
     assert.equal((await ben.get("/api/users/sessions/")).length, 1);
     await assert.rejects(ben.client.profile.get(), { code: "logged_out" });
   });
+});
+
+test("after random schedules over links that break, both sides show what the server has", async (t) => {
+  const seed = Number(process.env.NATTER_SEED ?? Math.floor(Math.random() * 1e9));
+  t.diagnostic(`NATTER_SEED=${seed}`);
+  const random = new Random(seed);
+  const timing = { backoffMin: 20, backoffMax: 200, answerTimeout: 1_500, requestTimeout: 3_000, heartbeat: 700 };
+  const people = [new Person(), new Person()];
+  const links = [await Link.to(url), await Link.to(url)];
+  t.after(() => {
+    for (const { client } of people) client?.close();
+    for (const link of links) link.close();
+  });
+  for (const [index, person] of people.entries()) await person.signUp(`person${index}`, links[index].url, timing);
+  const [ada, ben] = people;
+  const { id } = await ada.client.friends.ask(ben.client.user);
+  await ben.client.friends.accept(id);
+  for (const person of people) person.watch(id);
+  await soon(() => assert.equal(ada.client.conversation(id).info?.friendship.is_open, true));
+
+  const written = new Map(people.map((person) => [person, []]));
+  for (let step = 0; step < 300; step++) {
+    const person = random.pick(people);
+    const link = random.pick(links);
+    const own = person.window?.messages.filter((one) => one.mine && one.id && !one.deleted) ?? [];
+    const action = random.pick([
+      ...Array(6).fill(() => written.get(person).push(person.conversation.send({ text: `${step}` }))),
+      () => own.length && person.conversation.edit(random.pick(own).id, `${step}, edited`).catch(() => {}),
+      () => own.length && person.conversation.delete(random.pick(own).id).catch(() => {}),
+      () => person.conversation.markSeen(),
+      () => link.cut(),
+      () => link.reset(),
+      () => link.silence(),
+    ]);
+    action();
+    await new Promise((resolve) => setTimeout(resolve, random.between(0, 30)));
+  }
+  for (const sent of written.values()) {
+    const acks = await Promise.all(sent.map((one) => within(one.acked, 120_000, "an ack")));
+    const places = acks.map(({ seq }) => seq);
+    assert.deepEqual(places, [...places].sort((a, b) => a - b), "in the order of writing");
+    assert.equal(new Set(places).size, places.length, "each once");
+  }
+  for (const person of people) {
+    await eventually(async () => {
+      // `isRight` compares with one page of the history.
+      const { results } = await person.get(`/api/messages/status/friendship/${id}/messages/?before=true&page_size=100`);
+      const shown = person.shown.slice(-results.length);
+      assert.deepEqual(
+        shown.map((one) => [one.id, one.content, one.deleted, one.seq]),
+        results.reverse().map(({ message }) => [message.id, message.content, message.deleted, message.seq]),
+      );
+    }, 60_000);
+  }
 });

@@ -176,6 +176,31 @@ test("two tabs share one connection, and the second goes on when the first is cl
   await context.close();
 });
 
+test("files come by paste and by drop", async () => {
+  const { ada, ben, conversation } = await pair();
+  const page = await openChat(browser, natter, ada, conversation);
+  const give = (type, name) =>
+    page.getByTestId("composer").evaluate(
+      (composer, [type, name]) => {
+        const files = new DataTransfer();
+        files.items.add(new File(["content"], name, { type: "text/plain" }));
+        const detail = { bubbles: true, cancelable: true };
+        const event = type === "paste" ? new ClipboardEvent(type, { ...detail, clipboardData: files }) : new DragEvent(type, { ...detail, dataTransfer: files });
+        composer.dispatchEvent(event);
+      },
+      [type, name],
+    );
+  await give("paste", "pasted.txt");
+  await page.getByTestId("attachment-preview").waitFor();
+  await give("drop", "dropped.txt");
+  await page.getByTestId("attachment-preview").nth(1).waitFor();
+  await write(page, "two files");
+  await message(page, "two files", '[data-status="received"]').waitFor();
+  const { results } = await ben.search("two files");
+  assert.deepEqual(results[0].media.map(({ filename }) => filename), ["pasted.txt", "dropped.txt"]);
+  await page.context().close();
+});
+
 test("a session that is ended elsewhere closes the page's", async () => {
   const { ada, conversation } = await pair();
   const page = await openChat(browser, natter, ada, conversation);
