@@ -176,6 +176,35 @@ test("two tabs share one connection, and the second goes on when the first is cl
   await context.close();
 });
 
+test("a friendship is ended and taken back, live on both sides; a profile and the theme are changed", async () => {
+  const { ada, ben, conversation } = await pair();
+  const adaPage = await openChat(browser, natter, ada, conversation);
+  const benPage = await openChat(browser, natter, ben, conversation);
+  await adaPage.getByTestId("tab-people").click();
+  const bensRow = adaPage.locator(`[data-testid="person"][data-user="${ben.username}"]`);
+  await bensRow.getByTestId("reject").click();
+  await adaPage.getByRole("dialog").getByRole("button").last().click();
+  for (const page of [adaPage, benPage]) await page.getByTestId("composer").waitFor({ state: "hidden" });
+  await bensRow.getByTestId("accept").click();
+  for (const page of [adaPage, benPage]) await page.getByTestId("composer").waitFor();
+
+  await adaPage.getByTestId("tab-profile").click();
+  await adaPage.locator('[name="first_name"]').fill("Augusta");
+  await adaPage.getByRole("button", { name: "Save" }).click();
+  await benPage.reload();
+  await benPage.locator("header").getByText("Augusta").waitFor();
+  const scheme = () => adaPage.evaluate(() => getComputedStyle(document.documentElement).colorScheme);
+  const before = await scheme();
+  await adaPage.getByTestId("theme-toggle").click();
+  const toggled = await scheme();
+  assert.notEqual(toggled, before);
+  await adaPage.reload();
+  await adaPage.getByTestId("theme-toggle").waitFor();
+  assert.equal(await scheme(), toggled);
+  await adaPage.context().close();
+  await benPage.context().close();
+});
+
 test("files come by paste and by drop", async () => {
   const { ada, ben, conversation } = await pair();
   const page = await openChat(browser, natter, ada, conversation);
