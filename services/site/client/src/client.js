@@ -266,6 +266,7 @@ class Core {
   reset() {
     this.#ofFriend.clear();
     this.receipts.clear();
+    this.outbox.reset();
     this.conversations.reset();
     for (const conversation of this.#conversations.values()) conversation.reload();
   }

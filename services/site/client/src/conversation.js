@@ -166,8 +166,9 @@ class Window {
     return this.#next;
   }
 
-  /** Loads the same place again. */
+  /** Loads the same place again: with all that has come, also what may be of a log that was set back. */
   reload() {
+    this.#meanwhile = [];
     const middle = this.#messages[this.#messages.length >> 1]?.message.id;
     return this.load(this.#hasAfter ? middle : this.#loading ? this.#place : undefined);
   }
@@ -209,7 +210,7 @@ class Window {
     const done = this.#last.then(async () => {
       if (this.#ended) return 0;
       try {
-        const count = await this.#inOneGeneration(work);
+        const count = await work();
         this.#error = null;
         return count;
       } catch (error) {
@@ -231,20 +232,14 @@ class Window {
     return done;
   }
 
-  /** An answer from before the log was set back does not count. */
-  async #inOneGeneration(work) {
+  /** An answer from before the logs were set back does not count. */
+  async #page(query) {
+    const path = `/api/messages/status/friendship/${this.#channel}/messages/`;
     for (;;) {
       const { generation } = this.#core.logs;
-      const before = [this.#messages.slice(), this.#hasBefore, this.#hasAfter];
-      const count = await work();
-      if (generation === this.#core.logs.generation) return count;
-      [this.#messages, this.#hasBefore, this.#hasAfter] = before;
+      const page = await this.#core.persist(() => this.#core.http.get(path, { query }));
+      if (generation === this.#core.logs.generation) return page;
     }
-  }
-
-  #page(query) {
-    const path = `/api/messages/status/friendship/${this.#channel}/messages/`;
-    return this.#core.persist(() => this.#core.http.get(path, { query }));
   }
 
   #of(item) {

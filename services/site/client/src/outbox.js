@@ -145,6 +145,11 @@ export class Outbox {
     }
   }
 
+  /** The logs were set back: whether what was acknowledged is still there, loading shows. */
+  reset() {
+    for (const item of this.#items.values()) if (item.state === "sent") this.#forget(item);
+  }
+
   refused(frame) {
     const item = this.#items.get(frame.client_id);
     if (!item) return false;
