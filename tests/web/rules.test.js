@@ -717,3 +717,57 @@ test("users and messages are found", async (t) => {
   assert.deepEqual([found.count, found.hasNext], [1, false]);
   assert.deepEqual(found.results.map((one) => [one.id, one.friendship]), [[message, id]]);
 });
+
+// Apps that use it in ways of their own.
+
+test("a listener that throws stops neither the library nor the other listeners", async (t) => {
+  const { open, id, write, ben, equal, natter } = await world(t);
+  const ada = await open("ada");
+  const thrown = [];
+  const note = (error) => thrown.push(error.message);
+  process.prependListener("uncaughtException", note);
+  const others = process.listeners("uncaughtException").filter((one) => one !== note);
+  for (const one of others) process.off("uncaughtException", one);
+  t.after(() => {
+    process.off("uncaughtException", note);
+    for (const one of others) process.on("uncaughtException", one);
+  });
+  for (const event of ["message", "state", "friendship"]) {
+    ada.client.on(event, () => {
+      throw new Error(`from ${event}`);
+    });
+  }
+  ada.client.conversations.watch(() => {
+    throw new Error("from conversations");
+  });
+  write(ben, "one");
+  natter.gateway.destroyAll();
+  write(ben, "two");
+  await equal(ada);
+  await eventually(() => assert.ok(thrown.includes("from message")));
+  assert.equal(ada.shown(id).length, 2);
+});
+
+test("connecting and closing in quick succession leaves as many connections as are wanted", async (t) => {
+  const { open, gateway } = await world(t);
+  const ada = await open("ada");
+  const rejections = [];
+  const note = (reason) => rejections.push(reason);
+  process.on("unhandledRejection", note);
+  t.after(() => process.off("unhandledRejection", note));
+  const ends = [ada.client.connect()];
+  for (let times = 0; times < 5; times++) {
+    ada.client.close();
+    ends.push(ada.client.connect());
+    ends.push(ada.client.connect());
+  }
+  await Promise.allSettled(ends);
+  assert.equal(ada.client.state, "connected");
+  await eventually(() => assert.equal(gateway.of(ada.user).length, 1, "one connection"));
+  ada.client.close();
+  await eventually(() => assert.equal(gateway.of(ada.user).length, 0));
+  assert.equal(ada.client.state, "closed");
+  await sleep(A_WHILE);
+  assert.equal(gateway.of(ada.user).length, 0);
+  assert.deepEqual(rejections, []);
+});

@@ -230,6 +230,44 @@ test("files come by paste and by drop", async () => {
   await page.context().close();
 });
 
+test("two people in two tabs of one browser are two people", async () => {
+  const { ada, ben, conversation } = await pair();
+  const context = await openBrowser(browser);
+  const tabs = [await openPage(context, natter), await openPage(context, natter)];
+  for (const [index, { username }] of [ada, ben].entries()) {
+    await logIn(tabs[index], username);
+    await tabs[index].goto(`${natter.url}/#/c/${conversation}`);
+  }
+  await write(tabs[1], "from Ben");
+  await message(tabs[0], "from Ben", '[data-mine="false"]').waitFor();
+  await write(tabs[0], "from Ada");
+  await message(tabs[1], "from Ada", '[data-mine="false"]').waitFor();
+  await message(tabs[1], "from Ben", '[data-mine="true"]').waitFor();
+  await context.close();
+});
+
+test("a logout in one tab is one in all, and what a closed tab had under way is sent by another", async () => {
+  const { ada, ben, conversation } = await pair();
+  const context = await openBrowser(browser);
+  const first = await openPage(context, natter);
+  await logIn(first, ada.username);
+  const second = await openPage(context, natter, `#/c/${conversation}`);
+  await second.getByTestId("composer").waitFor();
+  await context.setOffline(true);
+  await write(second, "written in the second tab");
+  await message(second, "written in the second tab", '[data-status="pending"]').waitFor();
+  await first.close();
+  await context.setOffline(false);
+  await message(second, "written in the second tab", '[data-status="received"]').waitFor({ timeout: 90_000 });
+  const { results } = await ben.search("second tab");
+  assert.equal(results.length, 1);
+  const third = await openPage(context, natter);
+  await third.getByTestId("tab-profile").click();
+  await third.getByTestId("logout").click();
+  for (const page of [second, third]) await page.getByTestId("login-form").waitFor();
+  await context.close();
+});
+
 test("a session that is ended elsewhere closes the page's", async () => {
   const { ada, conversation } = await pair();
   const page = await openChat(browser, natter, ada, conversation);

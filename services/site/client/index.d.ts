@@ -13,7 +13,7 @@ export interface NatterOptions {
   url: string;
   /**
    * An access token, for apps whose own backend holds the sessions: called again whenever a fresh one
-   * is needed. Without it, the library keeps the session that `logIn` or `signUp` begins.
+   * is needed. It must be made at the call: its `iat` tells the server's time. Without `getToken`, the library keeps the session that `logIn` or `signUp` begins.
    */
   getToken?: () => Promise<string>;
   /** Where the session and what was not sent yet are kept. Default: IndexedDB, in Node the memory. */
@@ -184,6 +184,8 @@ export interface Message {
 /** A message that was just sent: here at once, its `status` goes on by itself in what `subscribe` shows. */
 export interface SentMessage extends Message {
   client_id: string;
+  /** Resolves once it would outlive the page: it is in the store. */
+  kept: Promise<void>;
   /** Settles once the server has committed or definitely refused it, over any number of reconnects. */
   acked: Promise<Ack>;
 }
@@ -321,7 +323,10 @@ export class NatterClient {
 
   signUp(user: NewUser): Promise<void>;
   logIn(credentials: { username: string; password: string }): Promise<void>;
-  /** Ends the session everywhere and forgets what was not sent. */
+  /**
+   * Ends this device's session, in all its tabs, and forgets what was not sent. Rejects where the server
+   * is not reached; then nothing has ended.
+   */
   logOut(): Promise<void>;
   /** Whether there is a session in the store, which is then used. */
   restore(): Promise<boolean>;
@@ -362,6 +367,7 @@ export class NatterClient {
   };
   /** In the texts of this user's conversations, best first. `page` from 1. */
   search(text: string, options?: { page?: number; pageSize?: number }): Promise<Page<Message>>;
+  /** `onProgress` gets the part that is sent, from 0 to 1; in Node only the 1 at the end. */
   upload(
     file: Blob,
     options?: { filename?: string; onProgress?: (part: number) => void; signal?: AbortSignal },

@@ -37,5 +37,5 @@ for (const type of ["dragover", "drop"]) {
   addEventListener(type, (event) => event.dataTransfer.types.includes("Files") && event.preventDefault());
 }
 
-if (await client.restore()) enter();
+if (await client.restore().catch(() => false)) enter();
 else leave();

@@ -420,7 +420,8 @@ export class Chat {
     const looking = document.visibilityState === "visible" && document.hasFocus() && this.#scroller.clientHeight > 0;
     if (!looking || !this.#stuck || this.#jump || this.#window.loading || this.#window.hasAfter) return;
     const newest = this.#window.messages.findLast((message) => !message.mine);
-    if (!newest || newest.seq <= this.#marked) return;
+    // Unread again: the server has not kept what it was told.
+    if (!newest || (newest.seq <= this.#marked && !this.#conversation.info?.unread)) return;
     this.#marked = newest.seq;
     this.#conversation.markSeen();
   }

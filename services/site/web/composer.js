@@ -16,6 +16,8 @@ export class Composer {
   #conversation;
   #user;
   #chat;
+  /** How many times something was sent that the library has not stored yet. */
+  #leaving = 0;
   #files = [];
   #previews = new Map();
   #replyTo = null;
@@ -153,10 +155,10 @@ export class Composer {
     if (!parts.length && !this.#files.length) return;
     try {
       const first = { text: parts[0] ?? "", media: this.#files, replyTo: this.#replyTo ?? undefined };
-      for (const message of [first, ...parts.slice(1).map((text) => ({ text }))]) {
-        // What comes of it is shown at the message.
-        this.#conversation.send(message).acked.catch(() => {});
-      }
+      const sent = [first, ...parts.slice(1).map((text) => ({ text }))].map((message) => this.#conversation.send(message));
+      // What comes of it is shown at the message.
+      for (const { acked } of sent) acked.catch(() => {});
+      this.#leave(Promise.all(sent.map(({ kept }) => kept)));
     } catch (error) {
       return toast(sentence(error));
     }
@@ -207,14 +209,33 @@ export class Composer {
     this.fit();
   }
 
+  /** Until the library has stored it, what was sent stays in the draft. */
+  #leave(kept) {
+    this.#leaving++;
+    kept.then(() => {
+      if (--this.#leaving) return;
+      this.#writeDraft();
+      this.#writeFiles();
+    });
+  }
+
   #changed() {
+    this.#writeDraft();
+    this.#update();
+  }
+
+  #writeDraft() {
+    if (this.#leaving) return;
     writeDraft(this.#user, this.#conversation.id, {
       text: this.#text.value,
       replyTo: this.#replyTo,
       editing: this.#editing,
       kept: this.#kept,
     });
-    this.#update();
+  }
+
+  #writeFiles() {
+    if (!this.#leaving) writeFiles(this.#user, this.#conversation.id, this.#files);
   }
 
   #update() {
@@ -260,7 +281,7 @@ export class Composer {
   #filesChanged() {
     this.#showFiles();
     this.#update();
-    writeFiles(this.#user, this.#conversation.id, this.#files);
+    this.#writeFiles();
   }
 
   #showFiles() {

@@ -44,7 +44,8 @@ export class Quotes {
     };
     const look = (window) => {
       const found = window.messages.find((message) => message.id === id);
-      if (done || (!found && !window.error)) return;
+      // Loaded without it: it is gone, with the end of a log that was set back.
+      if (done || (!found && window.loading)) return;
       done = true;
       this.#asked.delete(id);
       if (found) {

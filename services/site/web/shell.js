@@ -101,7 +101,7 @@ export class Shell {
     const [, place, id, message] = location.hash.split("/");
     if (place === "c" && id) {
       if (!this.#panel) this.#showPanel(TABS[0]);
-      this.#showChat(decodeURIComponent(id), message && decodeURIComponent(message));
+      this.#showChat(id, message);
       this.#overview.removeAttribute("role");
       return;
     }

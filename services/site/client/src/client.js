@@ -1,9 +1,9 @@
 // The client as apps see it, and what its parts share.
 
 import { Connection } from "./connection.js";
-import { Conversation } from "./conversation.js";
+import { Conversation, marksOf } from "./conversation.js";
 import { Conversations } from "./conversations.js";
-import { NatterError, isPassing } from "./errors.js";
+import { NatterError, call, isPassing } from "./errors.js";
 import { Friends } from "./friends.js";
 import { Http } from "./http.js";
 import { Logs } from "./logs.js";
@@ -30,6 +30,8 @@ class Core {
   #conversations = new Map();
   /** The friend's newest message in each conversation. */
   #ofFriend = new Map();
+  /** How often it was closed: a `connect` from before is given up. */
+  #closes = 0;
   state = "closed";
   /** From `connect` to `close`: what fails is tried again. */
   isJoined = false;
@@ -49,7 +51,7 @@ class Core {
     this.conversations = new Conversations(this);
     this.presence = new PresenceList(this);
     if (typeof document !== "undefined") {
-      const wake = () => this.isJoined && this.tabs.isLeader && this.session.user && this.connection.start();
+      const wake = () => this.isJoined && this.session.user && this.#wake();
       addEventListener("online", wake);
       document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake());
     }
@@ -72,7 +74,7 @@ class Core {
   }
 
   emit(event, value) {
-    for (const fn of this.#listeners.get(event) ?? []) fn(value);
+    for (const fn of [...(this.#listeners.get(event) ?? [])]) call(fn, value);
   }
 
   /** Repeats what may be repeated until the server answers, or nobody waits for it any more. */
@@ -80,7 +82,9 @@ class Core {
     const { user } = this.session;
     for (let tries = 0; ; tries++) {
       try {
-        return await work();
+        const answer = await work();
+        if (user && this.session.user !== user) throw new NatterError("logged_out", "The session has ended.");
+        return answer;
       } catch (error) {
         if (!isPassing(error) || this.session.user !== user || !this.isJoined) throw error;
         await this.sleep(error.retryAfter ?? Math.min(5_000, this.timing.backoffMin * 2 ** tries));
@@ -103,9 +107,13 @@ class Core {
   }
 
   async connect() {
-    if (!this.session.user && !(await this.session.restore())) {
+    const closes = this.#closes;
+    if (!this.session.user && !(await this.restore())) {
       throw new NatterError("logged_out", "There is no session.");
     }
+    if (!this.isJoined) await this.outbox.restore();
+    if (closes !== this.#closes) throw new NatterError("closed", "There is no connection.");
+    if (this.state === "connected") return;
     const connected = new Promise((resolve, reject) => {
       const off = this.on("state", (state) => {
         if (state === "connecting" || state === "offline") return;
@@ -114,18 +122,30 @@ class Core {
         else reject(new NatterError(this.session.user ? "closed" : "logged_out", "There is no connection."));
       });
     });
-    if (this.state === "connected") return;
     if (!this.isJoined) {
       this.isJoined = true;
-      await this.outbox.restore();
       for (const conversation of this.#conversations.values()) conversation.reload();
-      this.tabs.join({ onLead: () => this.connection.start(), onTold: (what) => this.#told(what) });
-    } else if (this.tabs.isLeader) this.connection.start();
+      this.tabs.join({ onLead: () => this.#lead(), onTold: (what) => this.#told(what) });
+    } else this.#wake();
     return connected;
   }
 
+  /** With what a tab that crashed has left in the store, and told nobody. */
+  async #lead() {
+    if (this.tabs.areShared) await this.outbox.restore().catch(() => {});
+    if (this.tabs.isLeader) this.connection.start();
+  }
+
+  /** Tries at once to have a connection, or to know whether it still lives. */
+  #wake() {
+    if (this.tabs.isLeader) this.connection.start();
+    else this.tabs.tell({ wake: true });
+  }
+
   close() {
+    this.#closes++;
     this.isJoined = false;
+    this.logs.isLive = false;
     this.connection.stop();
     this.tabs.leave();
     this.outbox.halt();
@@ -144,8 +164,8 @@ class Core {
   }
 
   /** The session has ended, here or elsewhere. What was not sent stays in the store, for when the user is back. */
-  ended() {
-    this.tabs.tell({ ended: true });
+  ended(isTold = false) {
+    if (!isTold) this.tabs.tell({ ended: true });
     this.close();
     this.outbox.clear();
     this.receipts.clear();
@@ -183,11 +203,13 @@ class Core {
     else if (what.item) this.outbox.told(what.item);
     else if (what.ended) {
       this.session.adopt(null);
-      this.ended();
+      this.ended(true);
     } else if (this.tabs.isLeader) {
       if (what.transmit) this.connection.send(what.transmit);
-      if (what.hello && this.logs.isLive) {
-        this.tabs.tell({ welcome: { logs: this.logs.snapshot(), presence: this.presence.snapshot() }, state: this.state });
+      if (what.wake) this.connection.start();
+      if (what.hello) {
+        const welcome = this.logs.isLive && { logs: this.logs.snapshot(), presence: this.presence.snapshot() };
+        this.tabs.tell({ welcome, state: this.state });
       }
     } else {
       if (what.welcome && !this.logs.isLive) {
@@ -222,7 +244,7 @@ class Core {
       case "presence":
         return this.presence.update(frame);
       case "token":
-        return void this.session.begin(frame);
+        return void this.session.begin(frame).catch(() => {});
       case "error":
         if (!this.outbox.refused(frame)) this.emit("error", new NatterError(frame.code, frame.detail));
     }
@@ -272,10 +294,6 @@ class Core {
   }
 
   changed(channel) {
-    this.#conversations.get(channel)?.changed();
-  }
-
-  marked(channel) {
     this.#conversations.get(channel)?.changed();
   }
 
@@ -405,9 +423,11 @@ export class NatterClient {
     this.conversations = { list: () => conversations.list(), watch: (fn) => conversations.watch(fn) };
     this.presence = { get: (user) => presence.get(user), watch: (fn) => presence.watch(fn) };
     this.search = (text, { page: number = 1, pageSize = 20 } = {}) =>
-      page("/api/messages/search/", { q: text, page: number, page_size: pageSize }, ({ message }) =>
-        core.withStatus(core.message(message, message.seq)),
-      );
+      page("/api/messages/search/", { q: text, page: number, page_size: pageSize }, (item) => {
+        const message = core.message(item.message, item.message.seq);
+        core.conversations.setMarks(message.friendship, marksOf(item, message.mine));
+        return core.withStatus(message);
+      });
   }
 
   get state() {

@@ -8,7 +8,8 @@ const MAX_BUFFERED = 1 << 20;
 
 export class Connection {
   #core;
-  #wanted = false;
+  /** The present run; null where no connection is wanted. */
+  #run = null;
   #socket = null;
   #giveUp = null;
   #wake = null;
@@ -22,14 +23,13 @@ export class Connection {
   }
 
   start() {
-    if (this.#wanted) return this.wake();
-    this.#wanted = true;
+    if (this.#run) return this.wake();
     this.#failures = 0;
-    this.#run();
+    this.#keep((this.#run = {}));
   }
 
   stop() {
-    this.#wanted = false;
+    this.#run = null;
     this.#socket?.close();
     this.#giveUp?.(1000);
     this.#wake?.();
@@ -45,7 +45,7 @@ export class Connection {
   /** The network or the user is back: tries at once, or asks whether the connection still lives. */
   wake() {
     this.#wake?.();
-    if (this.isLive) this.#expect({ type: "ping" });
+    if (this.isLive) this.#ask();
   }
 
   /** What should have been answered was not: opens another connection. */
@@ -53,13 +53,14 @@ export class Connection {
     this.#giveUp?.(1006);
   }
 
-  async #run() {
+  /** One connection after the other, as long as this run is the present one. */
+  async #keep(run) {
     const core = this.#core;
-    while (this.#wanted) {
+    while (this.#run === run) {
       core.setState("connecting");
-      const wait = await this.#once();
-      if (!this.#wanted) break;
-      if (wait === null) this.#wanted = false;
+      const wait = await this.#once(run);
+      if (this.#run !== run) return;
+      if (wait === null) this.#run = null;
       else {
         core.setState("offline");
         await this.#pause(wait);
@@ -69,29 +70,26 @@ export class Connection {
   }
 
   /** One connection from its opening to its end, and how long to wait then; null for ever. */
-  async #once() {
+  async #once(run) {
     try {
       const access = await this.#core.session.access();
-      if (!this.#wanted) return null;
-      return await this.#afterClose(await this.#open(access));
+      const Socket = isNode ? (await import("./node-socket.js")).NodeSocket : WebSocket;
+      if (this.#run !== run) return null;
+      return await this.#afterClose(await this.#open(Socket, access));
     } catch (error) {
       if (error.code === "logged_out" || error.status === 401) return null;
       return error.retryAfter ?? this.#backoff();
     }
   }
 
-  async #open(access) {
+  async #open(Socket, access) {
     const { session, options, timing } = this.#core;
     const url = new URL("/ws/messages/", options.url).href.replace(/^http/, "ws");
     let socket;
-    if (isNode) {
-      const { NodeSocket } = await import("./node-socket.js");
-      const { refresh } = session.tokens;
-      socket = refresh
-        ? new NodeSocket(url, ["natter.v1"], { Authorization: `Bearer ${access}`, refresh })
-        : new NodeSocket(url, ["natter.v1", `bearer.${access}`]);
+    if (isNode && session.isOwn) {
+      socket = new Socket(url, ["natter.v1"], { Authorization: `Bearer ${access}`, refresh: session.tokens.refresh });
     } else {
-      socket = new WebSocket(url, ["natter.v1", `bearer.${access}`]);
+      socket = new Socket(url, ["natter.v1", `bearer.${access}`]);
     }
     this.#socket = socket;
     this.#heard = performance.now();
@@ -134,8 +132,7 @@ export class Connection {
   }
 
   #beat(heartbeat) {
-    if (performance.now() - this.#heard > 2 * heartbeat) return this.drop();
-    this.#socket?.send('{"type":"ping"}');
+    this.#ask();
     const { session } = this.#core;
     // A browser's connection ends with its token.
     if (!session.tokens || (isNode && session.isOwn)) return;
@@ -152,11 +149,12 @@ export class Connection {
     }
   }
 
-  /** Sends a frame that is answered at once, and drops the connection if nothing comes. */
-  #expect(frame) {
+  /** Whether the connection still lives: drops it if nothing comes. */
+  #ask() {
     const sent = performance.now();
     const socket = this.#socket;
-    socket.send(JSON.stringify(frame));
+    if (!socket) return;
+    socket.send('{"type":"ping"}');
     setTimeout(() => socket === this.#socket && this.#heard < sent && this.drop(), this.#core.timing.answerTimeout);
   }
 
@@ -172,7 +170,7 @@ export class Connection {
         core.emit("error", new NatterError("too_many_connections", "Another connection took this one's place."));
         return null;
       case 4008:
-        return this.#failures++ ? this.#backoff() : 0;
+        return this.#failures++ ? this.#backoff() : Math.random() * core.timing.backoffMin;
       case 1012:
         return Math.random() * core.timing.backoffMin;
       case 1013:

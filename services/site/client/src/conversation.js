@@ -1,6 +1,6 @@
 // One conversation: writing in it, and the windows through which its messages are seen.
 
-import { NatterError } from "./errors.js";
+import { NatterError, call } from "./errors.js";
 import { newer } from "./conversations.js";
 
 /** While a user types, the friend is told so this often at most; and that it stopped, this long after the last key. */
@@ -25,7 +25,7 @@ export class Conversation {
     this.#stop();
     const files = media.map((one) => (one instanceof Blob ? fileOf(one) : one));
     const { item, acked } = this.#core.outbox.add("send", this.id, { payload: text, media: files, replyTo });
-    return { ...this.#core.pending(item), acked };
+    return { ...this.#core.pending(item), kept: item.stored, acked };
   }
 
   edit(message, text) {
@@ -234,7 +234,7 @@ class Window {
 
   /** An answer from before the logs were set back does not count. */
   async #page(query) {
-    const path = `/api/messages/status/friendship/${this.#channel}/messages/`;
+    const path = `/api/messages/status/friendship/${encodeURIComponent(this.#channel)}/messages/`;
     for (;;) {
       const { generation } = this.#core.logs;
       const page = await this.#core.persist(() => this.#core.http.get(path, { query }));
@@ -278,7 +278,7 @@ class Window {
     queueMicrotask(() => {
       this.#told = false;
       if (this.#ended) return;
-      this.#fn({
+      call(this.#fn, {
         messages: this.#views(),
         hasBefore: this.#hasBefore,
         hasAfter: this.#hasAfter,
@@ -311,7 +311,7 @@ function same(a, b) {
 }
 
 /** What an item of the history says of the marks. Listing the friend's messages is receiving them. */
-function marksOf({ message: { seq }, is_received, is_seen }, mine) {
+export function marksOf({ message: { seq }, is_received, is_seen }, mine) {
   const [received, seen] = [is_received && seq, is_seen && seq];
   return mine ? { friend_received_seq: received, friend_seen_seq: seen } : { received_seq: seq, seen_seq: seen };
 }

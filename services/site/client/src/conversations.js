@@ -1,5 +1,7 @@
 // The list of conversations: last messages, marks, unread counts and who is typing.
 
+import { call } from "./errors.js";
+
 const NO_MARKS = { received_seq: 0, seen_seq: 0, friend_received_seq: 0, friend_seen_seq: 0 };
 /** Who stops typing without saying so has stopped after this. */
 const TYPING_ENDS = 6_000;
@@ -34,7 +36,7 @@ export class Conversations {
 
   watch(fn) {
     this.#watchers.add(fn);
-    fn(this.#list());
+    call(fn, this.#list());
     if (!this.#wasLoaded) this.load().catch(() => {});
     return () => this.#watchers.delete(fn);
   }
@@ -51,7 +53,9 @@ export class Conversations {
   /** Loads all of them; calls at a time are one. */
   load() {
     if (!this.#loading) {
-      const loading = this.#load().finally(() => this.#loading === loading && (this.#loading = null));
+      const loading = this.#load().finally(() => {
+        if (this.#loading === loading) this.#loading = this.#during = null;
+      });
       this.#loading = loading;
       this.#hasFailed = true;
     }
@@ -90,7 +94,7 @@ export class Conversations {
     return this.#core.http.get("/api/messages/conversations/", { query: { page, page_size: 100 } });
   }
 
-  /** Soon asks for the newest ones, where what is here does not say what has become of them. */
+  /** Soon loads them again, where what is here does not say what has become of them. */
   refresh() {
     if (!this.isUsed) return;
     this.#refresh ??= setTimeout(async () => {
@@ -186,7 +190,7 @@ export class Conversations {
       // Seen on another device, in the middle of what was counted.
       else if (marks.seen_seq && counted.unread && this.#loading === null) this.refresh();
     }
-    this.#core.marked(id);
+    this.#core.changed(id);
     this.#tell();
   }
 
@@ -212,10 +216,6 @@ export class Conversations {
     this.#tell();
   }
 
-  isTyping(channel) {
-    return this.#typing.has(channel);
-  }
-
   info(id) {
     const info = this.#all.get(id);
     if (!info) return null;
@@ -238,6 +238,8 @@ export class Conversations {
   }
 
   clear() {
+    for (const timer of this.#typing.values()) clearTimeout(timer);
+    this.#typing.clear();
     this.#all.clear();
     this.#marks.clear();
     this.#wasLoaded = false;
@@ -264,7 +266,7 @@ export class Conversations {
     queueMicrotask(() => {
       this.#told = false;
       const list = this.#list();
-      for (const fn of this.#watchers) fn(list);
+      for (const fn of [...this.#watchers]) call(fn, list);
     });
   }
 }

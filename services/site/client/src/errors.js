@@ -9,6 +9,17 @@ export class NatterError extends Error {
   }
 }
 
+/** A listener's error is its own, not the library's: it is thrown where nothing else is under way. */
+export function call(fn, ...values) {
+  try {
+    fn(...values);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
 /** Whether it is worth trying again without a change. */
 export function isPassing(error) {
   return ["offline", "unavailable", "rate_limited"].includes(error?.code) || error?.status >= 500;

@@ -1,5 +1,7 @@
 // The user's friendships, each at its newest revision.
 
+import { call } from "./errors.js";
+
 export class Friends {
   #core;
   #all = new Map();
@@ -53,7 +55,7 @@ export class Friends {
 
   watch(fn) {
     this.#watchers.add(fn);
-    this.list().then(() => this.#watchers.has(fn) && fn(this.#list()), () => {});
+    this.list().then(() => this.#watchers.has(fn) && call(fn, this.#list()), () => {});
     return () => this.#watchers.delete(fn);
   }
 
@@ -102,6 +104,6 @@ export class Friends {
   }
 
   #tell() {
-    for (const fn of this.#watchers) fn(this.#list());
+    for (const fn of [...this.#watchers]) call(fn, this.#list());
   }
 }

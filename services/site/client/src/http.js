@@ -45,7 +45,8 @@ export class Http {
     }
   }
 
-  async #send(method, path, { query, json, form, signal, as = "json", onProgress }, token) {
+  async #send(method, path, { query, json, form, signal, as = "json", onProgress, timeout }, token) {
+    if (signal?.aborted) throw new NatterError("aborted", "The caller gave up.");
     const url = new URL(path, this.#core.options.url);
     for (const [name, value] of Object.entries(query ?? {})) {
       if (value !== undefined) url.searchParams.set(name, value);
@@ -53,13 +54,15 @@ export class Http {
     const headers = {};
     if (token) headers.Authorization = `Bearer ${token}`;
     if (json !== undefined) headers["Content-Type"] = "application/json";
+    const isLarge = Boolean(form) || as === "blob";
+    const deadline = timeout ?? this.#core.timing.requestTimeout * (isLarge ? 20 : 1);
     const body = json !== undefined ? JSON.stringify(json) : form;
     let answer;
     try {
       answer =
         onProgress && typeof XMLHttpRequest !== "undefined"
-          ? await withProgress({ method, url, headers, body, signal, onProgress })
-          : await this.#fetch(url, { method, headers, body, signal }, form || as === "blob");
+          ? await withProgress({ method, url, headers, body, signal, onProgress, deadline })
+          : await fetchWithin(deadline, url, { method, headers, body, signal }, isLarge);
     } catch (error) {
       if (signal?.aborted) throw new NatterError("aborted", "The caller gave up.");
       throw new NatterError("offline", `The server was not reached: ${error.message}`);
@@ -73,22 +76,22 @@ export class Http {
       throw new NatterError("offline", `The answer broke off: ${error.message}`);
     }
   }
+}
 
-  /** Of small bodies also the body comes within the deadline. */
-  async #fetch(url, request, isLarge) {
-    const deadline = new AbortController();
-    const timer = setTimeout(() => deadline.abort(), this.#core.timing.requestTimeout * (isLarge ? 20 : 1));
-    const abort = () => deadline.abort();
-    request.signal?.addEventListener("abort", abort);
-    try {
-      const answer = await fetch(url, { ...request, signal: deadline.signal, cache: "no-store" });
-      if (isLarge) return answer;
-      const text = await answer.text();
-      return { status: answer.status, headers: answer.headers, json: async () => JSON.parse(text) };
-    } finally {
-      clearTimeout(timer);
-      request.signal?.removeEventListener("abort", abort);
-    }
+/** Of small bodies also the body comes within the deadline. */
+async function fetchWithin(deadline, url, request, isLarge) {
+  const late = new AbortController();
+  const abort = () => late.abort();
+  const timer = setTimeout(abort, deadline);
+  request.signal?.addEventListener("abort", abort);
+  try {
+    const answer = await fetch(url, { ...request, signal: late.signal, cache: "no-store" });
+    if (isLarge) return answer;
+    const text = await answer.text();
+    return { status: answer.status, headers: answer.headers, json: async () => JSON.parse(text) };
+  } finally {
+    clearTimeout(timer);
+    request.signal?.removeEventListener("abort", abort);
   }
 }
 
@@ -103,7 +106,7 @@ async function refusal(answer) {
 }
 
 /** `fetch` says nothing of how far an upload is. */
-function withProgress({ method, url, headers, body, signal, onProgress }) {
+function withProgress({ method, url, headers, body, signal, onProgress, deadline }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open(method, url);
@@ -115,7 +118,8 @@ function withProgress({ method, url, headers, body, signal, onProgress }) {
         headers: { get: (name) => request.getResponseHeader(name) },
         json: async () => JSON.parse(request.responseText),
       });
-    request.onerror = () => reject(new Error("the upload broke off"));
+    request.timeout = deadline;
+    request.ontimeout = request.onerror = () => reject(new Error("the upload broke off"));
     request.onabort = () => reject(new Error("aborted"));
     signal?.addEventListener("abort", () => request.abort());
     request.send(body);

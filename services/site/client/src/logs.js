@@ -43,7 +43,7 @@ export class Logs {
   }
 
   take({ epoch, have }) {
-    this.#epoch = epoch;
+    this.ready({ epoch });
     this.resumed({ channels: have });
   }
 
@@ -122,7 +122,7 @@ export class Logs {
 
   /** Until the log was set back, by which `fetching` is no longer its own. */
   async #fetchAll(channel, log, fetching) {
-    const path = `/api/messages/status/friendship/${channel}/events/`;
+    const path = `/api/messages/status/friendship/${encodeURIComponent(channel)}/events/`;
     while (log.have < log.wanted) {
       const query = { after_seq: log.have, limit: 500 };
       const page = await this.#core.persist(() => this.#core.http.get(path, { query }));

@@ -14,7 +14,6 @@ export class NodeSocket {
   #closed = false;
   #code = 1006;
   #reason = "";
-  onopen = null;
   onmessage = null;
   onclose = null;
 
@@ -68,7 +67,6 @@ export class NodeSocket {
     socket.on("data", (data) => this.#read(data));
     socket.on("error", () => this.#end());
     socket.on("close", () => this.#end());
-    this.onopen?.();
     this.#read(head);
   }
 

@@ -46,6 +46,7 @@ export class Outbox {
     // Without room in the store it is sent all the same.
     item.stored = this.#core.store.set(key, plain(item)).catch((error) => this.#core.emit("error", new NatterError("store", String(error))));
     item.stored.then(() => {
+      if (!this.#items.has(clientId)) return;
       this.#core.tabs.tell({ item: plain(item) });
       this.pump();
     });
@@ -56,10 +57,10 @@ export class Outbox {
   told(item) {
     const known = this.#items.get(item.clientId);
     if (item.gone) {
-      this.#promise(item, item.how, item.value);
+      this.#promise(item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
       this.#forget(known);
     } else {
-      if (item.state === "failed") this.#promise(item, "reject", item.error);
+      if (item.state === "failed") this.#promise(item, "reject", new NatterError(item.error.code, item.error.message));
       if (known) Object.assign(known, item);
       else this.#take(item);
       this.#sort();
@@ -123,7 +124,7 @@ export class Outbox {
     this.#free(item);
     if (this.#core.logs.have(item.channel) < ack.seq) {
       // Shown until its entry of the log comes.
-      this.#core.store.delete(item.key);
+      this.#core.store.delete(item.key).catch(() => {});
       Object.assign(item, { state: "sent", id: ack.message, seq: ack.seq, created: ack.created_at });
       this.#promise(item, "resolve", ack);
       this.#core.changed(item.channel);
@@ -199,12 +200,14 @@ export class Outbox {
 
   async #begin(item, busy) {
     await item.stored;
+    if (this.#busy.get(item.channel) !== busy) return;
     if (item.media?.some((media) => media.blob)) {
       busy.uploading = new AbortController();
       try {
         await this.#upload(item, busy.uploading.signal);
       } catch (error) {
-        if (this.#items.has(item.clientId)) this.#fail(item, error);
+        // Not where it was halted or discarded.
+        if (this.#busy.get(item.channel) === busy) this.#fail(item, error);
         return;
       } finally {
         busy.uploading = null;
@@ -284,10 +287,11 @@ export class Outbox {
 
   #settle(item, how, value) {
     this.#free(item);
-    this.#core.store.delete(item.key);
+    this.#core.store.delete(item.key).catch(() => {});
     this.#promise(item, how, value);
     this.#forget(item);
-    this.#core.tabs.tell({ item: { clientId: item.clientId, gone: true, how, value } });
+    const told = how === "reject" ? { code: value.code, message: value.message } : value;
+    this.#core.tabs.tell({ item: { clientId: item.clientId, gone: true, how, value: told } });
     this.pump();
   }
 

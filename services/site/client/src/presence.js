@@ -1,5 +1,7 @@
 // Which friends are online.
 
+import { call } from "./errors.js";
+
 /** After a new connection the server names who is online; who is not named by then is not. */
 const NAMED_WITHIN = 3_000;
 
@@ -8,6 +10,7 @@ export class PresenceList {
   #all = new Map();
   #watchers = new Set();
   #unconfirmed = new Set();
+  #timer = null;
 
   constructor(core) {
     this.#core = core;
@@ -26,16 +29,18 @@ export class PresenceList {
     this.#unconfirmed.delete(user);
     const presence = { online, last_seen: last_seen ?? this.#all.get(user)?.last_seen ?? null };
     this.#all.set(user, presence);
-    for (const fn of this.#watchers) fn(user, presence);
+    for (const fn of [...this.#watchers]) call(fn, user, presence);
     this.#core.emit("presence", { user, ...presence });
   }
 
   resumed() {
     const before = [...this.#all].filter(([, presence]) => presence.online).map(([user]) => user);
     this.#unconfirmed = new Set(before);
-    setTimeout(() => {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
       for (const user of this.#unconfirmed) this.update({ user, online: false, last_seen: null });
-    }, NAMED_WITHIN).unref?.();
+    }, NAMED_WITHIN);
+    this.#timer.unref?.();
   }
 
   snapshot() {
@@ -43,6 +48,7 @@ export class PresenceList {
   }
 
   clear() {
+    clearTimeout(this.#timer);
     this.#all.clear();
   }
 }

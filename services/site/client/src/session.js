@@ -78,7 +78,8 @@ export class Session {
     if (!this.isOwn) return this.begin({ access: await this.#core.options.getToken() });
     await this.#core.tabs.exclusively("session", async () => {
       const stored = await this.#core.store.get("session");
-      if (!stored || !this.tokens) {
+      // Logged out in another tab, or another user has logged in there.
+      if (!stored || stored.user !== this.user) {
         await this.end();
         throw new NatterError("logged_out", "The session has ended.");
       }
@@ -87,7 +88,8 @@ export class Session {
       const { access, refresh } = this.tokens;
       try {
         await this.begin(
-          await this.#core.http.post("/api/users/refresh-token/", { json: { refresh }, token: access, retries: 3 }),
+          // Tried twice within the ten seconds in which the server gives the same answer again.
+          await this.#core.http.post("/api/users/refresh-token/", { json: { refresh }, token: access, retries: 3, timeout: 3_000 }),
         );
       } catch (error) {
         if (error.status === 401) await this.end();
@@ -99,8 +101,13 @@ export class Session {
   async end() {
     const had = this.tokens;
     this.tokens = null;
-    if (this.isOwn) await this.#core.store.delete("session");
-    if (had) this.#core.ended(had);
+    if (this.isOwn) await this.#forget(had).catch(() => {});
+    if (had) this.#core.ended();
+  }
+
+  async #forget(had) {
+    const stored = await this.#core.store.get("session");
+    if (stored?.user === had?.user) await this.#core.store.delete("session");
   }
 }
 

@@ -52,7 +52,11 @@ export class IndexedDbStore {
   }
 
   async #do(mode, work) {
-    this.#database ??= open(this.name);
+    const forget = () => (this.#database = undefined);
+    this.#database ??= open(this.name, forget).catch((error) => {
+      forget();
+      throw error;
+    });
     const transaction = (await this.#database).transaction("values", mode, { durability: "strict" });
     const request = work(transaction.objectStore("values"));
     return new Promise((resolve, reject) => {
@@ -62,11 +66,15 @@ export class IndexedDbStore {
   }
 }
 
-function open(name) {
+/** `onClose`: the browser has closed it, when the site's data were deleted for instance. */
+function open(name, onClose) {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(name, 1);
     request.onupgradeneeded = () => request.result.createObjectStore("values");
-    request.onsuccess = () => resolve(request.result);
+    request.onsuccess = () => {
+      request.result.onclose = onClose;
+      resolve(request.result);
+    };
     request.onerror = () => reject(request.error);
   });
 }

@@ -30,13 +30,15 @@ export class Tabs {
       this.isLeader = true;
       return onLead();
     }
-    this.#channel = new BroadcastChannel(this.#name);
+    // Each user has a connection of its own: another tab may be another user's.
+    const name = `${this.#name} ${this.#core.session.user}`;
+    this.#channel = new BroadcastChannel(name);
     this.#channel.onmessage = ({ data }) => onTold(data);
     this.tell({ hello: true });
     const leaving = new AbortController();
     this.#release = () => leaving.abort();
     navigator.locks
-      .request(`${this.#name} connection`, { signal: leaving.signal }, () => {
+      .request(`${name} connection`, { signal: leaving.signal }, () => {
         if (leaving.signal.aborted) return;
         this.isLeader = true;
         const held = new Promise((resolve) => (this.#release = resolve));
