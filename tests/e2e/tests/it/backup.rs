@@ -3,7 +3,7 @@
 use std::{fs, process::Output};
 
 use natter_e2e::{Place, Topology, World, talk_during};
-use natter_test_support::{Friends, Signal};
+use natter_test_support::{Friends, Signal, until};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -119,9 +119,13 @@ async fn a_backup_has_what_was_acknowledged_and_is_restored() {
     let after = alice.history(&world.messages(), &channel).await;
     assert!(after.len() as u64 >= stored && after.len() < before.len());
     assert_eq!(after[..], before[..after.len()]);
-    // The log was set back: another epoch, and whoever has more than it is told.
-    let (mut socket, now) = connect(&bob, &world.gateway()).await;
-    assert_ne!(now["epoch"], ready["epoch"]);
+    // The log was set back: another epoch, as soon as the gateway has heard of it, and whoever has more
+    // than the log is told.
+    let mut socket = until("another epoch", || async {
+        let (socket, now) = connect(&bob, &world.gateway()).await;
+        (now["epoch"] != ready["epoch"]).then_some(socket)
+    })
+    .await;
     let have =
         json!({"type": "resume", "epoch": ready["epoch"], "channels": {&channel: before.len()}});
     socket.send(have).await;

@@ -135,7 +135,6 @@ async fn marks_that_a_gateway_missed_are_told_again() {
     bob_socket.frame("resumed").await;
     let ack = alice_socket.say(&channel, "a-1", "seen?").await;
     bob_socket.frame("friendship_message").await;
-    alice_socket.find(|frame| frame["seq"] == 1).await;
 
     link.silence();
     bob_socket
