@@ -235,6 +235,20 @@ test("what was missed is replayed after a reconnect", async (t) => {
   await equal(ada);
 });
 
+test("what was written in a channel that opened on this connection is not missed across a reconnect", async (t) => {
+  const { natter, model, gateway } = await world(t);
+  const [cleo, dan] = ["cleo", "dan"].map((username) => model.addUser({ username, password: PASSWORD }).id);
+  // Whoever has no conversation yet.
+  const device = await Device.open(natter, "cleo", []);
+  t.after(() => device.client.close());
+  const { id } = model.befriend(dan, cleo);
+  await eventually(async () => assert.equal((await device.client.friends.list())[0]?.is_open, true));
+  gateway.destroyAll();
+  model.send(dan, id, null, { kind: "message", content: "while away", media: [], replyTo: null });
+  await eventually(() => assert.deepEqual(told(device, "message").map((message) => message.content), ["while away"]));
+  await eventually(() => assert.equal(model.marksFor(model.channels.get(id), dan).friend_received_seq, 1));
+});
+
 test("resync is fetched over HTTP", async (t) => {
   const { open, natter, gateway, ben: friend, write, equal, count } = await world(t);
   gateway.replayEvents = 3;

@@ -238,7 +238,9 @@ class Core {
         if (frame.user === this.session.user) this.receipts.confirmed(frame.channel, frame);
         return this.conversations.notified(frame);
       case "friendship_update":
-        return void this.friends.update(frame.friendship);
+        this.friends.update(frame.friendship);
+        if (frame.friendship.is_open) this.logs.opened(frame.friendship.id, frame.friendship.revision).catch(() => {});
+        return;
       case "typing":
         return this.conversations.typing(frame);
       case "presence":

@@ -1,6 +1,8 @@
 // How far this client has each conversation's log: entries are passed on in the order of their `seq`,
 // each once; what is missing is fetched over HTTP.
 
+/** Up to this revision a friendship that is open has just opened for the first time: asked, agreed, accepted. */
+const FIRST_OPENED = 3;
 /** So many missing entries are not fetched: what is shown is loaded anew. */
 const TOO_MANY = 2_000;
 
@@ -80,11 +82,29 @@ export class Logs {
     }
   }
 
+  /**
+   * A channel has opened while there is a connection: it is followed from its beginning, or if it was open
+   * before, from where it stands.
+   */
+  async opened(channel, revision) {
+    const log = this.#log(channel);
+    if (!this.isLive || log.have !== null) return;
+    if (revision <= FIRST_OPENED) {
+      log.have = 0;
+      return;
+    }
+    const query = { after_seq: 0, limit: 1 };
+    const { newest } = await this.#core.persist(() => this.#core.http.get(pathOf(channel), { query }));
+    if (log.have !== null) return;
+    log.have = newest;
+    this.#core.based(channel);
+  }
+
   /** An entry as it came. */
   entry(frame) {
     const log = this.#log(frame.channel);
     if (!this.isLive && log.have === null) return;
-    log.have ??= 0;
+    log.have ??= frame.seq - 1;
     if (frame.seq <= log.have) return;
     log.waiting.set(frame.seq, frame);
     this.#drain(log);
@@ -122,10 +142,9 @@ export class Logs {
 
   /** Until the log was set back, by which `fetching` is no longer its own. */
   async #fetchAll(channel, log, fetching) {
-    const path = `/api/messages/status/friendship/${encodeURIComponent(channel)}/events/`;
     while (log.have < log.wanted) {
       const query = { after_seq: log.have, limit: 500 };
-      const page = await this.#core.persist(() => this.#core.http.get(path, { query }));
+      const page = await this.#core.persist(() => this.#core.http.get(pathOf(channel), { query }));
       if (log.fetching !== fetching) return;
       for (const frame of page.results) if (frame.seq > log.have) log.waiting.set(frame.seq, frame);
       this.#drain(log);
@@ -137,4 +156,8 @@ export class Logs {
       }
     }
   }
+}
+
+function pathOf(channel) {
+  return `/api/messages/status/friendship/${encodeURIComponent(channel)}/events/`;
 }
