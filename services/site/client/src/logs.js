@@ -50,6 +50,8 @@ export class Logs {
   }
 
   ready(frame) {
+    // Until `resumed` says where a log stands, only entries of those that were followed before count.
+    this.isLive = false;
     if (!frame.epoch || frame.epoch === this.#epoch) return;
     // Also the first one: what was loaded before it may be from another epoch.
     this.#epoch = frame.epoch;
