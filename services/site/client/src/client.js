@@ -260,7 +260,7 @@ class Core {
     }
     this.receipts.resumed();
     this.presence.resumed();
-    this.outbox.resumed();
+    this.outbox.pump();
     if (this.friends.isUsed || this.conversations.isUsed) this.friends.reload().catch(() => {});
     this.conversations.resumed();
     for (const conversation of this.#conversations.values()) conversation.resumed();

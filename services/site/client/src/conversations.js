@@ -233,7 +233,7 @@ export class Conversations {
   /** The logs were set back: what was here counts no more. */
   reset() {
     this.#marks.clear();
-    for (const info of this.#all.values()) Object.assign(info, { last_message: null, counted: none() });
+    for (const info of this.#all.values()) Object.assign(info, { last_message: null, counted: { unread: 0, upTo: 0, since: new Map() } });
     this.refresh();
   }
 
@@ -269,10 +269,6 @@ export class Conversations {
       for (const fn of [...this.#watchers]) call(fn, list);
     });
   }
-}
-
-function none() {
-  return { unread: 0, upTo: 0, since: new Map() };
 }
 
 function latest(a, b) {

@@ -4,8 +4,6 @@
 import { NatterError, isPassing } from "./errors.js";
 
 const FRAMES = { send: "friendship", edit: "friendship_edit", delete: "friendship_delete" };
-/** Refused for now; everything else that the server refuses stays refused. */
-const PASSING = ["unavailable", "rate_limited"];
 
 export class Outbox {
   #core;
@@ -73,10 +71,6 @@ export class Outbox {
     return [...this.#items.values()].filter((item) => item.channel === channel);
   }
 
-  get(clientId) {
-    return this.#items.get(clientId);
-  }
-
   /** How many the server does not have yet. */
   get unsent() {
     return [...this.#items.values()].filter(({ state }) => state !== "sent").length;
@@ -95,13 +89,7 @@ export class Outbox {
     this.#settle(item, "reject", new NatterError("discarded", "It was taken back."));
   }
 
-  /** A connection is there: what was under way is sent again. */
-  resumed() {
-    this.interrupted();
-    this.pump();
-  }
-
-  /** The connection went: nothing is under way any more. */
+  /** The connection went: what was under way is sent again on the next one. */
   interrupted() {
     for (const [channel, busy] of this.#busy) {
       if (busy.uploading || busy.isWaiting) continue;
@@ -155,7 +143,7 @@ export class Outbox {
     const item = this.#items.get(frame.client_id);
     if (!item) return false;
     const busy = this.#busy.get(item.channel);
-    if (PASSING.includes(frame.code)) {
+    if (isPassing(frame)) {
       if (busy?.item !== item) return true;
       clearTimeout(busy.timer);
       const { backoffMin, backoffMax } = this.#core.timing;
