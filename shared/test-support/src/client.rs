@@ -1,9 +1,12 @@
 //! People who use the public HTTP contract.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use reqwest::{
-    Client, Method, Response, StatusCode,
+    Client, Method, RequestBuilder, Response, StatusCode,
     multipart::{Form, Part},
 };
 use serde_json::{Value, json};
@@ -104,14 +107,37 @@ impl Person {
     }
 
     async fn ask(&self, method: Method, url: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let mut request = self.http.request(method, url).bearer_auth(&self.access);
-        if let Some(body) = body {
-            secrets::note(&body);
-            request = request.json(&body);
-        }
+        let request = self.request(method, url, body);
         let answer = request.send().await.expect("the service answers");
         let status = answer.status();
         (status, answer.json().await.expect("answers are JSON"))
+    }
+
+    /// Asks a service that may be away; its answer, if there is one within this time.
+    pub async fn try_ask(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<Value>,
+        patience: Duration,
+    ) -> Option<(u16, Value)> {
+        let request = self.request(method, url, body).timeout(patience);
+        let answer = request.send().await.ok()?;
+        let status = answer.status();
+        let body = answer.bytes().await.ok()?;
+        let body = serde_json::from_slice(&body);
+        Some((status.as_u16(), body.unwrap_or(Value::Null)))
+    }
+
+    fn request(&self, method: Method, url: &str, body: Option<Value>) -> RequestBuilder {
+        let request = self.http.request(method, url).bearer_auth(&self.access);
+        match body {
+            Some(body) => {
+                secrets::note(&body);
+                request.json(&body)
+            }
+            None => request,
+        }
     }
 
     /// Sends a file in a form, beside the field `payload` with a text.

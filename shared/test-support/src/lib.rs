@@ -5,9 +5,11 @@
 //! Waiting is always for an event, with a deadline ([`PATIENCE`]), never for a time.
 
 mod app;
+mod choices;
 mod client;
 mod detour;
 mod generated;
+mod link;
 mod lossy;
 mod nats;
 mod patroni;
@@ -17,24 +19,24 @@ mod postgres;
 mod process;
 mod recorder;
 mod secrets;
-mod silent;
 mod socket;
 
 use std::time::Duration;
 
 pub use app::App;
+pub use choices::Choices;
 pub use client::{Friends, PASSWORD, Person, befriend};
 pub use generated::check_generated;
+pub use link::Link;
 pub use lossy::Lossy;
 pub use nats::Nats;
 pub use patroni::Patroni;
 pub use pgbouncer::PgBouncer;
 pub use ports::free_port;
 pub use postgres::Postgres;
-pub use process::{Process, Signal, binary};
+pub use process::{Process, Signal, binary, is_root};
 pub use recorder::Recorder;
 pub use secrets::leak;
-pub use silent::Silent;
 pub use socket::Socket;
 
 /// An image: a 1×1 PNG.

@@ -27,8 +27,9 @@ struct Node {
 }
 
 impl Node {
-    fn start(port: u16, cluster: Vec<String>) -> Self {
-        let folder = TempDir::with_prefix("natter-nats-").expect("a temporary folder");
+    fn start(port: u16, cluster: Vec<String>, parent: &Path) -> Self {
+        let folder = TempDir::with_prefix_in("natter-nats-", parent);
+        let folder = folder.expect("a temporary folder");
         fs::copy(Nats::CONFIG, config(&folder)).expect("it is ours");
         Self {
             server: serve(&folder, port, &cluster),
@@ -58,13 +59,22 @@ impl Nats {
     ];
 
     pub async fn start() -> Self {
-        let node = Node::start(free_port(), Vec::new());
+        Self::start_in(&env::temp_dir()).await
+    }
+
+    /// Starts one with its data below this folder.
+    pub async fn start_in(parent: &Path) -> Self {
+        let node = Node::start(free_port(), Vec::new(), parent);
         accepts("NATS answers", node.port).await;
         Self { nodes: vec![node] }
     }
 
     /// Starts a cluster of three.
     pub async fn start_cluster() -> Self {
+        Self::start_cluster_in(&env::temp_dir()).await
+    }
+
+    pub async fn start_cluster_in(parent: &Path) -> Self {
         let peers = [(); 3].map(|()| free_port());
         let routes = peers
             .map(|port| format!("nats://127.0.0.1:{port}"))
@@ -74,7 +84,7 @@ impl Nats {
             let own = format!("--cluster=nats://127.0.0.1:{peer}");
             let cluster = "--cluster_name=natter".to_owned();
             let routes = format!("--routes={routes}");
-            Node::start(free_port(), vec![name, own, cluster, routes])
+            Node::start(free_port(), vec![name, own, cluster, routes], parent)
         });
         let nats = Self {
             nodes: nodes.collect(),
@@ -192,6 +202,16 @@ impl Nats {
     /// Starts it again on the same data and port.
     pub async fn start_again(&mut self) {
         self.start_node(0).await;
+    }
+
+    /// Starts all servers again; those of a cluster need each other.
+    pub async fn start_all(&mut self) {
+        for node in &mut self.nodes {
+            node.server = serve(&node.folder, node.port, &node.cluster);
+        }
+        for node in &self.nodes {
+            accepts("NATS answers", node.port).await;
+        }
     }
 
     /// Starts one server of a cluster again.

@@ -50,8 +50,13 @@ pub struct Postgres {
 impl Postgres {
     /// Starts on a copy of the template: making one takes longer than most tests.
     pub async fn start() -> Self {
+        Self::start_in(&env::temp_dir()).await
+    }
+
+    /// Starts one with its data below this folder.
+    pub async fn start_in(parent: &Path) -> Self {
         let template = template().await;
-        let folder = owned_folder("natter-postgres-");
+        let folder = owned_folder_in("natter-postgres-", parent);
         copy(&template, &folder.path().join("data"));
         let postgres = Self::on(folder);
         postgres.answers().await;
@@ -229,6 +234,14 @@ impl Postgres {
         }
     }
 
+    /// Starts it again if it has ended by itself, and waits until it answers.
+    pub async fn recover(&mut self) {
+        if self.server.has_ended() {
+            self.start_again().await;
+        }
+        self.answers().await;
+    }
+
     async fn answers(&self) {
         let url = self.admin_url("postgres");
         until("Postgres answers", || async {
@@ -271,7 +284,11 @@ pub(crate) fn setup() -> String {
 
 /// A temporary folder of the user that Postgres runs as.
 pub(crate) fn owned_folder(prefix: &str) -> TempDir {
-    let folder = TempDir::with_prefix(prefix).expect("a temporary folder");
+    owned_folder_in(prefix, &env::temp_dir())
+}
+
+fn owned_folder_in(prefix: &str, parent: &Path) -> TempDir {
+    let folder = TempDir::with_prefix_in(prefix, parent).expect("a temporary folder");
     if is_root() {
         let owned = Command::new("chown")
             .arg("postgres:")

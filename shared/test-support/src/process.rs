@@ -222,7 +222,8 @@ fn programs_of_another_version() -> Option<PathBuf> {
     env::var_os("NATTER_TEST_PROGRAMS").map(PathBuf::from)
 }
 
-pub(crate) fn is_root() -> bool {
+/// Whether this process may do everything.
+pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 

@@ -71,6 +71,11 @@ impl Socket {
             .is_ok()
     }
 
+    /// Says goodbye; the other side may be gone.
+    pub async fn close(&mut self) {
+        let _ = self.stream.close(None).await;
+    }
+
     pub async fn send_text(&mut self, text: &str) {
         self.send_message(Message::text(text)).await;
     }

@@ -91,6 +91,7 @@ fn allowed(package: &str) -> &'static [&'static str] {
         // Its figures come from the same running Natter as the tests. Of the messages service it has
         // what the search index makes of a text, to fill its table with millions of rows.
         "natter-bench" => &["natter-e2e", "natter-test-support", "natter-messages"],
+        "natter-faults" => &["natter-e2e", "natter-test-support"],
         // The manifests route to the paths of the services, and are used as the tests use Natter.
         "natter-k8s" => &[
             "natter-e2e",
@@ -139,7 +140,7 @@ fn every_import_is_allowed() {
                 continue;
             }
             if imported == "natter-test-support"
-                && !["natter-e2e", "natter-bench", "natter-k8s"].contains(&name)
+                && !["natter-e2e", "natter-bench", "natter-faults", "natter-k8s"].contains(&name)
             {
                 assert_eq!(
                     dependency["kind"], "dev",

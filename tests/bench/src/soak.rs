@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use futures_util::future::{join_all, try_join_all};
 use natter_e2e::{Topology, World};
-use natter_test_support::{Person, Signal, Socket, befriend};
+use natter_test_support::{Choices, Person, Signal, Socket, befriend};
 use serde_json::{Value, json};
 
 use crate::table::line;
@@ -27,20 +27,6 @@ pub struct Options {
     /// For the same choices again
     #[arg(long, default_value_t = 1)]
     seed: u64,
-}
-
-/// A small generator: the choices of a run can be made again.
-struct Choices(u64);
-
-impl Choices {
-    fn below(&mut self, limit: u64) -> u64 {
-        // Knuth's constants for a 64-bit linear congruential generator.
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
 }
 
 struct Device {
@@ -79,12 +65,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                     gateways: gateways.clone(),
                     messages: world.messages(),
                     channel: channel.clone(),
-                    choices: Choices(
-                        options
-                            .seed
-                            .wrapping_mul(1_000_003)
-                            .wrapping_add(number as u64),
-                    ),
+                    choices: Choices::new(options.seed, number as u64),
                     newest: 0,
                     log: BTreeMap::new(),
                     acknowledged: BTreeMap::new(),
@@ -100,12 +81,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let living = try_join_all(devices.iter_mut().map(|device| device.live(until)));
     // A replica and a gateway are killed now and then.
     let killing = async {
-        let mut choices = Choices(options.seed);
+        let mut choices = Choices::new(options.seed, (PAIRS * 2 * DEVICES) as u64);
         let mut kills = 0_u64;
         while Instant::now() + Duration::from_secs(30) < until {
             tokio::time::sleep(Duration::from_secs(10 + choices.below(20))).await;
             let victims = ["gateway", "gateway-2", "messages", "messages-2"];
-            let victim = victims[usize::try_from(choices.below(4)).unwrap_or_default()];
+            let victim = choices.of(&victims);
             let how = if choices.below(2) == 0 {
                 Signal::Kill
             } else {
@@ -260,7 +241,7 @@ impl Device {
     async fn connect(&mut self) -> anyhow::Result<Socket> {
         let give_up = Instant::now() + Duration::from_secs(60);
         loop {
-            let gateway = self.gateways[usize::try_from(self.choices.below(2))?].clone();
+            let gateway = self.choices.of(&self.gateways).clone();
             if let Some(socket) = self.try_connect(&gateway).await? {
                 self.resumes += 1;
                 return Ok(socket);

@@ -87,6 +87,14 @@ impl World {
     /// Starts with three NATS servers that are a cluster, and every stream on all of them.
     pub async fn start_clustered(topology: Topology) -> Self {
         let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start_cluster());
+        Self::start_between(topology, postgres, nats).await
+    }
+
+    /// Starts on servers that run already; of several NATS servers each has every stream.
+    pub async fn start_between(topology: Topology, postgres: Postgres, nats: Nats) -> Self {
+        if nats.urls().len() == 1 {
+            return Self::start_on(topology, &[], postgres, nats, Way::Straight).await;
+        }
         let settings = [("NATTER_STREAM_REPLICAS", "3")];
         has_leader(&nats).await;
         let world = Self::start_on(topology, &settings, postgres, nats, Way::Straight).await;

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use natter_e2e::{Log, Subscriber, Talker, Topology, World};
-use natter_test_support::{Friends, PATIENCE, Person, Signal, Silent, Socket, until};
+use natter_test_support::{Friends, Link, PATIENCE, Person, Signal, Socket, until};
 use serde_json::json;
 use sqlx::Connection;
 use std::time::Instant;
@@ -238,7 +238,7 @@ async fn a_database_that_is_gone_without_a_word_is_connected_to_again() {
     const CONNECTIONS: usize = 4;
     let mut world = World::start(Topology::Apart).await;
     let Friends { alice, channel, .. } = world.friends().await;
-    let link = Silent::start(world.postgres.port()).await;
+    let link = Link::start(world.postgres.port()).await;
     let through = world.postgres.url_through(link.port(), "friendships");
     world.set("friendships", "NATTER_FRIENDSHIPS_DATABASE_URL", &through);
     let setting = "NATTER_FRIENDSHIPS_DATABASE_CONNECTIONS";
@@ -262,7 +262,7 @@ async fn a_database_that_is_gone_without_a_word_is_connected_to_again() {
 }
 
 /// Silences the way to the database while requests wait for it.
-async fn fall_silent(world: &World, link: &Silent, alice: &Person, url: &str) {
+async fn fall_silent(world: &World, link: &Link, alice: &Person, url: &str) {
     let locked = world
         .lock("friendships.friendships", "ACCESS EXCLUSIVE")
         .await;
@@ -320,7 +320,7 @@ async fn messages_and_marks_go_on_where_no_new_connection_can_be_made() {
         bob,
         channel,
     } = world.friends().await;
-    let link = Silent::start(world.postgres.port()).await;
+    let link = Link::start(world.postgres.port()).await;
     let through = world.postgres.url_through(link.port(), "messages");
     for name in ["messages", "messages-2"] {
         world.set(name, "NATTER_MESSAGES_DATABASE_URL", &through);

@@ -1,7 +1,7 @@
 //! What live connections are told of their friendships, whatever becomes of who tells it.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Person, Signal, Silent, Socket, until};
+use natter_test_support::{Friends, Link, Person, Signal, Socket, until};
 use serde_json::json;
 use sqlx::Connection;
 
@@ -33,7 +33,7 @@ async fn what_was_told_into_silence_is_told_again() {
         bob,
         channel,
     } = world.friends().await;
-    let link = Silent::start(world.nats.port()).await;
+    let link = Link::start(world.nats.port()).await;
     let through = format!("nats://127.0.0.1:{}", link.port());
     world.set("friendships", "NATTER_NATS_URL", &through);
     world.restart("friendships", Signal::Term).await;
@@ -123,7 +123,7 @@ async fn marks_that_a_gateway_missed_are_told_again() {
         bob,
         channel,
     } = world.friends().await;
-    let link = Silent::start(world.nats.port()).await;
+    let link = Link::start(world.nats.port()).await;
     let through = format!("nats://127.0.0.1:{}", link.port());
     world.set("gateway", "NATTER_NATS_URL", &through);
     world.restart("gateway", Signal::Term).await;

@@ -1,0 +1,65 @@
+//! `deploy/faults`: a long run, or the judgement of any Natter.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+use natter_faults::{
+    client::Place,
+    run::{self, Settings},
+};
+use tokio::time::Instant;
+
+/// Clients do random work while faults strike; then everything that they saw is held against the promises
+#[derive(Parser)]
+struct Options {
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// For the same choices again
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Three NATS servers instead of one
+    #[arg(long)]
+    cluster: bool,
+    /// A Natter that runs already, behind its ingress: it is judged, and no faults are made. Its rate limits
+    /// must be off (NATTER_RATE_LIMITS=off)
+    #[arg(long)]
+    url: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let Options {
+        minutes,
+        seed,
+        cluster,
+        url,
+    } = Options::parse();
+    let length = Duration::from_secs(minutes * 60);
+    let say = |line: String| eprintln!("{line}");
+    let summary = match url {
+        Some(url) => {
+            let url = url.trim_end_matches('/').to_owned();
+            let place = Place {
+                users: url.clone(),
+                friendships: url.clone(),
+                messages: vec![url.clone()],
+                gateways: vec![url],
+                since: Instant::now(),
+            };
+            run::without_faults(place, seed, length, say).await?
+        }
+        None => {
+            let settings = Settings {
+                length,
+                seed,
+                is_cluster: cluster,
+            };
+            run::with_faults(settings, say).await?
+        }
+    };
+    eprintln!("{summary}");
+    Ok(match summary.violations.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}

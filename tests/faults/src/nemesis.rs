@@ -1,0 +1,448 @@
+//! Faults, one after the other and two at a time, by choices that can be made again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use natter_e2e::{Topology, World};
+use natter_test_support::{Choices, Link, Nats, Postgres, Signal, is_root};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{client::Place, disk::Disk, record::Fault};
+
+/// A running Natter whose parts can be struck: two of each service but one of users, a link before
+/// each, and disks of their own below Postgres and NATS.
+pub struct Site {
+    world: World,
+    links: Links,
+    /// Dropped after the servers that use them.
+    disks: Option<Disks>,
+    is_cluster: bool,
+    /// An older state of the single NATS server.
+    copy: Option<TempDir>,
+}
+
+struct Disks {
+    postgres: Disk,
+    nats: Disk,
+}
+
+/// By whom they are used: `gateway` before a gateway, `messages-2 to postgres` behind a service.
+type Links = BTreeMap<String, Link>;
+
+/// A fault, and whom it strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strike {
+    Kill(&'static str),
+    Freeze(&'static str),
+    Restart(&'static str),
+    /// Ends itself between two steps.
+    Failpoint(&'static str, &'static str),
+    PostgresKill,
+    PostgresStop,
+    PostgresFreeze,
+    PostgresPower,
+    PostgresFull,
+    NatsKill(usize),
+    NatsFreeze(usize),
+    NatsPower,
+    NatsFull,
+    NatsOlder,
+    /// Everybody is cut off at once, and comes back.
+    Crowd,
+}
+
+/// What befalls a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    Cut,
+    Silence,
+    Partition,
+    Slow,
+}
+
+const TROUBLES: [Trouble; 4] = [
+    Trouble::Cut,
+    Trouble::Silence,
+    Trouble::Partition,
+    Trouble::Slow,
+];
+const SERVICES: [&str; 7] = [
+    "users",
+    "friendships",
+    "friendships-2",
+    "messages",
+    "messages-2",
+    "gateway",
+    "gateway-2",
+];
+const FAILPOINTS: [(&str, &str); 8] = [
+    ("messages", "feed-sent"),
+    ("messages-2", "feed-publish"),
+    ("messages", "feed-confirmed"),
+    ("messages-2", "marks-stored"),
+    ("friendships", "outbox-publish"),
+    ("friendships-2", "outbox-published"),
+    ("friendships", "outbox-marked"),
+    ("users", "outbox-published"),
+];
+/// Longer than any deadline within Natter.
+const LONG: Duration = Duration::from_secs(12);
+const SLOW_BYTES_PER_SECOND: usize = 20_000;
+
+impl Site {
+    /// Starts everything. Without disks where this is not root on a Linux that may mount.
+    pub async fn start(is_cluster: bool) -> anyhow::Result<Self> {
+        let disks = match is_root() {
+            true => Some(Disks {
+                postgres: Disk::make()?,
+                nats: Disk::make()?,
+            }),
+            false => None,
+        };
+        let (below_postgres, below_nats) = match &disks {
+            Some(disks) => (disks.postgres.path(), disks.nats.path()),
+            None => (std::env::temp_dir(), std::env::temp_dir()),
+        };
+        let postgres = Postgres::start_in(&below_postgres).await;
+        let nats = match is_cluster {
+            true => Nats::start_cluster_in(&below_nats).await,
+            false => Nats::start_in(&below_nats).await,
+        };
+        if let Some(disks) = &disks {
+            // The test's own copy of an empty database is nothing that Postgres promises to keep.
+            disks.postgres.flush()?;
+        }
+        let mut world = World::start_between(Topology::Apart, postgres, nats).await;
+        world.add("friendships-2", "friendships").await;
+        let mut links = Links::new();
+        for name in SERVICES {
+            put_between(&mut world, &mut links, name, is_cluster).await;
+        }
+        Ok(Self {
+            world,
+            links,
+            disks,
+            is_cluster,
+            copy: None,
+        })
+    }
+
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Where the clients of a run find it.
+    pub fn place(&self) -> Place {
+        let gateways = ["gateway", "gateway-2"];
+        Place {
+            users: self.world.users(),
+            friendships: self.world.friendships(),
+            messages: vec![self.world.messages(), self.world.url("messages-2")],
+            gateways: gateways
+                .map(|name| format!("http://127.0.0.1:{}", self.links[name].port()))
+                .into(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Every fault that can be made here.
+    pub fn strikes(&self) -> Vec<Strike> {
+        let mut all = Vec::new();
+        for name in SERVICES {
+            all.extend([
+                Strike::Kill(name),
+                Strike::Freeze(name),
+                Strike::Restart(name),
+            ]);
+        }
+        all.extend(FAILPOINTS.map(|(name, point)| Strike::Failpoint(name, point)));
+        all.extend([
+            Strike::Crowd,
+            Strike::PostgresKill,
+            Strike::PostgresStop,
+            Strike::PostgresFreeze,
+        ]);
+        let nodes = if self.is_cluster { 3 } else { 1 };
+        for node in 0..nodes {
+            all.extend([Strike::NatsKill(node), Strike::NatsFreeze(node)]);
+        }
+        if self.disks.is_some() {
+            all.extend([
+                Strike::PostgresPower,
+                Strike::PostgresFull,
+                Strike::NatsPower,
+            ]);
+        }
+        if !self.is_cluster {
+            all.push(Strike::NatsOlder);
+            if self.disks.is_some() {
+                all.push(Strike::NatsFull);
+            }
+        }
+        all
+    }
+
+    /// Makes faults until the time is over: each at least once, if there is time for it.
+    pub async fn strike_until(
+        &mut self,
+        place: &Place,
+        seed: u64,
+        until: Instant,
+        said: impl Fn(&Fault),
+    ) -> anyhow::Result<Vec<Fault>> {
+        let mut faults = Vec::new();
+        let strikes = self.strikes();
+        let Self {
+            world,
+            links,
+            disks,
+            copy,
+            ..
+        } = self;
+        let on_links = trouble_until(links, place, Choices::new(seed, 1_001), until);
+        let on_servers = async {
+            let mut choices = Choices::new(seed, 1_000);
+            let mut waiting = Vec::new();
+            while Instant::now() < until {
+                if waiting.is_empty() {
+                    waiting.clone_from(&strikes);
+                }
+                let which = choices.below(waiting.len() as u64);
+                let strike = waiting.swap_remove(usize::try_from(which)?);
+                let from = place.now();
+                let hold = Duration::from_millis(200 + choices.below(2_500));
+                let mut struck = Struck {
+                    world: &mut *world,
+                    links,
+                    disks: disks.as_ref(),
+                    copy: &mut *copy,
+                };
+                struck.strike(strike, hold).await?;
+                let fault = Fault {
+                    name: format!("{strike:?}"),
+                    from,
+                    to: place.now(),
+                    is_covered: is_covered(strike),
+                };
+                said(&fault);
+                faults.push(fault);
+                // A longer rest now and then, in which nobody may be told that anything is down.
+                let rest = if choices.below(8) == 0 {
+                    14_000
+                } else {
+                    choices.below(2_000)
+                };
+                sleep_until(until.min(Instant::now() + Duration::from_millis(rest))).await;
+            }
+            Ok::<_, anyhow::Error>(faults)
+        };
+        let (faults, troubles) = tokio::join!(on_servers, on_links);
+        let mut faults = faults?;
+        faults.extend(troubles);
+        self.world.ready().await;
+        Ok(faults)
+    }
+}
+
+/// Puts a link before a gateway, and between a service and what it needs.
+async fn put_between(world: &mut World, links: &mut Links, name: &'static str, is_cluster: bool) {
+    if !is_cluster {
+        let link = Link::start(world.nats.port()).await;
+        let url = format!("nats://127.0.0.1:{}", link.port());
+        world.set(name, "NATTER_NATS_URL", &url);
+        links.insert(format!("{name} to nats"), link);
+    }
+    let schema = name.trim_end_matches("-2");
+    if schema != "gateway" {
+        let link = Link::start(world.postgres.port()).await;
+        let url = world.postgres.url_through(link.port(), schema);
+        let setting = format!("NATTER_{}_DATABASE_URL", schema.to_uppercase());
+        world.set(name, &setting, &url);
+        links.insert(format!("{name} to postgres"), link);
+    }
+    world.restart(name, Signal::Term).await;
+    if schema == "gateway" {
+        let port = world
+            .url(name)
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
+        let link = Link::start(port.expect("a port")).await;
+        links.insert(name.to_owned(), link);
+    }
+}
+
+/// Whether another replica is there for what is struck.
+fn is_covered(strike: Strike) -> bool {
+    match strike {
+        Strike::Kill(name)
+        | Strike::Freeze(name)
+        | Strike::Restart(name)
+        | Strike::Failpoint(name, _) => name != "users",
+        Strike::Crowd => true,
+        // The servers that are left of a cluster elect leaders first.
+        _ => false,
+    }
+}
+
+/// Makes the trouble of links until the time is over.
+async fn trouble_until(
+    links: &Links,
+    place: &Place,
+    mut choices: Choices,
+    until: Instant,
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let names: Vec<&String> = links.keys().collect();
+    while Instant::now() < until {
+        let name = *choices.of(&names);
+        let trouble = *choices.of(&TROUBLES);
+        let link = &links[name];
+        let from = place.now();
+        match trouble {
+            Trouble::Cut => link.cut(),
+            Trouble::Silence => link.silence(),
+            Trouble::Partition => link.partition(),
+            Trouble::Slow => link.slow(SLOW_BYTES_PER_SECOND),
+        }
+        let hold = match trouble {
+            Trouble::Cut => Duration::ZERO,
+            // Until the other side has noticed it.
+            Trouble::Silence => Duration::from_secs(3),
+            Trouble::Partition | Trouble::Slow => Duration::from_millis(500 + choices.below(5_000)),
+        };
+        sleep(hold).await;
+        link.mend();
+        faults.push(Fault {
+            name: format!("{trouble:?} {name}"),
+            from,
+            to: place.now(),
+            is_covered: !name.contains(" to "),
+        });
+        let rest = match choices.below(12) {
+            0 => 14_000,
+            _ => choices.below(1_500),
+        };
+        sleep_until(until.min(Instant::now() + Duration::from_millis(rest))).await;
+    }
+    faults
+}
+
+struct Struck<'a> {
+    world: &'a mut World,
+    links: &'a Links,
+    disks: Option<&'a Disks>,
+    copy: &'a mut Option<TempDir>,
+}
+
+impl<'a> Struck<'a> {
+    /// Makes a fault, holds it for a while, and mends it.
+    async fn strike(&mut self, strike: Strike, hold: Duration) -> anyhow::Result<()> {
+        let world = &mut *self.world;
+        match strike {
+            Strike::Kill(name) => {
+                world.process(name).end(Signal::Kill).await;
+                sleep(hold).await;
+                world.begin(name);
+            }
+            Strike::Restart(name) => world.restart(name, Signal::Term).await,
+            Strike::Freeze(name) => {
+                world.signal(name, Signal::Stop).await;
+                sleep(LONG).await;
+                world.signal(name, Signal::Cont).await;
+            }
+            Strike::Failpoint(name, point) => {
+                world.set(name, "FAILPOINTS", &format!("{point}=return"));
+                world.restart(name, Signal::Term).await;
+                let give_up = Instant::now() + LONG;
+                while !world.process(name).has_ended() && Instant::now() < give_up {
+                    sleep(Duration::from_millis(50)).await;
+                }
+                world.set(name, "FAILPOINTS", "");
+                if world.process(name).has_ended() {
+                    world.begin(name);
+                } else {
+                    world.restart(name, Signal::Kill).await;
+                }
+            }
+            Strike::PostgresKill => {
+                world.postgres.stop(Signal::Kill).await;
+                sleep(hold).await;
+                world.postgres.start_again().await;
+            }
+            Strike::PostgresStop => {
+                world.postgres.stop(Signal::Int).await;
+                sleep(hold).await;
+                world.postgres.start_again().await;
+            }
+            Strike::PostgresFreeze => {
+                world.postgres.signal_all(Signal::Stop).await;
+                sleep(LONG).await;
+                world.postgres.signal_all(Signal::Cont).await;
+            }
+            Strike::PostgresPower => {
+                let disk = &self.disks()?.postgres;
+                disk.lose_power()?;
+                self.world.postgres.stop(Signal::Kill).await;
+                disk.power_up().await?;
+                self.world.postgres.start_again().await;
+            }
+            Strike::PostgresFull => {
+                let disk = &self.disks()?.postgres;
+                disk.fill()?;
+                sleep(LONG).await;
+                disk.empty()?;
+                self.world.postgres.recover().await;
+            }
+            Strike::NatsKill(node) => {
+                world.nats.stop_node(node, Signal::Kill).await;
+                sleep(hold).await;
+                world.nats.start_node(node).await;
+            }
+            Strike::NatsFreeze(node) => {
+                world.nats.signal_node(node, Signal::Stop).await;
+                sleep(LONG).await;
+                world.nats.signal_node(node, Signal::Cont).await;
+            }
+            Strike::NatsPower => {
+                let disk = &self.disks()?.nats;
+                disk.lose_power()?;
+                let nodes = self.world.nats.urls().len();
+                for node in 0..nodes {
+                    self.world.nats.stop_node(node, Signal::Kill).await;
+                }
+                disk.power_up().await?;
+                self.world.nats.start_all().await;
+            }
+            Strike::NatsFull => {
+                let disk = &self.disks()?.nats;
+                disk.fill()?;
+                sleep(LONG).await;
+                disk.empty()?;
+                // It switches JetStream off when it cannot write.
+                self.world.nats.stop(Signal::Kill).await;
+                self.world.nats.start_again().await;
+            }
+            Strike::NatsOlder => {
+                world.nats.stop(Signal::Term).await;
+                match self.copy.take() {
+                    Some(copy) => world.nats.restore(&copy),
+                    None => *self.copy = Some(world.nats.copy()),
+                }
+                world.nats.start_again().await;
+            }
+            Strike::Crowd => {
+                for link in ["gateway", "gateway-2"] {
+                    self.links[link].cut();
+                }
+            }
+        }
+        self.world.ready().await;
+        Ok(())
+    }
+
+    fn disks(&self) -> anyhow::Result<&'a Disks> {
+        self.disks
+            .ok_or_else(|| anyhow::anyhow!("there are no disks"))
+    }
+}

@@ -1,0 +1,227 @@
+//! What the clients of a run did and saw, and what Natter says at its end: all that is judged.
+//!
+//! Every time is that since the beginning of the run, by one clock.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::Value;
+
+pub type At = Duration;
+
+/// What an entry of a channel's log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Message,
+    Edit,
+    Delete,
+}
+
+impl Kind {
+    /// Of a frame's type, as it is sent or as it arrives.
+    pub fn of(frame: &str) -> Option<Self> {
+        match frame {
+            "friendship" | "friendship_message" => Some(Self::Message),
+            "friendship_edit" | "friendship_message_edited" => Some(Self::Edit),
+            "friendship_delete" | "friendship_message_deleted" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
+/// A message, an edit or a deletion that a client wanted to be stored.
+#[derive(Clone, Debug)]
+pub struct Send {
+    pub user: String,
+    pub channel: String,
+    pub client_id: String,
+    pub kind: Kind,
+    /// No two sends have the same.
+    pub content: Option<String>,
+    /// What is edited or deleted.
+    pub target: Option<String>,
+    pub tries: Vec<Try>,
+}
+
+/// A send that was put on a connection once.
+#[derive(Clone, Debug)]
+pub struct Try {
+    pub sent: At,
+    /// None: the connection ended, or nobody waits for it any more.
+    pub answer: Option<(At, Answer)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Acked(Ack),
+    /// Not stored, and not for lack of something that is down.
+    Refused(String),
+    Unavailable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    pub message: String,
+    pub seq: u64,
+    pub created_at: String,
+    pub duplicate: bool,
+}
+
+impl Send {
+    pub fn first_sent(&self) -> Option<At> {
+        self.tries.first().map(|first| first.sent)
+    }
+
+    /// Every answer that says that it is stored.
+    pub fn acks(&self) -> impl Iterator<Item = (At, &Ack)> {
+        self.tries.iter().filter_map(|one| match &one.answer {
+            Some((at, Answer::Acked(ack))) => Some((*at, ack)),
+            _ => None,
+        })
+    }
+
+    /// Whether it cannot have been stored: each try was answered, and refused.
+    pub fn is_refused(&self) -> bool {
+        let refused = |one: &Try| matches!(one.answer, Some((_, Answer::Refused(_))));
+        !self.tries.is_empty() && self.tries.iter().all(refused)
+    }
+}
+
+/// An entry of a channel's log, as it was shown to somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub seq: u64,
+    pub kind: Kind,
+    pub message: String,
+    pub sender: String,
+    pub client_id: Option<String>,
+    pub content: Option<String>,
+}
+
+impl Event {
+    /// From a frame of the log; None for any other.
+    pub fn of(frame: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let message = &frame["message"];
+        Some(Self {
+            kind: Kind::of(frame["type"].as_str()?)?,
+            seq: frame["seq"].as_u64()?,
+            message: text(&message["id"])?,
+            sender: text(&message["sender"])
+                .or_else(|| text(&message["sender"]["id"]))
+                .unwrap_or_default(),
+            client_id: text(&message["client_id"]),
+            content: text(&message["content"]),
+        })
+    }
+}
+
+/// What a device was shown or noticed.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// An entry of a log.
+    Event(Event),
+    /// Typing of the other side.
+    Typing,
+    /// How far a user has received and seen the channel.
+    Marks {
+        user: String,
+        received: u64,
+        seen: u64,
+    },
+    /// The connection named what the device had of the channel.
+    Resumed { from: u64 },
+    /// The connection goes on after this `seq`; what is before it is to be fetched over HTTP.
+    Resync { newest: u64 },
+    /// The connection has lost the channel.
+    Closed,
+}
+
+/// Where something was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The device's connections are numbered.
+    Connection(u32),
+    Http,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sight {
+    pub at: At,
+    pub source: Source,
+    pub channel: String,
+    pub seen: Seen,
+}
+
+/// One session of a user.
+#[derive(Clone, Debug, Default)]
+pub struct Device {
+    pub name: String,
+    pub user: String,
+    pub sends: Vec<Send>,
+    pub sights: Vec<Sight>,
+    /// When a send was answered `unavailable`, or a connection was refused.
+    pub unavailable: Vec<At>,
+    /// When its logout was answered.
+    pub logged_out: Option<At>,
+    /// When a connection was opened.
+    pub connected: Vec<At>,
+    /// It was stopped before it had everything: what it lacks is not judged.
+    pub is_partial: bool,
+}
+
+/// A change of one side of a friendship that was answered with success.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub channel: String,
+    pub asked: At,
+    pub answered: At,
+    /// Whether the channel is open then.
+    pub is_open: bool,
+}
+
+/// A fault and how long it held.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub name: String,
+    pub from: At,
+    pub to: At,
+    /// Another replica is there for what is struck: nobody may be told `unavailable`.
+    pub is_covered: bool,
+}
+
+/// A message as history has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    pub seq: u64,
+    pub message: String,
+    pub client_id: Option<String>,
+    pub content: Option<String>,
+    pub is_deleted: bool,
+}
+
+/// What Natter says of a channel at the end.
+#[derive(Clone, Debug, Default)]
+pub struct Channel {
+    pub members: Vec<String>,
+    /// By member: the whole log.
+    pub logs: BTreeMap<String, Vec<Event>>,
+    /// By member: the messages of history.
+    pub histories: BTreeMap<String, Vec<Item>>,
+    /// By member: the friendship as each side is told it.
+    pub friendships: BTreeMap<String, Value>,
+    /// By member whose marks they are: received and seen.
+    pub marks: BTreeMap<String, (u64, u64)>,
+}
+
+/// A run.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    pub devices: Vec<Device>,
+    pub changes: Vec<Change>,
+    pub faults: Vec<Fault>,
+    pub channels: BTreeMap<String, Channel>,
+    /// The longest that the clients' own machine kept them waiting for their turn.
+    pub lag: Duration,
+    /// What is left that should be gone, or does not agree: queues, dead letters, what a subscriber has.
+    pub residue: Vec<String>,
+}

@@ -1,0 +1,237 @@
+//! A whole run, and what is said of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+use async_nats::jetstream::consumer::pull::OrderedConfig;
+use futures_util::StreamExt;
+use natter_e2e::World;
+use natter_test_support::PATIENCE;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    checker::{Violation, check},
+    client::Place,
+    crowd::Crowd,
+    nemesis::Site,
+    record::{Channel, Fault, History, Seen},
+};
+
+/// How long the clients go on after the last fault.
+const QUIET: Duration = Duration::from_secs(5);
+const PROGRESS: Duration = Duration::from_secs(30);
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub length: Duration,
+    pub seed: u64,
+    /// Three NATS servers instead of one.
+    pub is_cluster: bool,
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Summary {
+    pub seed: u64,
+    pub history: History,
+    pub violations: Vec<Violation>,
+}
+
+/// Runs clients and faults against a Natter of its own.
+pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Result<Summary> {
+    let mut site = Site::start(settings.is_cluster).await?;
+    let place = site.place();
+    let mut crowd = Crowd::gather(&place, settings.seed).await?;
+    site.world().published().await;
+    let until = Instant::now() + settings.length;
+    let told = |fault: &Fault| {
+        let (from, to) = (fault.from.as_secs_f64(), fault.to.as_secs_f64());
+        say(format!("{from:8.1} to {to:8.1} s  {}", fault.name));
+    };
+    let faults = site.strike_until(&place, settings.seed, until, told);
+    let (lived, faults) = tokio::join!(crowd.live(until + QUIET), faults);
+    lived?;
+    let faults = faults?;
+    let mut history = crowd.end().await?;
+    history.faults = faults;
+    history.residue = residue(site.world(), &history.channels).await?;
+    Ok(judged(settings.seed, history))
+}
+
+/// Runs clients against any Natter, and makes no faults.
+pub async fn without_faults(
+    place: Place,
+    seed: u64,
+    length: Duration,
+    say: impl Fn(String),
+) -> anyhow::Result<Summary> {
+    let mut crowd = Crowd::gather(&place, seed).await?;
+    let until = Instant::now() + length;
+    let progress = async {
+        while Instant::now() < until {
+            sleep_until(until.min(Instant::now() + PROGRESS)).await;
+            say(format!("{:8.1} s", place.now().as_secs_f64()));
+        }
+    };
+    let (lived, ()) = tokio::join!(crowd.live(until), progress);
+    lived?;
+    Ok(judged(seed, crowd.end().await?))
+}
+
+fn judged(seed: u64, history: History) -> Summary {
+    Summary {
+        violations: check(&history),
+        seed,
+        history,
+    }
+}
+
+/// What is left that should be gone, and what a subscriber lacks.
+async fn residue(
+    world: &World,
+    channels: &BTreeMap<String, Channel>,
+) -> anyhow::Result<Vec<String>> {
+    let mut left = Vec::new();
+    world.published().await;
+    let admin = natter_e2e::jetstream(&world.nats, "admin").await;
+    for (stream, consumer) in [
+        ("USERS", "friendships"),
+        ("USERS", "messages"),
+        ("FRIENDSHIPS", "messages"),
+    ] {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let stream_now = admin.get_stream(stream).await?;
+            let info = stream_now.consumer_info(consumer).await?;
+            let waiting = info.num_pending + info.num_ack_pending as u64;
+            if waiting == 0 {
+                break;
+            }
+            if Instant::now() > give_up {
+                left.push(format!("{waiting} events of {stream} wait for {consumer}"));
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    if let Ok(dead) = admin.get_stream("DLQ").await {
+        let dead = dead.cached_info().state.messages;
+        if dead > 0 {
+            left.push(format!("{dead} dead letters"));
+        }
+    }
+    left.extend(missed(world, channels).await?);
+    Ok(left)
+}
+
+/// The entries of channels that are not in the stream `CHAT`.
+async fn missed(
+    world: &World,
+    channels: &BTreeMap<String, Channel>,
+) -> anyhow::Result<Vec<String>> {
+    let subscriber = natter_e2e::jetstream(&world.nats, "subscriber").await;
+    let stream = subscriber.get_stream("CHAT").await?;
+    let newest = stream.cached_info().state.last_sequence;
+    let config = OrderedConfig {
+        filter_subject: "chat.friendship.*.log".to_owned(),
+        ..Default::default()
+    };
+    let mut had: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    if stream.cached_info().state.messages > 0 {
+        let mut events = stream.create_consumer(config).await?.messages().await?;
+        while let Some(event) = events.next().await {
+            let event = event?;
+            let at = event
+                .info()
+                .map(|info| info.stream_sequence)
+                .unwrap_or_default();
+            let body: serde_json::Value = serde_json::from_slice(&event.payload)?;
+            let channel = body["channel"].as_str().unwrap_or_default().to_owned();
+            let seq = body["seq"].as_u64().unwrap_or_default();
+            had.entry(channel).or_default().insert(seq);
+            if at >= newest {
+                break;
+            }
+        }
+    }
+    let mut missed = Vec::new();
+    for (id, channel) in channels {
+        let log = channel.logs.values().next();
+        let all = log.into_iter().flatten().map(|event| event.seq);
+        let had = had.remove(id).unwrap_or_default();
+        let lacks: Vec<u64> = all.filter(|seq| !had.contains(seq)).collect();
+        if !lacks.is_empty() {
+            missed.push(format!("a subscriber to CHAT never had {lacks:?} of {id}"));
+        }
+    }
+    Ok(missed)
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let History {
+            devices,
+            changes,
+            faults,
+            channels,
+            ..
+        } = &self.history;
+        let mut kinds: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
+        for fault in faults {
+            let kind = fault.name.split(['(', ' ']).next().unwrap_or_default();
+            let kind = kinds.entry(kind).or_default();
+            *kind = (kind.0 + 1, kind.1 + (fault.to - fault.from));
+        }
+        writeln!(f, "{:<24}{:>8}{:>12}", "fault", "times", "seconds")?;
+        for (kind, (times, time)) in &kinds {
+            writeln!(f, "{kind:<24}{times:>8}{:>12.0}", time.as_secs_f64())?;
+        }
+        let sends = || devices.iter().flat_map(|device| &device.sends);
+        let sights = || devices.iter().flat_map(|device| &device.sights);
+        let events = sights().filter(|sight| matches!(sight.seen, Seen::Event(_)));
+        let rows = [
+            ("faults", faults.len()),
+            ("sends", sends().count()),
+            ("tries", sends().map(|send| send.tries.len()).sum()),
+            (
+                "acknowledged",
+                sends().filter(|send| send.acks().next().is_some()).count(),
+            ),
+            ("entries shown", events.count()),
+            (
+                "marks and other sights",
+                sights()
+                    .filter(|sight| !matches!(sight.seen, Seen::Event(_)))
+                    .count(),
+            ),
+            (
+                "connections",
+                devices.iter().map(|device| device.connected.len()).sum(),
+            ),
+            ("devices", devices.len()),
+            ("channels", channels.len()),
+            ("friendships changed", changes.len()),
+            (
+                "told unavailable",
+                devices.iter().map(|device| device.unavailable.len()).sum(),
+            ),
+            ("violations", self.violations.len()),
+        ];
+        for (what, number) in rows {
+            writeln!(f, "{what:<24}{number:>8}")?;
+        }
+        writeln!(
+            f,
+            "seed {}, longest wait of the clients for their turn {:?}",
+            self.seed, self.history.lag
+        )?;
+        for violation in &self.violations {
+            writeln!(f, "{violation}")?;
+        }
+        Ok(())
+    }
+}

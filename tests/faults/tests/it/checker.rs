@@ -1,0 +1,535 @@
+//! The checker finds what is wrong, every time: a run that keeps every promise is made up at random,
+//! one thing in it is broken, and the rule that forbids it is the one that says so.
+
+use std::time::Duration;
+
+use natter_faults::{
+    checker::{Rule, SETTLED, check},
+    record::{
+        Ack, Answer, At, Change, Channel, Device, Event, Fault, History, Item, Kind, Seen, Send,
+        Sight, Source, Try,
+    },
+};
+use natter_test_support::Choices;
+use serde_json::json;
+
+const CHANNEL: &str = "channel";
+const SEEDS: u64 = 200;
+
+fn at(milliseconds: u64) -> At {
+    Duration::from_millis(milliseconds)
+}
+
+/// Two people who send by turns, each with a device that was shown everything; some of it edited and
+/// some deleted, and the channel closed for the last ten seconds.
+fn kept(seed: u64) -> History {
+    let mut choices = Choices::new(seed, 0);
+    let mut devices = ["ada", "bo"].map(|user| Device {
+        name: format!("{user}-0"),
+        user: user.to_owned(),
+        connected: vec![at(0)],
+        ..Device::default()
+    });
+    let mut log: Vec<Event> = Vec::new();
+    let mut items: Vec<Item> = Vec::new();
+    for number in 1..=20 + choices.below(30) {
+        let side = usize::from(choices.below(2) == 0);
+        let user = devices[side].user.clone();
+        let own = items
+            .iter()
+            .position(|item| !item.is_deleted && log[place(item.seq)].sender == user);
+        let (kind, message) = match (choices.below(6), own) {
+            (0, Some(own)) => (Kind::Edit, items[own].message.clone()),
+            (1, Some(own)) => (Kind::Delete, items[own].message.clone()),
+            _ => (Kind::Message, format!("message-{number}")),
+        };
+        let client_id = format!("{user}-{number}");
+        let content = (kind != Kind::Delete).then(|| format!("text {number}"));
+        let begun = number * 1_000;
+        let ack = Ack {
+            message: message.clone(),
+            seq: number,
+            created_at: format!("time {number}"),
+            duplicate: false,
+        };
+        let answer = Some((at(begun + 20), Answer::Acked(ack)));
+        let sent = at(begun);
+        devices[side].sends.push(Send {
+            user: user.clone(),
+            channel: CHANNEL.to_owned(),
+            client_id: client_id.clone(),
+            kind,
+            content: content.clone(),
+            target: (kind != Kind::Message).then(|| message.clone()),
+            tries: vec![Try { sent, answer }],
+        });
+        let first = log.iter().find(|event| event.message == message);
+        let event = Event {
+            seq: number,
+            kind,
+            message: message.clone(),
+            sender: user.clone(),
+            client_id: first.map_or(Some(client_id.clone()), |first| first.client_id.clone()),
+            content: content.clone(),
+        };
+        match kind {
+            Kind::Message => items.push(Item {
+                seq: number,
+                message,
+                client_id: Some(client_id),
+                content,
+                is_deleted: false,
+            }),
+            kind => {
+                let item = items.iter_mut().find(|item| item.message == message);
+                let item = item.expect("it is there");
+                item.content = content;
+                item.is_deleted = kind == Kind::Delete;
+            }
+        }
+        for device in &mut devices {
+            device
+                .sights
+                .push(sight(begun + 30, Seen::Event(event.clone())));
+            let marks = Seen::Marks {
+                user: "ada".to_owned(),
+                received: number,
+                seen: number / 2,
+            };
+            device.sights.push(sight(begun + 40, marks));
+        }
+        log.push(event);
+    }
+    let end = (log.len() as u64 + 1) * 1_000;
+    for device in &mut devices {
+        device.sights.insert(0, sight(0, Seen::Resumed { from: 0 }));
+    }
+    let sides = || ["ada", "bo"].map(str::to_owned).into_iter();
+    let channel = Channel {
+        members: sides().collect(),
+        logs: sides().map(|side| (side, log.clone())).collect(),
+        histories: sides().map(|side| (side, items.clone())).collect(),
+        friendships: sides().map(|side| (side, json!({"revision": 3}))).collect(),
+        marks: sides()
+            .map(|side| (side, (log.len() as u64, log.len() as u64)))
+            .collect(),
+    };
+    History {
+        devices: devices.into(),
+        changes: vec![Change {
+            channel: CHANNEL.to_owned(),
+            asked: at(end),
+            answered: at(end + 10),
+            is_open: false,
+        }],
+        channels: [(CHANNEL.to_owned(), channel)].into(),
+        ..History::default()
+    }
+}
+
+fn sight(milliseconds: u64, seen: Seen) -> Sight {
+    Sight {
+        at: at(milliseconds),
+        source: Source::Connection(1),
+        channel: CHANNEL.to_owned(),
+        seen,
+    }
+}
+
+fn place(seq: u64) -> usize {
+    usize::try_from(seq).expect("small") - 1
+}
+
+/// Where an event was shown to a device.
+fn shown(device: &Device, seq: u64) -> usize {
+    let is_it = |sight: &Sight| matches!(&sight.seen, Seen::Event(event) if event.seq == seq);
+    device.sights.iter().position(is_it).expect("it was shown")
+}
+
+/// A `seq` of a run, and one of a message.
+fn any(history: &History, choices: &mut Choices) -> (u64, u64) {
+    let log = &history.channels[CHANNEL].logs["ada"];
+    let messages: Vec<u64> = log
+        .iter()
+        .filter(|event| event.kind == Kind::Message)
+        .map(|event| event.seq)
+        .collect();
+    (
+        2 + choices.below(log.len() as u64 - 2),
+        *choices.of(&messages),
+    )
+}
+
+/// Breaks each of many runs, and expects this rule to say so.
+fn finds(rule: Rule, break_it: impl Fn(&mut History, &mut Choices)) {
+    for seed in 0..SEEDS {
+        let mut history = kept(seed);
+        break_it(&mut history, &mut Choices::new(seed, 1));
+        let found = check(&history);
+        assert!(
+            found.iter().any(|violation| violation.rule == rule),
+            "seed {seed}: {found:#?}"
+        );
+    }
+}
+
+fn logs(history: &mut History) -> impl Iterator<Item = &mut Vec<Event>> {
+    let channel = history.channels.get_mut(CHANNEL).expect("it is there");
+    channel.logs.values_mut()
+}
+
+#[test]
+fn a_run_that_keeps_every_promise_is_accepted() {
+    for seed in 0..SEEDS {
+        assert_eq!(check(&kept(seed)), []);
+    }
+}
+
+#[test]
+fn what_was_acknowledged_and_is_lost() {
+    finds(Rule::AckedIsKept, |history, choices| {
+        let (seq, _) = any(history, choices);
+        for log in logs(history) {
+            log.remove(place(seq));
+            // As if nothing had been there.
+            for event in log.iter_mut().skip(place(seq)) {
+                event.seq -= 1;
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_lost_at_the_end() {
+    finds(Rule::AckedIsKept, |history, _| {
+        logs(history).for_each(|log| drop(log.pop()));
+    });
+}
+
+#[test]
+fn a_message_that_is_there_twice() {
+    finds(Rule::AckedIsKept, |history, choices| {
+        let (_, seq) = any(history, choices);
+        for log in logs(history) {
+            let again = Event {
+                seq: log.len() as u64 + 1,
+                message: "again".to_owned(),
+                ..log[place(seq)].clone()
+            };
+            log.push(again);
+        }
+    });
+}
+
+#[test]
+fn another_text_than_was_sent() {
+    finds(Rule::SameForAll, |history, choices| {
+        let (_, seq) = any(history, choices);
+        let device = &mut history.devices[0];
+        let shown = shown(device, seq);
+        if let Seen::Event(event) = &mut device.sights[shown].seen {
+            event.content = Some("something else".to_owned());
+        }
+    });
+}
+
+#[test]
+fn a_repeat_with_another_answer() {
+    finds(Rule::SameAnswer, |history, _| {
+        let devices = &mut history.devices;
+        let send = devices
+            .iter_mut()
+            .flat_map(|device| &mut device.sends)
+            .next();
+        let send = send.expect("somebody sent");
+        let mut again = send.tries[0].clone();
+        if let Some((_, Answer::Acked(ack))) = &mut again.answer {
+            ack.created_at = "another time".to_owned();
+        }
+        send.tries.push(again);
+    });
+}
+
+#[test]
+fn two_that_changed_places() {
+    finds(Rule::OneOrder, |history, choices| {
+        let (seq, _) = any(history, choices);
+        // The later one was sent after the earlier one was acknowledged, and has its place.
+        for device in &mut history.devices {
+            for send in &mut device.sends {
+                if let Some((_, Answer::Acked(ack))) = &mut send.tries[0].answer {
+                    match ack.seq {
+                        place if place == seq => ack.seq = seq - 1,
+                        place if place == seq - 1 => ack.seq = seq,
+                        _ => {}
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_hole_in_the_log() {
+    finds(Rule::OneOrder, |history, choices| {
+        let (seq, _) = any(history, choices);
+        logs(history).for_each(|log| log[place(seq)].seq += 1_000);
+    });
+}
+
+#[test]
+fn sides_that_read_different_logs() {
+    finds(Rule::SameForAll, |history, _| {
+        logs(history).next().map(Vec::pop);
+    });
+}
+
+#[test]
+fn a_history_that_is_not_the_log() {
+    finds(Rule::SameForAll, |history, _| {
+        let channel = history.channels.get_mut(CHANNEL).expect("it is there");
+        channel.histories.values_mut().next().map(Vec::pop);
+    });
+}
+
+#[test]
+fn what_nobody_sent() {
+    finds(Rule::NothingInvented, |history, _| {
+        for log in logs(history) {
+            log.push(Event {
+                seq: log.len() as u64 + 1,
+                kind: Kind::Message,
+                message: "phantom".to_owned(),
+                sender: "ada".to_owned(),
+                client_id: Some("nobody's".to_owned()),
+                content: Some("boo".to_owned()),
+            });
+        }
+    });
+}
+
+#[test]
+fn what_was_shown_and_never_stored() {
+    finds(Rule::NothingInvented, |history, _| {
+        let newest = history.channels[CHANNEL].logs["ada"].len() as u64;
+        let phantom = Event {
+            seq: newest + 1,
+            kind: Kind::Message,
+            message: "phantom".to_owned(),
+            sender: "bo".to_owned(),
+            client_id: None,
+            content: None,
+        };
+        let seen = Seen::Event(phantom);
+        history.devices[0]
+            .sights
+            .push(sight(newest * 1_000 + 100, seen));
+    });
+}
+
+#[test]
+fn what_was_refused_and_stored() {
+    finds(Rule::NothingInvented, |history, _| {
+        let devices = &mut history.devices;
+        let sends = devices.iter_mut().flat_map(|device| &mut device.sends);
+        let send = sends.into_iter().find(|send| send.kind == Kind::Message);
+        let send = send.expect("somebody sent");
+        let refused = Answer::Refused("channel_closed".to_owned());
+        send.tries[0].answer = Some((at(1), refused));
+    });
+}
+
+#[test]
+fn what_a_device_never_had() {
+    finds(Rule::NoSeam, |history, choices| {
+        let (seq, _) = any(history, choices);
+        let device = &mut history.devices[1];
+        let shown = shown(device, seq);
+        device.sights.remove(shown);
+    });
+}
+
+#[test]
+fn what_a_connection_showed_twice() {
+    finds(Rule::NoSeam, |history, choices| {
+        let (seq, _) = any(history, choices);
+        let device = &mut history.devices[1];
+        let shown = shown(device, seq);
+        let again = device.sights[shown].clone();
+        device.sights.insert(shown, again);
+    });
+}
+
+#[test]
+fn what_a_connection_showed_out_of_order() {
+    finds(Rule::NoSeam, |history, choices| {
+        let (seq, _) = any(history, choices);
+        let device = &mut history.devices[0];
+        let (one, other) = (shown(device, seq), shown(device, seq - 1));
+        device.sights.swap(one, other);
+    });
+}
+
+#[test]
+fn a_resume_that_begins_too_late() {
+    finds(Rule::NoSeam, |history, _| {
+        let again = Sight {
+            source: Source::Connection(2),
+            ..sight(500_000, Seen::Resumed { from: 3 })
+        };
+        let device = &mut history.devices[0];
+        let shown = shown(device, 5);
+        let late = Sight {
+            at: at(500_001),
+            source: Source::Connection(2),
+            ..device.sights[shown].clone()
+        };
+        device.sights.extend([again, late]);
+    });
+}
+
+#[test]
+fn a_mark_that_goes_back() {
+    finds(Rule::MarksMoveForward, |history, _| {
+        let back = Seen::Marks {
+            user: "ada".to_owned(),
+            received: 1,
+            seen: 0,
+        };
+        history.devices[0].sights.push(sight(90_000, back));
+    });
+}
+
+#[test]
+fn a_mark_beyond_what_exists() {
+    finds(Rule::MarksMoveForward, |history, _| {
+        let ahead = Seen::Marks {
+            user: "bo".to_owned(),
+            received: 1_000,
+            seen: 0,
+        };
+        history.devices[0].sights.push(sight(90_000, ahead));
+    });
+}
+
+#[test]
+fn a_mark_that_is_lost() {
+    finds(Rule::MarksMoveForward, |history, _| {
+        let channel = history.channels.get_mut(CHANNEL).expect("it is there");
+        channel.marks.insert("ada".to_owned(), (0, 0));
+    });
+}
+
+#[test]
+fn what_somebody_outside_was_shown() {
+    finds(Rule::OnlyMembers, |history, choices| {
+        let (seq, _) = any(history, choices);
+        let inside = &history.devices[0];
+        let leaked = inside.sights[shown(inside, seq)].clone();
+        history.devices.push(Device {
+            name: "eve-0".to_owned(),
+            user: "eve".to_owned(),
+            sights: vec![leaked],
+            ..Device::default()
+        });
+    });
+}
+
+#[test]
+fn what_is_shown_after_a_rejection() {
+    finds(Rule::Prompt, |history, _| {
+        let closed = history.changes[0].answered;
+        let mut late = sight(0, Seen::Typing);
+        late.at = closed + Duration::from_millis(1_100);
+        history.devices[0].sights.push(late);
+    });
+}
+
+#[test]
+fn what_is_accepted_after_a_rejection() {
+    finds(Rule::Prompt, |history, _| {
+        let closed = history.changes[0].answered;
+        let device = &mut history.devices[0];
+        let send = device.sends.last_mut().or(None).cloned();
+        let mut send = send.unwrap_or_else(|| Send {
+            user: "ada".to_owned(),
+            channel: CHANNEL.to_owned(),
+            client_id: "late".to_owned(),
+            kind: Kind::Message,
+            content: None,
+            target: None,
+            tries: Vec::new(),
+        });
+        let ack = Ack {
+            message: "late".to_owned(),
+            seq: 1_000,
+            created_at: String::new(),
+            duplicate: false,
+        };
+        send.tries = vec![Try {
+            sent: closed + Duration::from_millis(1_100),
+            answer: Some((closed + Duration::from_millis(1_200), Answer::Acked(ack))),
+        }];
+        device.sends.push(send);
+    });
+}
+
+#[test]
+fn what_is_shown_after_a_logout() {
+    finds(Rule::Prompt, |history, _| {
+        let last = history.devices[0]
+            .sights
+            .last()
+            .expect("it saw something")
+            .at;
+        history.devices[0].logged_out = Some(last - Duration::from_millis(1_100));
+    });
+}
+
+#[test]
+fn who_is_let_in_after_a_logout() {
+    finds(Rule::Prompt, |history, _| {
+        let device = &mut history.devices[0];
+        let last = device.sights.last().expect("it saw something").at;
+        device.logged_out = Some(last);
+        device.connected.push(last + Duration::from_millis(1_100));
+    });
+}
+
+#[test]
+fn sides_that_are_told_different_friendships() {
+    finds(Rule::OneFriendship, |history, _| {
+        let channel = history.channels.get_mut(CHANNEL).expect("it is there");
+        let other = json!({"revision": 2});
+        channel.friendships.insert("bo".to_owned(), other);
+    });
+}
+
+#[test]
+fn who_is_told_unavailable_while_nothing_is_down() {
+    finds(Rule::Available, |history, choices| {
+        history.devices[0].unavailable.push(at(60_000));
+        // One fault was over by then, and another is covered by a replica.
+        history.faults.push(Fault {
+            name: "over".to_owned(),
+            from: at(0),
+            to: at(59_999) - SETTLED,
+            is_covered: false,
+        });
+        if choices.below(2) == 0 {
+            history.faults.push(Fault {
+                name: "covered".to_owned(),
+                from: at(59_000),
+                to: at(61_000),
+                is_covered: true,
+            });
+        }
+    });
+}
+
+#[test]
+fn what_is_left_in_a_queue() {
+    finds(Rule::NothingLeft, |history, _| {
+        history.residue.push("3 dead letters".to_owned());
+    });
+}

@@ -1,0 +1,34 @@
+//! A bounded run of every fault, with one NATS server and with three. A long one: `deploy/faults`.
+
+use std::time::Duration;
+
+use natter_faults::run::{Settings, with_faults};
+use natter_test_support::is_root;
+
+/// Time enough for each fault once.
+const LENGTH: Duration = Duration::from_secs(150);
+
+async fn keeps_every_promise(is_cluster: bool) {
+    let settings = Settings {
+        length: LENGTH,
+        seed: 17,
+        is_cluster,
+    };
+    if !is_root() {
+        eprintln!("only root may mount: no disk loses power or runs full");
+    }
+    let run = with_faults(settings, |line| eprintln!("{line}")).await;
+    let summary = run.expect("it runs to its end");
+    eprintln!("{summary}");
+    assert!(summary.violations.is_empty(), "{summary}");
+}
+
+#[tokio::test]
+async fn faults_with_one_broker_break_no_promise() {
+    keeps_every_promise(false).await;
+}
+
+#[tokio::test]
+async fn faults_with_a_cluster_of_brokers_break_no_promise() {
+    keeps_every_promise(true).await;
+}
