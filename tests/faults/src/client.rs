@@ -3,6 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,12 +39,38 @@ pub struct Place {
     /// Asked in turn, as behind an ingress.
     pub messages: Vec<String>,
     pub gateways: Vec<String>,
-    pub since: Instant,
+    since: Instant,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Place {
+    pub fn new(
+        users: String,
+        friendships: String,
+        messages: Vec<String>,
+        gateways: Vec<String>,
+    ) -> Self {
+        Self {
+            users,
+            friendships,
+            messages,
+            gateways,
+            since: Instant::now(),
+            is_over: Arc::default(),
+        }
+    }
+
     pub fn now(&self) -> At {
         self.since.elapsed()
+    }
+
+    /// Tells everybody to stop.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 }
 
@@ -113,9 +143,9 @@ impl Client {
         Ok(())
     }
 
-    /// Works until the time is over.
-    pub async fn live(&mut self, until: Instant) {
-        while Instant::now() < until {
+    /// Works until the run is over.
+    pub async fn live(&mut self) {
+        while !self.place.is_over() {
             self.step().await;
             let pause = self.choices.below(150);
             self.listen(Duration::from_millis(pause)).await;

@@ -8,7 +8,7 @@ use futures_util::future::{join_all, try_join_all};
 use natter_test_support::{Choices, PASSWORD, Person, befriend};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     client::{Client, PATIENCE, Place, insist, take_tokens},
@@ -88,8 +88,8 @@ impl Crowd {
         })
     }
 
-    /// Works until the time is over.
-    pub async fn live(&mut self, until: Instant) -> anyhow::Result<()> {
+    /// Works until the run is over.
+    pub async fn live(&mut self) -> anyhow::Result<()> {
         let Self {
             place,
             clients,
@@ -98,15 +98,15 @@ impl Crowd {
             seed,
             ..
         } = self;
-        let living = join_all(clients.iter_mut().map(|client| client.live(until)));
+        let living = join_all(clients.iter_mut().map(|client| client.live()));
         let friends = friends.clone();
         let sides = friends[turbulent].clone();
         let (_, changes, races, visitors, lag) = tokio::try_join!(
             async { anyhow::Ok(living.await) },
-            fall_out(place, turbulent, sides, Choices::new(*seed, 100), until),
-            ask_each_other(place, Choices::new(*seed, 101), until),
-            visit(place, &friends, Choices::new(*seed, 102), until),
-            async { Ok(lag(until).await) },
+            fall_out(place, turbulent, sides, Choices::new(*seed, 100)),
+            ask_each_other(place, Choices::new(*seed, 101)),
+            visit(place, &friends, Choices::new(*seed, 102)),
+            async { Ok(lag(place).await) },
         )?;
         self.changes = changes;
         self.visitors = visitors;
@@ -191,11 +191,11 @@ async fn sign_up(place: &Place, name: &str) -> anyhow::Result<Person> {
     }
 }
 
-/// A pause of an actor; whether there is still time.
-async fn pause(choices: &mut Choices, until: Instant) -> bool {
+/// A pause of an actor; whether the run goes on.
+async fn pause(place: &Place, choices: &mut Choices) -> bool {
     let milliseconds = SHORTEST_PAUSE_MS + choices.below(LONGEST_PAUSE_MS - SHORTEST_PAUSE_MS);
-    sleep_until(until.min(Instant::now() + Duration::from_millis(milliseconds))).await;
-    Instant::now() < until
+    sleep(Duration::from_millis(milliseconds)).await;
+    !place.is_over()
 }
 
 /// Two friends of whom one leaves and comes back, again and again.
@@ -204,10 +204,9 @@ async fn fall_out(
     channel: &str,
     mut sides: [Person; 2],
     mut choices: Choices,
-    until: Instant,
 ) -> anyhow::Result<Vec<Change>> {
     let mut changes = Vec::new();
-    while pause(&mut choices, until).await {
+    while pause(place, &mut choices).await {
         let side = &mut sides[usize::try_from(choices.below(2))?];
         for status in ["rejected", "accepted"] {
             let asked = place.now();
@@ -222,7 +221,7 @@ async fn fall_out(
                 is_open: answer["is_open"] == true,
             });
             if status == "rejected" {
-                pause(&mut choices, until).await;
+                pause(place, &mut choices).await;
             }
         }
     }
@@ -233,12 +232,11 @@ async fn fall_out(
 async fn ask_each_other(
     place: &Place,
     mut choices: Choices,
-    until: Instant,
 ) -> anyhow::Result<BTreeMap<String, [Person; 2]>> {
     let mut all = BTreeMap::new();
     // Few people: each costs a second of everybody's processor.
     let mut known = [sign_up(place, "gil").await?, sign_up(place, "hal").await?];
-    while pause(&mut choices, until).await && pause(&mut choices, until).await {
+    while pause(place, &mut choices).await && pause(place, &mut choices).await {
         let url = format!("{}/api/users/friendship/", place.friendships);
         let [one, other] = &mut known;
         let ask = |to: &Person| Some(json!({"to_user": to.id, "status": "accepted"}));
@@ -280,11 +278,10 @@ async fn visit(
     place: &Place,
     friends: &BTreeMap<String, [Person; 2]>,
     mut choices: Choices,
-    until: Instant,
 ) -> anyhow::Result<Vec<Device>> {
     let rooms: Vec<(&String, &[Person; 2])> = friends.iter().collect();
     let mut devices = Vec::new();
-    while pause(&mut choices, until).await {
+    while pause(place, &mut choices).await {
         let (channel, sides) = *choices.of(&rooms);
         let mut person = choices.of(sides).clone();
         log_in(place, &mut person).await?;
@@ -316,9 +313,9 @@ async fn log_in(place: &Place, person: &mut Person) -> anyhow::Result<()> {
 }
 
 /// The longest that this machine kept us waiting.
-async fn lag(until: Instant) -> Duration {
+async fn lag(place: &Place) -> Duration {
     let mut longest = Duration::ZERO;
-    while Instant::now() < until {
+    while !place.is_over() {
         let begun = Instant::now();
         sleep(TICK).await;
         longest = longest.max(begun.elapsed().saturating_sub(TICK));

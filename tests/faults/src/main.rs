@@ -7,7 +7,6 @@ use natter_faults::{
     client::Place,
     run::{self, Settings},
 };
-use tokio::time::Instant;
 
 /// Clients do random work while faults strike; then everything that they saw is held against the promises
 #[derive(Parser)]
@@ -39,18 +38,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     let summary = match url {
         Some(url) => {
             let url = url.trim_end_matches('/').to_owned();
-            let place = Place {
-                users: url.clone(),
-                friendships: url.clone(),
-                messages: vec![url.clone()],
-                gateways: vec![url],
-                since: Instant::now(),
-            };
+            let place = Place::new(url.clone(), url.clone(), vec![url.clone()], vec![url]);
             run::without_faults(place, seed, length, say).await?
         }
         None => {
             let settings = Settings {
-                length,
+                length: Some(length),
                 seed,
                 is_cluster: cluster,
             };

@@ -1,13 +1,17 @@
 //! Faults, one after the other and two at a time, by choices that can be made again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use natter_e2e::{Topology, World};
 use natter_test_support::{Choices, Link, Nats, Postgres, Signal, is_root};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
-use crate::{client::Place, disk::Disk, record::Fault};
+use crate::{client::Place, disk::Disk, record::Fault, run::Settings};
 
 /// A running Natter whose parts can be struck: two of each service but one of users, a link before
 /// each, and disks of their own below Postgres and NATS.
@@ -134,15 +138,10 @@ impl Site {
     /// Where the clients of a run find it.
     pub fn place(&self) -> Place {
         let gateways = ["gateway", "gateway-2"];
-        Place {
-            users: self.world.users(),
-            friendships: self.world.friendships(),
-            messages: vec![self.world.messages(), self.world.url("messages-2")],
-            gateways: gateways
-                .map(|name| format!("http://127.0.0.1:{}", self.links[name].port()))
-                .into(),
-            since: Instant::now(),
-        }
+        let gateways = gateways.map(|name| format!("http://127.0.0.1:{}", self.links[name].port()));
+        let messages = ["messages", "messages-2"].map(|name| self.world.url(name));
+        let (users, friendships) = (self.world.users(), self.world.friendships());
+        Place::new(users, friendships, messages.into(), gateways.into())
     }
 
     /// Every fault that can be made here.
@@ -182,16 +181,18 @@ impl Site {
         all
     }
 
-    /// Makes faults until the time is over: each at least once, if there is time for it.
-    pub async fn strike_until(
+    /// Makes faults until the time is over, or each was made once; in that order, and with
+    /// the troubles of links beside them.
+    pub async fn strike(
         &mut self,
         place: &Place,
-        seed: u64,
-        until: Instant,
-        said: impl Fn(&Fault),
+        settings: Settings,
+        told: impl Fn(&Fault),
     ) -> anyhow::Result<Vec<Fault>> {
-        let mut faults = Vec::new();
+        let until = settings.length.map(|length| Instant::now() + length);
+        let is_over = || until.is_some_and(|until| Instant::now() > until);
         let strikes = self.strikes();
+        let over = AtomicBool::new(false);
         let Self {
             world,
             links,
@@ -199,12 +200,16 @@ impl Site {
             copy,
             ..
         } = self;
-        let on_links = trouble_until(links, place, Choices::new(seed, 1_001), until);
+        let on_links = trouble(links, place, Choices::new(settings.seed, 1_001), &over);
         let on_servers = async {
-            let mut choices = Choices::new(seed, 1_000);
-            let mut waiting = Vec::new();
-            while Instant::now() < until {
+            let mut choices = Choices::new(settings.seed, 1_000);
+            let mut faults = Vec::new();
+            let mut waiting = strikes.clone();
+            while !is_over() {
                 if waiting.is_empty() {
+                    if until.is_none() {
+                        break;
+                    }
                     waiting.clone_from(&strikes);
                 }
                 let which = choices.below(waiting.len() as u64);
@@ -212,10 +217,10 @@ impl Site {
                 let from = place.now();
                 let hold = Duration::from_millis(200 + choices.below(2_500));
                 let mut struck = Struck {
-                    world: &mut *world,
+                    world,
                     links,
                     disks: disks.as_ref(),
-                    copy: &mut *copy,
+                    copy,
                 };
                 struck.strike(strike, hold).await?;
                 let fault = Fault {
@@ -224,17 +229,16 @@ impl Site {
                     to: place.now(),
                     is_covered: is_covered(strike),
                 };
-                said(&fault);
+                told(&fault);
                 faults.push(fault);
-                // A longer rest now and then, in which nobody may be told that anything is down.
-                let rest = if choices.below(8) == 0 {
-                    14_000
-                } else {
-                    choices.below(2_000)
-                };
-                sleep_until(until.min(Instant::now() + Duration::from_millis(rest))).await;
+                rest(&mut choices).await;
             }
-            Ok::<_, anyhow::Error>(faults)
+            anyhow::Ok(faults)
+        };
+        let on_servers = async {
+            let faults = on_servers.await;
+            over.store(true, Ordering::Relaxed);
+            faults
         };
         let (faults, troubles) = tokio::join!(on_servers, on_links);
         let mut faults = faults?;
@@ -242,6 +246,15 @@ impl Site {
         self.world.ready().await;
         Ok(faults)
     }
+}
+
+/// Between two faults. Now and then so long that nobody may be told that anything is down.
+async fn rest(choices: &mut Choices) {
+    let milliseconds = match choices.below(16) {
+        0 => 14_000,
+        _ => choices.below(1_500),
+    };
+    sleep(Duration::from_millis(milliseconds)).await;
 }
 
 /// Puts a link before a gateway, and between a service and what it needs.
@@ -285,16 +298,16 @@ fn is_covered(strike: Strike) -> bool {
     }
 }
 
-/// Makes the trouble of links until the time is over.
-async fn trouble_until(
+/// Makes the trouble of links until it is over.
+async fn trouble(
     links: &Links,
     place: &Place,
     mut choices: Choices,
-    until: Instant,
+    over: &AtomicBool,
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
     let names: Vec<&String> = links.keys().collect();
-    while Instant::now() < until {
+    while !over.load(Ordering::Relaxed) {
         let name = *choices.of(&names);
         let trouble = *choices.of(&TROUBLES);
         let link = &links[name];
@@ -319,11 +332,7 @@ async fn trouble_until(
             to: place.now(),
             is_covered: !name.contains(" to "),
         });
-        let rest = match choices.below(12) {
-            0 => 14_000,
-            _ => choices.below(1_500),
-        };
-        sleep_until(until.min(Instant::now() + Duration::from_millis(rest))).await;
+        rest(&mut choices).await;
     }
     faults
 }
@@ -353,17 +362,18 @@ impl<'a> Struck<'a> {
             }
             Strike::Failpoint(name, point) => {
                 world.set(name, "FAILPOINTS", &format!("{point}=return"));
-                world.restart(name, Signal::Term).await;
+                // It may end itself before it is ready.
+                world.process(name).end(Signal::Term).await;
+                world.begin(name);
                 let give_up = Instant::now() + LONG;
                 while !world.process(name).has_ended() && Instant::now() < give_up {
                     sleep(Duration::from_millis(50)).await;
                 }
                 world.set(name, "FAILPOINTS", "");
-                if world.process(name).has_ended() {
-                    world.begin(name);
-                } else {
-                    world.restart(name, Signal::Kill).await;
+                if !world.process(name).has_ended() {
+                    world.process(name).end(Signal::Kill).await;
                 }
+                world.begin(name);
             }
             Strike::PostgresKill => {
                 world.postgres.stop(Signal::Kill).await;

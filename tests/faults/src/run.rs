@@ -27,7 +27,8 @@ const PROGRESS: Duration = Duration::from_secs(30);
 /// What is to be run.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    pub length: Duration,
+    /// None: until each fault was made once.
+    pub length: Option<Duration>,
     pub seed: u64,
     /// Three NATS servers instead of one.
     pub is_cluster: bool,
@@ -47,13 +48,17 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
     let place = site.place();
     let mut crowd = Crowd::gather(&place, settings.seed).await?;
     site.world().published().await;
-    let until = Instant::now() + settings.length;
     let told = |fault: &Fault| {
         let (from, to) = (fault.from.as_secs_f64(), fault.to.as_secs_f64());
         say(format!("{from:8.1} to {to:8.1} s  {}", fault.name));
     };
-    let faults = site.strike_until(&place, settings.seed, until, told);
-    let (lived, faults) = tokio::join!(crowd.live(until + QUIET), faults);
+    let striking = async {
+        let faults = site.strike(&place, settings, told).await;
+        sleep(QUIET).await;
+        place.end();
+        faults
+    };
+    let (lived, faults) = tokio::join!(crowd.live(), striking);
     lived?;
     let faults = faults?;
     let mut history = crowd.end().await?;
@@ -71,13 +76,14 @@ pub async fn without_faults(
 ) -> anyhow::Result<Summary> {
     let mut crowd = Crowd::gather(&place, seed).await?;
     let until = Instant::now() + length;
-    let progress = async {
+    let ticking = async {
         while Instant::now() < until {
             sleep_until(until.min(Instant::now() + PROGRESS)).await;
             say(format!("{:8.1} s", place.now().as_secs_f64()));
         }
+        place.end();
     };
-    let (lived, ()) = tokio::join!(crowd.live(until), progress);
+    let (lived, ()) = tokio::join!(crowd.live(), ticking);
     lived?;
     Ok(judged(seed, crowd.end().await?))
 }
@@ -98,6 +104,7 @@ async fn residue(
     let mut left = Vec::new();
     world.published().await;
     let admin = natter_e2e::jetstream(&world.nats, "admin").await;
+    let subscriber = natter_e2e::jetstream(&world.nats, "subscriber").await;
     for (stream, consumer) in [
         ("USERS", "friendships"),
         ("USERS", "messages"),
@@ -105,8 +112,8 @@ async fn residue(
     ] {
         let give_up = Instant::now() + PATIENCE;
         loop {
-            let stream_now = admin.get_stream(stream).await?;
-            let info = stream_now.consumer_info(consumer).await?;
+            let known = subscriber.get_stream(stream).await?;
+            let info = known.consumer_info(consumer).await?;
             let waiting = info.num_pending + info.num_ack_pending as u64;
             if waiting == 0 {
                 break;
