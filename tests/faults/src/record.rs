@@ -110,7 +110,8 @@ impl Event {
                 .or_else(|| text(&message["sender"]["id"]))
                 .unwrap_or_default(),
             client_id: text(&message["client_id"]),
-            content: text(&message["content"]),
+            // Of what was deleted nothing is left.
+            content: text(&message["content"]).filter(|content| !content.is_empty()),
         })
     }
 }

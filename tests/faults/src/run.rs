@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use futures_util::StreamExt;
 use natter_e2e::World;
@@ -104,16 +105,14 @@ async fn residue(
     let mut left = Vec::new();
     world.published().await;
     let admin = natter_e2e::jetstream(&world.nats, "admin").await;
-    let subscriber = natter_e2e::jetstream(&world.nats, "subscriber").await;
-    for (stream, consumer) in [
-        ("USERS", "friendships"),
-        ("USERS", "messages"),
-        ("FRIENDSHIPS", "messages"),
-    ] {
+    // Only the consumer's own service may ask for it.
+    for (stream, consumer) in [("USERS", "friendships"), ("FRIENDSHIPS", "messages")] {
+        let of = || format!("what waits in {stream} for {consumer}");
+        let own = natter_e2e::jetstream(&world.nats, consumer).await;
+        let known = own.get_stream_no_info(stream).await.with_context(of)?;
         let give_up = Instant::now() + PATIENCE;
         loop {
-            let known = subscriber.get_stream(stream).await?;
-            let info = known.consumer_info(consumer).await?;
+            let info = known.consumer_info(consumer).await.with_context(of)?;
             let waiting = info.num_pending + info.num_ack_pending as u64;
             if waiting == 0 {
                 break;
@@ -141,7 +140,7 @@ async fn missed(
     channels: &BTreeMap<String, Channel>,
 ) -> anyhow::Result<Vec<String>> {
     let subscriber = natter_e2e::jetstream(&world.nats, "subscriber").await;
-    let stream = subscriber.get_stream("CHAT").await?;
+    let stream = subscriber.get_stream("CHAT").await.context("CHAT")?;
     let newest = stream.cached_info().state.last_sequence;
     let config = OrderedConfig {
         filter_subject: "chat.friendship.*.log".to_owned(),
@@ -149,9 +148,10 @@ async fn missed(
     };
     let mut had: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
     if stream.cached_info().state.messages > 0 {
-        let mut events = stream.create_consumer(config).await?.messages().await?;
+        let events = stream.create_consumer(config).await.context("a consumer")?;
+        let mut events = events.messages().await.context("its messages")?;
         while let Some(event) = events.next().await {
-            let event = event?;
+            let event = event.context("an event of CHAT")?;
             let at = event
                 .info()
                 .map(|info| info.stream_sequence)

@@ -13,7 +13,7 @@ async fn keeps_every_promise(is_cluster: bool) {
         eprintln!("only root may mount: no disk loses power or runs full");
     }
     let run = with_faults(settings, |line| eprintln!("{line}")).await;
-    let summary = run.expect("it runs to its end");
+    let summary = run.unwrap_or_else(|error| panic!("{error:#}"));
     eprintln!("{summary}");
     assert!(summary.violations.is_empty(), "{summary}");
 }
