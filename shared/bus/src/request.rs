@@ -172,17 +172,20 @@ impl Bus {
         deadline: Instant,
     ) -> Result<R, RequestError> {
         let payload = serde_json::to_vec(payload).map_err(RequestError::Encode)?;
-        let reply = self.ask(subject, payload.into(), ask, deadline).await?;
+        let reply = self.ask(subject, payload.into(), ask, deadline, |_| true);
+        let reply = reply.await?;
         serde_json::from_slice(&reply.payload).map_err(RequestError::Reply)
     }
 
-    /// The same with payloads as they are.
+    /// The same with payloads as they are. When two replicas have the request, an answer that is not
+    /// final does not count: the other replica may still do what was asked.
     pub async fn ask(
         &self,
         subject: &str,
         payload: Bytes,
         ask: Ask,
         deadline: Instant,
+        is_final: impl Fn(&[u8]) -> bool,
     ) -> Result<Message, RequestError> {
         let again = async {
             match ask {
@@ -190,7 +193,11 @@ impl Bus {
                 Ask::Any => sleep(self.replies.again_after()).await,
             }
             let subject = subject::again(subject);
-            self.ask_once(&subject, payload.clone(), deadline).await
+            let reply = self.ask_once(&subject, payload.clone(), deadline).await;
+            reply
+                .ok()
+                .flatten()
+                .filter(|reply| is_final(&reply.payload))
         };
         tokio::pin!(again);
         let first = self.ask_until_heard(subject, payload.clone(), deadline);
@@ -205,7 +212,7 @@ impl Bus {
             }
             // Replicas of the version before do not listen there, and one that can do nothing for
             // it says nothing.
-            Ok(Some(reply)) = &mut again => Ok(reply),
+            Some(reply) = &mut again => Ok(reply),
         }
     }
 

@@ -274,8 +274,8 @@ impl<'a> Judge<'a> {
                 Some(send) if send.is_refused() => self.find(
                     Rule::NothingInvented,
                     format!(
-                        "{} was refused, and is {} of {id}",
-                        send.client_id, event.seq
+                        "{} was refused, and is {} of {id}: {:?}",
+                        send.client_id, event.seq, send.tries
                     ),
                 ),
                 Some(_) => {}
@@ -599,13 +599,25 @@ impl<'a> Judge<'a> {
     }
 
     fn availability(&mut self, device: &Device) {
-        for at in &device.unavailable {
+        let closed = self.closed_times();
+        for (at, channel) in &device.unavailable {
+            // While a replica does not answer, nobody can say that a closed channel stays closed.
+            let is_closed = closed.iter().any(|(from, to, closed)| {
+                channel.as_deref() == Some(*closed)
+                    && *from <= *at
+                    && *at <= to.saturating_add(PROMPT)
+            });
             let faults = self.history.faults.iter();
             let mut then = faults.filter(|fault| overlaps(fault, *at, *at));
             // Of two that are covered, one may have struck the other's replica.
             let excused =
                 then.next().is_some_and(|fault| !fault.is_covered) || then.next().is_some();
-            if !excused {
+            let is_struck = self
+                .history
+                .faults
+                .iter()
+                .any(|fault| overlaps(fault, *at, *at));
+            if !excused && !(is_closed && is_struck) {
                 self.find(
                     Rule::Available,
                     format!(

@@ -302,7 +302,8 @@ impl Client {
             self.own.push((send.channel.clone(), ack.message.clone()));
         }
         if answer == Answer::Unavailable {
-            self.record.unavailable.push(at);
+            let channel = send.channel.clone();
+            self.record.unavailable.push((at, Some(channel)));
         }
         let is_definite = answer != Answer::Unavailable;
         if let Some(last) = send.tries.last_mut() {
@@ -379,7 +380,7 @@ impl Client {
         let answer = match answer {
             Some((200 | 201, item)) => Some(Answer::Acked(ack_of_item(&item))),
             Some((503, _)) => {
-                self.record.unavailable.push(at);
+                self.record.unavailable.push((at, Some(channel.to_owned())));
                 Some(Answer::Unavailable)
             }
             Some((401, _)) => {
@@ -450,7 +451,7 @@ impl Client {
                     self.log_in_again().await;
                 }
                 if refused.contains("503") {
-                    self.record.unavailable.push(self.place.now());
+                    self.record.unavailable.push((self.place.now(), None));
                 }
                 return None;
             }
@@ -550,7 +551,7 @@ impl Client {
                 sleep(Duration::from_millis(milliseconds.min(AWAY_MS))).await;
             }
             "error" if frame["code"] == "unavailable" => {
-                self.record.unavailable.push(self.place.now());
+                self.record.unavailable.push((self.place.now(), None));
             }
             _ => {}
         }
@@ -660,16 +661,17 @@ pub async fn insist(
 ) -> anyhow::Result<(u16, Value)> {
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let answer = person.try_ask(method.clone(), url, body.clone(), HTTP);
-        match answer.await {
+        let answer = person
+            .try_ask(method.clone(), url, body.clone(), HTTP)
+            .await;
+        match &answer {
             // The access token has expired.
-            Some((401, _)) if method != Method::POST || !url.ends_with("/logout/") => {
-                log_in(place, person).await;
-            }
+            Some((401, _)) if !url.ends_with("/logout/") => log_in(place, person).await,
             None | Some((429 | 503, _)) => {}
-            Some(answer) => return Ok(answer),
+            Some(answer) => return Ok(answer.clone()),
         }
-        ensure!(Instant::now() < give_up, "{url} is not answered");
+        let is_late = Instant::now() > give_up;
+        ensure!(!is_late, "{method} {url} for {PATIENCE:?}: {answer:?}");
         sleep(PAUSE).await;
     }
 }

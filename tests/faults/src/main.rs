@@ -19,6 +19,9 @@ struct Options {
     /// Three NATS servers instead of one
     #[arg(long)]
     cluster: bool,
+    /// Make only the faults with this word in their names, and each once: `--only PostgresFull`
+    #[arg(long)]
+    only: Vec<String>,
     /// A Natter that runs already, behind its ingress: it is judged, and no faults are made. Its rate limits
     /// must be off (NATTER_RATE_LIMITS=off)
     #[arg(long)]
@@ -31,6 +34,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         minutes,
         seed,
         cluster,
+        only,
         url,
     } = Options::parse();
     let length = Duration::from_secs(minutes * 60);
@@ -43,9 +47,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         None => {
             let settings = Settings {
-                length: Some(length),
+                length: only.is_empty().then_some(length),
                 seed,
                 is_cluster: cluster,
+                only,
             };
             run::with_faults(settings, say).await?
         }

@@ -144,8 +144,8 @@ impl Site {
         Place::new(users, friendships, messages.into(), gateways.into())
     }
 
-    /// Every fault that can be made here.
-    pub fn strikes(&self) -> Vec<Strike> {
+    /// Every fault that can be made here, or those with one of these words in their names.
+    fn strikes(&self, only: &[String]) -> Vec<Strike> {
         let mut all = Vec::new();
         for name in SERVICES {
             all.extend([
@@ -178,6 +178,11 @@ impl Site {
                 all.push(Strike::NatsFull);
             }
         }
+        let is_named = |strike: &Strike| {
+            let name = format!("{strike:?}");
+            only.is_empty() || only.iter().any(|word| name.contains(word.as_str()))
+        };
+        all.retain(is_named);
         all
     }
 
@@ -186,12 +191,12 @@ impl Site {
     pub async fn strike(
         &mut self,
         place: &Place,
-        settings: Settings,
+        settings: &Settings,
         told: impl Fn(&Fault),
     ) -> anyhow::Result<Vec<Fault>> {
         let until = settings.length.map(|length| Instant::now() + length);
         let is_over = || until.is_some_and(|until| Instant::now() > until);
-        let strikes = self.strikes();
+        let strikes = self.strikes(&settings.only);
         let over = AtomicBool::new(false);
         let Self {
             world,

@@ -160,8 +160,8 @@ pub struct Device {
     pub user: String,
     pub sends: Vec<Send>,
     pub sights: Vec<Sight>,
-    /// When a send was answered `unavailable`, or a connection was refused.
-    pub unavailable: Vec<At>,
+    /// When a send to this channel was answered `unavailable`, or (without a channel) something else.
+    pub unavailable: Vec<(At, Option<String>)>,
     /// When its logout was answered.
     pub logged_out: Option<At>,
     /// When a connection was opened.

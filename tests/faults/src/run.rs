@@ -26,13 +26,15 @@ const QUIET: Duration = Duration::from_secs(5);
 const PROGRESS: Duration = Duration::from_secs(30);
 
 /// What is to be run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// None: until each fault was made once.
     pub length: Option<Duration>,
     pub seed: u64,
     /// Three NATS servers instead of one.
     pub is_cluster: bool,
+    /// Words of the names of the faults to make; without any, every fault.
+    pub only: Vec<String>,
 }
 
 /// How a run went.
@@ -54,7 +56,7 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
         say(format!("{from:8.1} to {to:8.1} s  {}", fault.name));
     };
     let striking = async {
-        let faults = site.strike(&place, settings, told).await;
+        let faults = site.strike(&place, &settings, told).await;
         sleep(QUIET).await;
         place.end();
         faults

@@ -255,6 +255,17 @@ async fn ask(
         all => serde_json::to_vec(&all.iter().map(|one| &one.send).collect::<Vec<_>>()),
     };
     let json = json.map_err(RequestError::Encode)?;
-    let reply = bus.ask(subject, json.into(), ask, deadline).await?;
-    OneOrMore::from_json(&reply.payload).map_err(RequestError::Reply)
+    let reply = bus.ask(subject, json.into(), ask, deadline, is_final);
+    OneOrMore::from_json(&reply.await?.payload).map_err(RequestError::Reply)
+}
+
+/// Whether nothing is stored any more after this answer, by no replica. A channel that one finds
+/// closed may be open again when the other gets to the same sends.
+fn is_final(reply: &[u8]) -> bool {
+    let closed = SendReply::Refused(Refusal::ChannelClosed);
+    match OneOrMore::from_json(reply) {
+        Ok(OneOrMore::One(reply)) => reply != closed,
+        Ok(OneOrMore::More(replies)) => !replies.contains(&closed),
+        Err(_) => true,
+    }
 }

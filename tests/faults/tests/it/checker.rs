@@ -508,7 +508,7 @@ fn sides_that_are_told_different_friendships() {
 #[test]
 fn who_is_told_unavailable_while_nothing_is_down() {
     finds(Rule::Available, |history, choices| {
-        history.devices[0].unavailable.push(at(60_000));
+        history.devices[0].unavailable.push((at(60_000), None));
         // One fault was over by then, and another is covered by a replica.
         history.faults.push(Fault {
             name: "over".to_owned(),

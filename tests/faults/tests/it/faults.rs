@@ -5,9 +5,9 @@ use natter_test_support::is_root;
 
 async fn keeps_every_promise(is_cluster: bool) {
     let settings = Settings {
-        length: None,
         seed: 17,
         is_cluster,
+        ..Settings::default()
     };
     if !is_root() {
         eprintln!("only root may mount: no disk loses power or runs full");
