@@ -24,7 +24,7 @@ enum Task {
     Check(Box<check::Check>),
     /// Migrates the schemas and makes the streams; what is there already stays
     Setup(Box<setup::Setup>),
-    /// Adds a key that signs tokens from some minutes on; the keys before verify theirs until these expire
+    /// Adds a key that signs tokens from some minutes on; tokens of earlier keys stay valid until they expire
     RotateKey(Box<rotate_key::RotateKey>),
     /// Writes Natter's data in Postgres to a file while the services run: one consistent snapshot of each schema
     Backup(Box<backup::Take>),

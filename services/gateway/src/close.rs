@@ -47,7 +47,8 @@ causes! {
     NoticesFull,
     /// The client has not taken a frame for long.
     WriteTimeout,
-    /// The logs were set back (a restore, a failover that lost some): what was delivered may be gone.
+    /// The logs may have been set back (a restore, any failover or switchover): what was delivered
+    /// may be gone.
     SetBack,
     /// The user has as many newer connections as are allowed.
     TooManyConnections,

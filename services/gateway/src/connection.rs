@@ -92,8 +92,8 @@ struct Connection {
     known_since: Timestamp,
 }
 
-/// Opens the connection and serves it to its end. What opening needs is freed with it, and what a
-/// connection that waits keeps is on the heap once.
+/// Opens the connection and serves it to its end. What only the opening needs is freed when it is
+/// over, and what an idle connection keeps is on the heap, and only once.
 pub fn run(
     gateway: Arc<Gateway>,
     socket: Socket,
@@ -371,7 +371,7 @@ impl Connection {
                 self.used.get_or_insert_default().delivered.note(log);
                 log.text(&self.base_url)
             }
-            // Several frames; they are no channel's.
+            // Several frames, which belong to no channel.
             Delivery::Presence(_) => None,
             Delivery::Ephemeral(shown) => {
                 self.channels.get(shown.channel)?;

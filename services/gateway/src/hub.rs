@@ -40,7 +40,7 @@ enum Command {
         /// Whether events are delivered from now on, or only after `Activate`.
         live: bool,
     },
-    /// Delivers from now on; each answer is the seq after which.
+    /// Starts delivery; each answer is the seq after which events are delivered.
     Activate {
         peer: u64,
         channels: Vec<(FriendshipId, oneshot::Sender<u64>)>,
@@ -51,7 +51,7 @@ enum Command {
     },
     /// Answers with the channel's delivered seq and its members, if it is open here.
     Look(FriendshipId, oneshot::Sender<Look>),
-    /// Lets go of every channel and its members; said when that is done.
+    /// Lets go of every channel and its members; answers when that is done.
     Forget(oneshot::Sender<()>),
     /// From the shard's own tasks.
     Event(shard::Report),

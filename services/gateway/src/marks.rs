@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Requests on their way.
 const IN_FLIGHT: usize = 256;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// Before marks that could not be stored are sent again.
+/// The pause before marks that could not be stored are sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The newest marks by channel and user. As many at most as there are members here.

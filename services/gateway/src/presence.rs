@@ -36,9 +36,9 @@ use crate::{
 /// For how long a user who is nowhere any more still counts as online.
 const GRACE: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_secs(1);
-/// A gateway that has said nothing of a user for so long is asked.
+/// A gateway that has said nothing of a user for this long is asked about the user.
 const ASK_AFTER: Duration = Duration::from_secs(60);
-/// One that has not answered by then holds the user no more.
+/// A gateway that has said nothing of a user for this long no longer counts as holding the user.
 const FORGET_AFTER: Duration = Duration::from_secs(90);
 /// How long an answer takes at most.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);

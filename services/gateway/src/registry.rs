@@ -28,7 +28,8 @@ const DRAIN_CHECK: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub struct Registry {
     users: Mutex<HashMap<UserId, Vec<Arc<Peer>>>>,
-    /// How many connections there are: each asks while it is being closed.
+    /// How many connections there are. Kept beside the map, because each connection of a draining
+    /// gateway asks for it.
     count: AtomicUsize,
 }
 

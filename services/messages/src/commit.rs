@@ -41,13 +41,13 @@ use request::{Answer, Request, by_channel, split};
 
 /// Writers, each with a connection of its own: while one waits for the disk, another prepares.
 const WRITERS: usize = 2;
-/// The most sends in one transaction, but for one request that alone has more.
+/// The most sends in one transaction, unless a single request has more.
 const MAX_BATCH: usize = 500;
 /// The most requests waiting for one writer; past it they are refused at once.
 const QUEUE: usize = 10_000;
 /// The longest a batch may take, whatever the database does.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(6);
-/// Before a channel that another session holds is tried again.
+/// The pause before a channel that another database session holds is tried again.
 const LOCKED_PAUSE: Duration = Duration::from_millis(20);
 
 /// The way into the log.

@@ -42,7 +42,7 @@ const NOTE_SETTINGS: [(&str, &str); 1] = [("synchronous_commit", "off")];
 /// How often rows that were not confirmed are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const SLOWEST_SWEEP: Duration = Duration::from_secs(60);
-/// After which a sweep is given up, whatever the database does.
+/// The longest that a sweep may take, whatever the database does.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// From this age on, in seconds, an unpublished row is overdue.
 const OVERDUE_SECONDS: f64 = 4.0;

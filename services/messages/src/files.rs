@@ -25,7 +25,7 @@ const STRAYS_EVERY: Duration = Duration::from_secs(6 * 3600);
 const STRAY_AGE_MS: u64 = 24 * 3600 * 1_000;
 const STRAYS_AT_A_TIME: usize = 500;
 
-/// Puts a file into the media store; what is to be known of it.
+/// Puts a file into the media store; its id and its description.
 pub async fn store(media: &MediaStore, file: Upload) -> Result<(MediaId, NewMedia), Error> {
     let Upload {
         filename,

@@ -98,7 +98,7 @@ pub async fn search(
 /// The messages that match, among those looked at.
 struct Found<'a> {
     query: &'a Query,
-    /// The index may have others under the same hash.
+    /// The user's channels: the index may give entries of others under the same hash.
     own: HashSet<FriendshipId>,
     places: HashMap<(FriendshipId, u64), (Match, DateTime<Utc>)>,
     candidates: usize,

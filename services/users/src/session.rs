@@ -41,7 +41,8 @@ pub struct Family {
     pub exchanged: Vec<(Uuid, DateTime<Utc>)>,
 }
 
-/// How many exchanged tokens of a session are remembered: more within the grace are no tabs.
+/// How many exchanged tokens of a session are remembered: more than these within the grace do not
+/// come from tabs that refresh at once.
 const MAX_EXCHANGED: usize = 50;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -51,7 +51,7 @@ struct Keys {
 }
 
 impl Keys {
-    /// Of keys of which the first signs.
+    /// Made of keys, of which the first signs.
     fn of(keys: Vec<EncodingKey>) -> anyhow::Result<Self> {
         let jwks = keys
             .iter()

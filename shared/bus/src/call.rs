@@ -27,7 +27,7 @@ use crate::{
 
 /// How long a caller waits for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// After which nobody waits for the answer any more.
+/// How long a call may be worked on. Its caller has stopped waiting by then.
 const HANDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many calls of one method a replica answers at a time.
 const CONCURRENT_CALLS: usize = 64;

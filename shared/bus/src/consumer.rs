@@ -16,7 +16,8 @@ use crate::{Bus, Stream, pass_over, process_span};
 /// After this many tries a message goes to the dead letters.
 const MAX_TRIES: i64 = 10;
 const ACK_WAIT: Duration = Duration::from_secs(30);
-/// Below the time after which the broker would hand it to another replica.
+/// The longest that one event is worked on: below [`ACK_WAIT`], after which the broker would hand
+/// it to another replica.
 const HANDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);

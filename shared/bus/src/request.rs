@@ -25,11 +25,12 @@ use tokio::{
 
 use crate::{Bus, trace};
 
-/// After which a request is asked of every replica: the one that got it may be frozen, or gone.
-/// Later while answers are slow in general: asking every replica would overload a busy service.
+/// How long a request waits before it is asked of every replica: the one that got it may be frozen,
+/// or gone. Longer while answers are slow in general: asking every replica would overload a busy
+/// service.
 const AGAIN_AFTER: Duration = Duration::from_millis(400);
 const LATEST_AGAIN: Duration = Duration::from_millis(1_000);
-/// So many times longer than usual is too long.
+/// A request is asked again after this many times the usual time of an answer, within these limits.
 const UNUSUAL: u32 = 4;
 /// Pause before a request that nobody was there to answer is tried again, within its deadline.
 const NO_RESPONDER_PAUSE: Duration = Duration::from_millis(50);

@@ -84,7 +84,8 @@ fn join(headers: Option<&HeaderMap>, span: impl FnOnce() -> Span) -> Span {
     span
 }
 
-/// Of a request with `count` messages to a subject of the pattern `template`, until its answer.
+/// The span of a request with `count` messages to a subject of the pattern `template`, until its
+/// answer.
 pub fn request_span(template: &'static str, subject: &str, count: usize) -> Span {
     // Of another type tracing-opentelemetry would make a text.
     let count = count as i64;
@@ -102,7 +103,8 @@ pub fn request_span(template: &'static str, subject: &str, count: usize) -> Span
     )
 }
 
-/// Of publishing `count` messages to subjects of the pattern `template`; none outside of a trace.
+/// The span of publishing `count` messages to subjects of the pattern `template`; none outside of
+/// a trace.
 pub fn publish_span(template: &'static str, count: usize) -> Span {
     if Span::current().is_none() {
         return Span::none();
@@ -121,7 +123,7 @@ pub fn publish_span(template: &'static str, count: usize) -> Span {
     )
 }
 
-/// Of publishing what a row of an outbox has, with the row's `traceparent`.
+/// The span of publishing what a row of an outbox has, with the row's `traceparent`.
 pub fn outbox_span(subject: &str, event_id: &str, traceparent: Option<&str>) -> Span {
     let mut headers = HeaderMap::new();
     if let Some(traceparent) = traceparent {
@@ -142,7 +144,7 @@ pub fn outbox_span(subject: &str, event_id: &str, traceparent: Option<&str>) -> 
     })
 }
 
-/// Of what a message of a subject of the pattern `template` leads to.
+/// The span of what a message of a subject of the pattern `template` leads to.
 pub fn process_span(template: &'static str, message: &Message) -> Span {
     join(message.headers.as_ref(), || {
         tracing::debug_span!(
@@ -158,7 +160,7 @@ pub fn process_span(template: &'static str, message: &Message) -> Span {
     })
 }
 
-/// Of a call to another service, where it is made; none outside of a trace.
+/// The span of a call to another service, where it is made; none outside of a trace.
 pub(crate) fn call_span(service: &'static str, method: &'static str) -> Span {
     if Span::current().is_none() {
         return Span::none();
@@ -174,7 +176,7 @@ pub(crate) fn call_span(service: &'static str, method: &'static str) -> Span {
     )
 }
 
-/// The same where it is answered.
+/// The span of such a call where it is answered.
 pub(crate) fn answer_span(service: &'static str, method: &'static str, request: &Message) -> Span {
     join(request.headers.as_ref(), || {
         tracing::debug_span!(

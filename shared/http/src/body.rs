@@ -250,7 +250,7 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Entries, Pr
     if !encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Problem::unsupported_encoding());
     }
-    // One that says how long it is need not be sent to be refused.
+    // A body that announces too great a length is refused before it is sent.
     if announced_length(&request) > limit(&request) {
         return Err(Problem::body_too_large());
     }
@@ -283,7 +283,7 @@ fn limit(request: &Request) -> usize {
 /// The content type without its parameters, in lower case.
 fn content_type(request: &Request) -> Option<String> {
     let value = request.headers().get(header::CONTENT_TYPE)?;
-    // One that is not even text is still one, and no known one.
+    // A content type that is not even text counts as one that is not known.
     let value = value.to_str().unwrap_or("?");
     let essence = value.split(';').next().unwrap_or_default();
     Some(essence.trim().to_ascii_lowercase())

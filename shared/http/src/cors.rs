@@ -15,7 +15,7 @@ const HEADERS: HeaderValue =
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "X-Request-Id, Retry-After, Content-Disposition, Content-Range, Accept-Ranges",
 );
-/// Seconds that a browser keeps the answer to a preflight: more than none of them does.
+/// Seconds that a browser keeps the answer to a preflight. Chromium keeps none for longer.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
 /// Answers preflights of allowed origins, and lets their pages read the answers. Tokens travel in

@@ -40,7 +40,7 @@ pub struct Problem {
     /// `None`: the service's own.
     key: Option<ErrorKey>,
     retry_after: Option<u32>,
-    /// A header's name in lower case and its value: what would be understood.
+    /// A header that says what would be understood: its name in lower case, and its value.
     header: Option<&'static (&'static str, &'static str)>,
 }
 

@@ -20,8 +20,8 @@ use tower::ServiceExt;
 
 use crate::refusal::{Answer, Answering, Explained};
 
-/// What is read of a request's head, in bytes; of what is longer it is not told whether its address
-/// or its headers are too long.
+/// How much of a request's head is read, in bytes. The refusal of a longer one does not say whether
+/// its URL or its headers are too long.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
 /// A client that takes nothing of an answer for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);

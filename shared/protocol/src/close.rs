@@ -1,7 +1,7 @@
 //! The codes that the gateway closes WebSocket connections with.
 
-/// A code, and what it tells a client. `WEBSOCKET.md` beside this crate and the AsyncAPI document
-/// list them.
+/// A code, and what it tells a client. `WEBSOCKET.md` in this crate's folder and the AsyncAPI
+/// document list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum CloseCode {

@@ -1,9 +1,10 @@
 //! What travels on Natter's wires: ids, WebSocket frames, broker events, calls and subjects.
 //!
-//! The contracts that these types carry are `WEBSOCKET.md` and `EVENTS.md` beside this crate.
+//! The contracts that these types carry are `WEBSOCKET.md` and `EVENTS.md` in this crate's folder.
 //! Owner of every public name and shape; the services and the test clients use these types on
 //! both ends. Deliberately absent: sockets, NATS, SQL and HTTP. A change here is a change of the
-//! public contract, which is why `tests/wire.rs` freezes each shape in both directions.
+//! public contract, which is why `tests/wire.rs` freezes, in both directions, each shape that
+//! Natter's own processes write; what clients send shows in the AsyncAPI document.
 
 pub mod call;
 mod close;

@@ -1,5 +1,6 @@
-//! Every shape on the wire, frozen in both directions: what is written today must be read
-//! tomorrow, and the other way round. A change here is a change of the public contract.
+//! Every shape that Natter's own processes write, frozen in both directions: what is written today
+//! must be read tomorrow, and the other way round. A change here is a change of the public
+//! contract.
 
 use std::fmt::Debug;
 

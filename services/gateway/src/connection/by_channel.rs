@@ -53,7 +53,7 @@ impl<V: Copy> ByChannel<V> {
         self.0.iter().map(|(id, _)| *id)
     }
 
-    /// As frames have it, and whoever looks up often.
+    /// As another collection: as frames have it, or for many look-ups.
     pub fn collect<M: FromIterator<(FriendshipId, V)>>(&self) -> M {
         self.0.iter().copied().collect()
     }

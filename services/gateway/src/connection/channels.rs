@@ -20,8 +20,8 @@ use crate::{close::Close, peer::Notice};
 
 /// How far the clocks of two machines may be apart.
 const CLOCK_SLACK: chrono::Duration = chrono::Duration::seconds(5);
-/// Before the list of open channels is asked for (again): spread, so that the connections of a
-/// gateway do not all ask at once.
+/// The pause before the list of open channels is asked for (again). It is spread, so that the
+/// connections of a gateway do not all ask at once.
 const LIST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Notices that are kept while something else is done.
@@ -99,7 +99,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Keeps a notice for later. What ends something acts at once: the session, a channel.
+    /// Keeps a notice for later. One that ends the session or closes a channel acts at once.
     pub(super) async fn hold(&mut self, notice: Notice) -> Result<(), Close> {
         match &notice.body {
             UserNotice::SessionEnded { sid } if *sid == self.peer.sid() => {
@@ -120,7 +120,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Is told of its friends from now on.
+    /// From now on the connection is told which of the user's friends are online.
     pub(super) async fn announce_presence(&mut self) {
         let friends = std::mem::take(&mut self.friends);
         self.gateway

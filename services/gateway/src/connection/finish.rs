@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use super::{Connection, next_answer};
 use crate::{close::Close, connection::sends::Sends, socket::Received};
 
-/// For what a client sent before it closed or went away. One answer takes at most 2.5 seconds; what
-/// waits behind it in the same channel goes with the next request.
+/// How long it may take to carry out what a client sent before it closed or went away. One answer
+/// takes at most 2.5 seconds; what waits behind it in the same channel goes with the next request.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest one answer may wait for a client that has closed and does not read.
 const ANSWER_WRITE_TIMEOUT: Duration = Duration::from_secs(1);

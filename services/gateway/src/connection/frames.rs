@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{Gateway, close::Close, delivery::encode};
 
-/// For the files of a frame to be stored: below that of its answer.
+/// How long it may take to store the files of a frame: less than its answer may take.
 const MEDIA_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Connection {

@@ -2,9 +2,9 @@
 //!
 //! Of each channel one request is on its way at a time, so the order in which a client sent is the
 //! order of the log, whichever replica stores what; what comes meanwhile goes with the next one,
-//! together. Waiting here does not count towards [`ANSWER_TIMEOUT`]: who sends faster than is
-//! stored is read more slowly. When a request has no answer, what waits behind it is given back too:
-//! stored without it it would be out of order.
+//! together. Waiting here does not count towards [`ANSWER_TIMEOUT`]: a client that sends faster
+//! than its frames are stored is read more slowly. When a request has no answer, what waits behind
+//! it is given back too: stored without that request it would be out of order.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -40,7 +40,8 @@ const GAP_PATIENCE: Duration = Duration::from_millis(20);
 /// at another server until then is found by comparing heads.
 const SETTLE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// How often marks are asked for: a messages service of the version before does not answer.
+/// How many times marks are asked for before it is given up: a messages service of the version
+/// before does not answer.
 const MARKS_TRIES: usize = 20;
 /// How often heads are compared although nothing says that anything was lost.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
@@ -567,7 +568,7 @@ impl Channel {
                 let version = event.version.into();
                 pass_over(&Unread::Unknown { name, version });
             }
-            // The database's clock against this machine's.
+            // The clock of the messages replica against this machine's.
             let age = Timestamp::now().utc() - event.time.utc();
             metrics::histogram!("send_to_friend_seconds").record(age.to_std().unwrap_or_default());
             let delivery = Delivery::Log(Arc::new(log_delivery(event)));

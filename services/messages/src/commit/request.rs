@@ -16,7 +16,7 @@ use tracing::Span;
 
 use super::plain::is_plain;
 
-/// How long who asks waits: the gateway's time for a request.
+/// How long an asker waits: as long as a gateway waits for the answer to a request.
 const PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// The sends of one channel and one sender, in their order.
@@ -25,7 +25,7 @@ pub struct Request {
     pub sends: Vec<SendRequest>,
     /// What each is answered, as far as it is known.
     pub replies: Vec<Option<SendReply>>,
-    /// From then on nobody waits any more.
+    /// When the asker stops waiting.
     pub until: Instant,
     pub since: Instant,
     /// The friendships service was asked about the channel already.
@@ -37,7 +37,7 @@ pub struct Request {
 
 /// Where the answer goes.
 pub enum Answer {
-    /// To who asked over NATS, as an array if that was one.
+    /// Over NATS; as an array if the request was one.
     Bus(BusMessage, bool),
     Task(oneshot::Sender<SendReply>),
 }

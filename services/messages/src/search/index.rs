@@ -24,7 +24,7 @@ use crate::store::{self, Searched, Store, Unsearched};
 
 /// How long entries are gathered before they are taken over.
 const EVERY: Duration = Duration::from_secs(1);
-/// For appends that no running replica knows of.
+/// How often all channels are compared, to find appends that no running replica knows of.
 const COMPARE_EVERY: Duration = Duration::from_secs(600);
 /// Channels that are compared with one statement.
 const COMPARED: usize = 1_000;
@@ -32,7 +32,7 @@ const COMPARED: usize = 1_000;
 const CHANNELS: usize = 100;
 /// Entries that are taken over in one transaction, in equal parts of its channels.
 const ENTRIES: usize = 1_000;
-/// The most text of them, in bytes, but for one entry that alone has more.
+/// The most text of these entries, in bytes, unless a single entry has more.
 const TEXT_BYTES: usize = 1_000_000;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// New rows first go to the GIN index's pending list, which every search scans. The list is merged
@@ -69,7 +69,7 @@ impl Index {
         index
     }
 
-    /// To be told after each commit.
+    /// To be called after each commit, with the channels that it appended to.
     pub fn appended(&self, channels: impl IntoIterator<Item = FriendshipId>) {
         let mut behind = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         behind.extend(channels.into_iter().map(|channel| channel.0));

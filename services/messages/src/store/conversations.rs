@@ -33,7 +33,7 @@ impl Store {
         Ok(count.unsigned_abs())
     }
 
-    /// Newest activity first; of one that nobody has written in, its making.
+    /// Newest activity first; a conversation without messages counts by when it was made.
     pub async fn conversations(
         &self,
         user: UserId,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Store, as_i64, log::kind_of};
 
-/// Of one replica at a time: whoever takes the logs over.
+/// The advisory lock of whoever takes the logs over: one replica at a time.
 const LOCK: i64 = 0x6e61_7474_6572_0007;
 
 /// A text that may match, in a message's present wording.
@@ -198,7 +198,7 @@ pub async fn unsearched(
 pub struct Searched {
     channels: Vec<Uuid>,
     seqs: Vec<i64>,
-    /// Of all entries, one after the other, with the place of each one's last.
+    /// The grams of all entries, one after the other, and where those of each entry end.
     grams: Vec<i32>,
     ends: Vec<i32>,
     /// Messages that were deleted, by channel and seq.
