@@ -2,23 +2,13 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { after, before, test } from "node:test";
-import { launch, openBrowser } from "./support/browser.js";
-import { Natter } from "./support/natter.js";
+import { test } from "node:test";
+import { openBrowser } from "./support/browser.js";
+import { startSite } from "./support/site.js";
 
-let natter;
-let browser;
-let page;
-before(async () => {
-  natter = await Natter.start();
-  browser = await launch();
-  page = await (await openBrowser(browser)).newPage();
-  await page.goto(`${natter.url}/web/quick-start.html`);
-});
-after(async () => {
-  await browser?.close();
-  await natter?.stop();
-});
+const { natter, browser } = await startSite();
+const page = await (await openBrowser(browser)).newPage();
+await page.goto(`${natter.url}/web/quick-start.html`);
 
 test("the example with the library sends the first message", async () => {
   const code = await page.locator("#library").textContent();

@@ -274,6 +274,17 @@ test("another epoch drops what is gone", async (t) => {
   await equal(ben);
 });
 
+test("a list that is loaded anew is not shown empty meanwhile", async (t) => {
+  const { open, model, channel, write, ben: friend, equal } = await world(t);
+  for (const text of ["kept", "gone"]) write(friend, text);
+  const ada = await open("ada");
+  const shown = [];
+  ada.client.conversations.watch((list) => shown.push(list));
+  model.setBack(channel, 1);
+  await equal(ada);
+  assert.deepEqual([...new Set(shown.map(({ conversations: [info] }) => info.last_message?.content))], ["gone", "kept"]);
+});
+
 test("what was acknowledged and is set back can be written again", async (t) => {
   const { open, model, channel, id, contents, equal } = await world(t);
   const ada = await open("ada");
@@ -374,8 +385,9 @@ test("a load that failed is tried again", async (t) => {
 
 // Connections.
 
-for (const code of [1000, 1001, 1008, 1009, 1012, 1013, 4008]) {
-  test(`after ${code} the client connects again and resumes`, async (t) => {
+// The contract's codes, those of RFC 6455 that a gateway's WebSocket library or a proxy gives, and none.
+for (const code of [undefined, 1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013, 4008]) {
+  test(`after ${code ?? "a close without a code"} the client connects again and resumes`, async (t) => {
     const { open, ada: user, ben: friend, connection, write, equal, gateway } = await world(t);
     const ada = await open("ada");
     connection(user).close(code);
@@ -384,6 +396,32 @@ for (const code of [1000, 1001, 1008, 1009, 1012, 1013, 4008]) {
     assert.ok(gateway.upgrades.length > 1);
   });
 }
+
+for (const code of [1002, 1007, 1008]) {
+  test(`${code} says that the client is wrong: the app is told, and the next try comes late`, async (t) => {
+    const { open, ada: user, connection, gateway, equal } = await world(t);
+    const ada = await open("ada", { timing: { ...QUICK, backoffMax: 300 } });
+    const began = performance.now();
+    connection(user).close(code);
+    await eventually(() => assert.equal(gateway.upgrades.length, 2));
+    assert.ok(gateway.upgrades[1].at - began >= 290);
+    assert.deepEqual(told(ada, "error").map((error) => error.code), ["protocol"]);
+    await equal(ada);
+  });
+}
+
+test("1009 fails the message that is too big, and none of those that were under way beside it", async (t) => {
+  const { open, model, gateway, ada: user, id } = await world(t);
+  const others = ["carol", "dan"].map((username) => model.befriend(user, model.addUser({ username, password: PASSWORD }).id).id);
+  const ada = await open("ada");
+  gateway.frameLimit = 2_000;
+  const tooBig = "x".repeat(3_000);
+  const sends = [ada.send(others[0], "before"), ada.send(id, tooBig), ada.send(others[1], "after"), ada.send(id, "behind")];
+  const outcomes = [];
+  for (const send of sends) outcomes.push((await settled(send)).error?.code ?? "sent");
+  assert.deepEqual(outcomes, ["sent", "too_large", "sent", "sent"]);
+  await eventually(() => assert.deepEqual(ada.shown(id).map(({ status }) => status).sort(), ["failed", "sent"]));
+});
 
 test("4001 without the end of the session renews the token and connects again", async (t) => {
   const { open, ada: user, ben: friend, connection, write, equal, count } = await world(t);
@@ -578,6 +616,22 @@ test("logging out ends the session and forgets what was not sent, here alone", a
   await sleep(2 * A_WHILE);
   assert.ok((await settled(ada.send(id, "sent"))).ack);
   assert.deepEqual(contents(), ["sent"]);
+});
+
+test("what was shown is gone with the session, and comes again with the next", async (t) => {
+  const { open, id, write, ben: friend, equal } = await world(t);
+  const ada = await open("ada");
+  write(friend, "for Ada alone");
+  await equal(ada);
+  await ada.client.logOut();
+  await eventually(() => {
+    assert.deepEqual(ada.shown(id), []);
+    assert.deepEqual(ada.conversations.conversations, []);
+    assert.deepEqual(ada.friends, []);
+  });
+  await ada.logIn();
+  await ada.client.connect();
+  await equal(ada);
 });
 
 test("wrong credentials are refused with the server's code", async (t) => {

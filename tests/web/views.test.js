@@ -5,20 +5,19 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { readFileSync } from "node:fs";
-import { after, before, test } from "node:test";
-import { SCREENSHOTS, launch, logIn, message, messages, openBrowser, openPage } from "./support/browser.js";
-import { Natter } from "./support/natter.js";
-import { befriend, closeAll, signUp } from "./support/people.js";
+import { before, test } from "node:test";
+import { SCREENSHOTS, logIn, message, messages, openBrowser, openPage } from "./support/browser.js";
+import { befriend, signUp } from "./support/people.js";
+import { startSite } from "./support/site.js";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-let natter;
-let browser;
+const { natter, browser } = await startSite();
 let ada;
 let chat;
+let lake;
 before(async () => {
-  natter = await Natter.start();
-  browser = await launch();
+  lake = await picture();
   ada = await signUp(natter, "ada", { first_name: "Ada", last_name: "Lovelace" });
   const friends = [
     ["ben", "Ben", "Okafor"],
@@ -33,7 +32,7 @@ before(async () => {
     const asked = await theirs.send({ text: "Shall we walk around the lake on Sunday? The weather looks fine, and Erin would like to come along." }).acked;
     if (name === "dmitri") {
       await hers.send({ text: "Of course! When?", replyTo: asked.message }).acked;
-      await theirs.send({ text: "Ten o'clock, by the boathouse", media: [await picture()] }).acked;
+      await theirs.send({ text: "Ten o'clock, by the boathouse", media: [new File([lake], "lake.png", { type: "image/png" })] }).acked;
       const wrong = await hers.send({ text: "Perfekt" }).acked;
       await hers.edit(wrong.message, "Perfect, see https://example.org/lake");
       const gone = await hers.send({ text: "Wrong chat" }).acked;
@@ -43,11 +42,6 @@ before(async () => {
   }
   const asking = await signUp(natter, "erin", { first_name: "Erin", last_name: "Doyle" });
   await asking.friends.ask(ada.user);
-});
-after(async () => {
-  closeAll();
-  await browser?.close();
-  await natter?.stop();
 });
 
 /** A photograph, more or less. */
@@ -63,7 +57,7 @@ async function picture() {
     return canvas.toDataURL("image/png").split(",")[1];
   });
   await page.close();
-  return new File([Buffer.from(encoded, "base64")], "lake.png", { type: "image/png" });
+  return Buffer.from(encoded, "base64");
 }
 
 const VIEWS = {
@@ -78,6 +72,10 @@ const VIEWS = {
     await message(page, "Perfect").getByTestId("message-menu").click();
     await page.getByTestId("edit").waitFor();
   },
+  dialog: async (page) => {
+    await page.getByTestId("delete").click();
+    await page.getByRole("dialog").waitFor();
+  },
   people: async (page) => {
     await page.keyboard.press("Escape");
     await page.goto(`${natter.url}/#/people`);
@@ -91,6 +89,16 @@ const VIEWS = {
   profile: async (page) => {
     await page.goto(`${natter.url}/#/profile`);
     await page.getByTestId("session").first().waitFor();
+  },
+  writing: async (page) => {
+    await page.goto(`${natter.url}/#/c/${chat}`);
+    await message(page, "Ten o'clock").hover();
+    await message(page, "Ten o'clock").getByTestId("message-menu").click();
+    await page.getByTestId("reply").click();
+    await page.getByTestId("composer").fill("Fine! I bring what is on the list,\nand something to drink.");
+    const list = { name: "what to bring.txt", mimeType: "text/plain", buffer: Buffer.from("apples") };
+    await page.getByTestId("attach").setInputFiles([{ name: "lake.png", mimeType: "image/png", buffer: lake }, list]);
+    await page.getByTestId("attachment-preview").nth(1).waitFor();
   },
 };
 
@@ -115,6 +123,9 @@ for (const [width, viewport] of [["desktop", { width: 1280, height: 800 }], ["ph
       await page.getByRole("button", { name: "Sign up" }).click();
       await page.getByTestId("signup-form").waitFor();
       await check(page, name("sign-up"));
+      await page.getByRole("button", { name: "Sign up" }).last().click();
+      await page.getByText("Please fill this in.").first().waitFor();
+      await check(page, name("sign-up-errors"));
       await page.getByRole("button", { name: "Log in" }).click();
       await logIn(page, ada.username);
       for (const [view, show] of Object.entries(VIEWS)) {

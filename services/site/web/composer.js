@@ -250,7 +250,7 @@ export class Composer {
     const id = this.#editing ?? this.#replyTo;
     const quote = id && this.#chat.quote(id);
     const author = quote?.mine ? "yourself" : this.#chat.friend();
-    const title = this.#editing ? "Edit message" : `Answer to ${author}`;
+    const title = this.#editing ? "Edit message" : `Reply to ${author}`;
     const key = id ? JSON.stringify([id, title, quote?.text]) : "";
     if (this.#context.dataset.shows === key) return;
     this.#context.dataset.shows = key;

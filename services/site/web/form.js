@@ -74,8 +74,8 @@ export function form({ fields, action, submit, testid, actionClass = "primary", 
   return element;
 }
 
-/** A picture with a button to choose another; `value` is undefined as long as nothing was chosen. */
-export function pictureField({ current, removable }) {
+/** A picture with a button to choose another; `value` is undefined as long as nothing was chosen. `caption` stands above the button. */
+export function pictureField({ current, removable, caption }) {
   const input = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp,image/gif", hidden: true, name: "personal_image" });
   const face = h("span", { class: "picture-face" }, current());
   const error = h("p", { class: "field-error", role: "alert" });
@@ -87,7 +87,7 @@ export function pictureField({ current, removable }) {
     about: "image",
     input: choose,
     setError: (text) => (error.textContent = text),
-    element: h("div", { class: "field picture" }, face, h("div", { class: "picture-buttons" }, choose, remove, error), input),
+    element: h("div", { class: "field picture" }, face, h("div", { class: "picture-buttons" }, caption, choose, remove, error), input),
     reset() {
       picture.value = undefined;
       input.value = "";

@@ -79,7 +79,8 @@ export class MessageView {
     if (!this.#changed("meta", key)) return;
     const edited = message.edited_at && !message.deleted && h("span", {}, "edited");
     const time = h("time", { dir: "ltr", datetime: message.created_at, title: exactTime(message.created_at) }, timeOfDay(message.created_at));
-    const status = message.mine && STATUS[message.status];
+    // Whether a deleted message was seen says nothing any more.
+    const status = message.mine && (!message.deleted || message.status === "pending") && STATUS[message.status];
     const tick = status && h("span", { class: `tick tick-${message.status}`, title: status.text }, icon(status.icon), hidden(status.text));
     fill(this.#meta, edited, time, tick);
   }
@@ -94,7 +95,7 @@ export class MessageView {
     const button = h(
       "button",
       { type: "button", class: "quote", "data-action": "quote" },
-      hidden("Answer to "),
+      hidden("Reply to "),
       h("span", { class: "quote-name", dir: "auto" }, name || "\u00a0"),
       h("span", { class: "quote-text", dir: "auto" }, quote?.text || "\u00a0"),
     );

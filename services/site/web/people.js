@@ -177,7 +177,7 @@ export class Found {
 }
 
 const UNDER_NAME = {
-  asking: () => "asks you",
+  asking: () => "",
   asked: () => "was asked",
   friends: () => "",
   rejected: (friend) => (friend.rejectedByMe ? "rejected by you" : "does not want to be asked"),

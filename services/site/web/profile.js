@@ -35,7 +35,7 @@ export class ProfilePage {
   #show(profile) {
     fill(
       this.element,
-      section("About you", h("p", { class: "profile-account" }, h("strong", { dir: "auto" }, `@${profile.username}`), h("span", { dir: "auto" }, profile.email)), this.#names(profile)),
+      section("About you", this.#names(profile)),
       section("Devices", this.#devices),
       section("Password", this.#password(profile)),
       section("Account", this.#logOutButton(), this.#deleteButton()),
@@ -46,7 +46,8 @@ export class ProfilePage {
   #names(profile) {
     const firstName = field({ name: "first_name", label: "First name", value: profile.first_name, maxlength: "150", autocomplete: "given-name", dir: "auto" });
     const lastName = field({ name: "last_name", label: "Last name", value: profile.last_name, maxlength: "150", autocomplete: "family-name", dir: "auto" });
-    const picture = pictureField({ current: () => avatar(profile, "large"), removable: () => Boolean(profile.personal_image) });
+    const caption = h("p", { class: "profile-account" }, h("strong", { dir: "auto" }, `@${profile.username}`), h("span", { dir: "auto" }, profile.email));
+    const picture = pictureField({ current: () => avatar(profile, "large"), removable: () => Boolean(profile.personal_image), caption });
     const submit = async (change) => {
       delete change.personal_image;
       if (picture.value !== undefined) change.personal_image = picture.value;

@@ -8,8 +8,8 @@ import { Found } from "./people.js";
 
 const PAGE = 20;
 const PAUSE_MS = 250;
-/** How many characters before a found word are shown. */
-const BEFORE = 30;
+/** How many characters before a found word are shown at most: the word itself must fit into the row. */
+const BEFORE = 16;
 
 export class Search {
   title = "Search";
@@ -109,6 +109,7 @@ function marked(content, sought) {
   const word = sought.split(/\s+/).find((each) => text.toLowerCase().includes(each.toLowerCase()));
   if (!word) return text.slice(0, 200);
   const at = text.toLowerCase().indexOf(word.toLowerCase());
-  const from = at > BEFORE ? at - BEFORE : 0;
-  return [(from ? "…" : "") + text.slice(from, at), h("mark", {}, text.slice(at, at + word.length)), text.slice(at + word.length, at + 200)];
+  // Not from the middle of a word.
+  const before = at > BEFORE ? `…${text.slice(at - BEFORE, at).replace(/^[\p{L}\p{N}]*[^\p{L}\p{N}]+/u, "")}` : text.slice(0, at);
+  return [before, h("mark", {}, text.slice(at, at + word.length)), text.slice(at + word.length, at + 200)];
 }

@@ -41,8 +41,8 @@ function signUpForm(client, done) {
   const username = field({ name: "username", label: "Username", required: true, autocomplete: "username", autocapitalize: "none", spellcheck: "false", maxlength: "150" });
   const email = field({ name: "email", label: "Email", type: "email", required: true, autocomplete: "email" });
   const password = field({ name: "password", label: "Password", type: "password", required: true, autocomplete: "new-password", hint: "At least 8 characters, with upper and lower case, a digit and a special character." });
-  const firstName = field({ name: "first_name", label: "First name (optional)", autocomplete: "given-name", maxlength: "150", dir: "auto" });
-  const lastName = field({ name: "last_name", label: "Last name (optional)", autocomplete: "family-name", maxlength: "150", dir: "auto" });
+  const firstName = field({ name: "first_name", label: "First name", placeholder: "Optional", autocomplete: "given-name", maxlength: "150", dir: "auto" });
+  const lastName = field({ name: "last_name", label: "Last name", placeholder: "Optional", autocomplete: "family-name", maxlength: "150", dir: "auto" });
   const picture = pictureField({ current: () => h("span", { class: "avatar large blank" }, icon("camera")), removable: () => false });
   const submit = async (values) => {
     await client.signUp({ ...values, username: values.username.trim(), email: values.email.trim(), personal_image: picture.value ?? null });

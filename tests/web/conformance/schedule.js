@@ -9,7 +9,7 @@ import { compareChanges, compareDevice, comparePart, compareSends } from "./comp
 import { Device, PASSWORD, QUICK } from "./device.js";
 import { eventually, within } from "./wait.js";
 
-const CLOSE_CODES = [1000, 1001, 1008, 1009, 1012, 1013, 4001, 4008, 4009];
+const CLOSE_CODES = [1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013, 4001, 4008, 4009];
 /** For all that is to come about once the faults have stopped. */
 const DEADLINE = 30_000;
 

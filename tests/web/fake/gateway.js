@@ -7,8 +7,11 @@ import { Refused } from "./log.js";
 
 const REASONS = {
   1001: "No answer to pings",
+  1002: "Reserved bits are set",
+  1007: "Not UTF-8",
   1008: "No resume in time",
   1009: "Too large",
+  1011: "Failed",
   1012: "Restarting",
   1013: "Overloaded",
   4001: "Unauthorized access",
@@ -26,6 +29,8 @@ export class Gateway {
   /** A channel in which a client is more events behind than this is not replayed. */
   replayEvents = 20;
   connectionLimit = 20;
+  /** Bytes that a frame of a client may have. */
+  frameLimit = 8 * 1024 * 1024;
   /** Milliseconds within which `resume` must come. */
   resumeTimeout = 10_000;
   /** Seconds before the end of its token at which a browser connection is warned. */
@@ -266,6 +271,10 @@ class Connection {
 
   #receive(bytes, isBinary) {
     if (this.isHalfOpen) return;
+    if (bytes.length > this.#gateway.frameLimit) {
+      this.close(1009);
+      return;
+    }
     let frame;
     try {
       frame = JSON.parse(bytes);

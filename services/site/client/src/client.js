@@ -173,6 +173,7 @@ class Core {
     this.conversations.clear();
     this.presence.clear();
     this.#ofFriend.clear();
+    for (const conversation of this.#conversations.values()) conversation.clear();
     this.logs = new Logs(this);
     this.emit("session", null);
   }
@@ -201,6 +202,7 @@ class Core {
   #told(what) {
     if (what.frame) this.#handle(what.frame);
     else if (what.item) this.outbox.told(what.item);
+    else if (what.uploading) this.outbox.uploading(what.uploading);
     else if (what.ended) {
       this.session.adopt(null);
       this.ended(true);

@@ -80,6 +80,11 @@ export class Conversation {
     for (const window of this.#windows) window.reload();
   }
 
+  /** Whose messages these were is logged out. */
+  clear() {
+    for (const window of this.#windows) window.clear();
+  }
+
   /** A connection is there again: what could not be loaded is. */
   resumed() {
     for (const window of this.#windows) if (window.hasFailed) window.reload();
@@ -171,6 +176,17 @@ class Window {
     this.#meanwhile = [];
     const middle = this.#messages[this.#messages.length >> 1]?.message.id;
     return this.load(this.#hasAfter ? middle : this.#loading ? this.#place : undefined);
+  }
+
+  /** As before the first load. */
+  clear() {
+    this.#messages = [];
+    this.#meanwhile = [];
+    this.#hasBefore = this.#hasAfter = false;
+    this.#loading = true;
+    this.#place = undefined;
+    this.#error = null;
+    this.tell();
   }
 
   before(n) {

@@ -230,11 +230,13 @@ export class Conversations {
     };
   }
 
-  /** The logs were set back: what was here counts no more. */
+  /** The logs were set back: what was here counts no more, and until it is loaded anew nothing is told. */
   reset() {
+    const { isUsed } = this;
     this.#marks.clear();
     for (const info of this.#all.values()) Object.assign(info, { last_message: null, counted: { unread: 0, upTo: 0, since: new Map() } });
-    this.refresh();
+    this.#wasLoaded = false;
+    if (isUsed) this.load().catch(() => {});
   }
 
   clear() {
@@ -265,6 +267,7 @@ export class Conversations {
     this.#told = true;
     queueMicrotask(() => {
       this.#told = false;
+      if (this.#all.size && !this.#wasLoaded) return;
       const list = this.#list();
       for (const fn of [...this.#watchers]) call(fn, list);
     });

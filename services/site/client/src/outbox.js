@@ -12,6 +12,8 @@ export class Outbox {
   #promises = new Map();
   /** Conversations whose first item is under way. */
   #busy = new Map();
+  /** Whether conversations wait for each other: one of several items was too big, and it is not known which. */
+  #isOneAtATime = false;
   #order = 0;
 
   constructor(core) {
@@ -67,6 +69,14 @@ export class Outbox {
     this.pump();
   }
 
+  /** How far another tab has come with the files of an item. */
+  uploading({ clientId, media }) {
+    const item = this.#items.get(clientId);
+    if (!item) return;
+    item.media = media;
+    this.#core.changed(item.channel);
+  }
+
   of(channel) {
     return [...this.#items.values()].filter((item) => item.channel === channel);
   }
@@ -98,11 +108,11 @@ export class Outbox {
     }
   }
 
-  /** The connection was closed because a frame was too big. */
+  /** The connection was closed because a frame was too big: the only one that was sent, or one of several. */
   tooBig() {
-    for (const { item, uploading } of this.#busy.values()) {
-      if (!uploading) this.#fail(item, new NatterError("too_large", "The message is too large."));
-    }
+    const sent = [...this.#busy.values()].filter(({ isSent }) => isSent);
+    this.#isOneAtATime = sent.length > 1;
+    if (sent.length === 1) this.#fail(sent[0].item, new NatterError("too_large", "The message is too large."));
   }
 
   /** An `ack`, or the message itself: its sender knows it by the `client_id`. */
@@ -150,6 +160,7 @@ export class Outbox {
       busy.tries = (busy.tries ?? 0) + 1;
       const wait = frame.retry_after_ms ?? Math.min(backoffMax, backoffMin * 2 ** busy.tries);
       busy.isWaiting = true;
+      busy.isSent = false;
       busy.timer = setTimeout(() => this.#transmit(item, busy), wait);
     } else this.#fail(item, new NatterError(frame.code, frame.detail));
     return true;
@@ -179,11 +190,13 @@ export class Outbox {
   pump() {
     if (!this.#core.connection.isLive || !this.#core.tabs.isLeader) return;
     for (const item of this.#items.values()) {
+      if (this.#isOneAtATime && this.#busy.size) return;
       if (item.state !== "pending" || this.#busy.has(item.channel)) continue;
       const busy = { item };
       this.#busy.set(item.channel, busy);
       this.#begin(item, busy);
     }
+    if (!this.#busy.size) this.#isOneAtATime = false;
   }
 
   async #begin(item, busy) {
@@ -212,6 +225,7 @@ export class Outbox {
       const onProgress = (progress) => {
         media.progress = progress;
         this.#core.changed(item.channel);
+        this.#core.tabs.tell({ uploading: { clientId: item.clientId, media: item.media } });
       };
       const { blob, filename } = media;
       const uploaded = await this.#core.persist(() => this.#core.upload(blob, { filename, onProgress, signal }));
@@ -230,9 +244,10 @@ export class Outbox {
     if (media?.length) frame.media = media.map(({ id }) => ({ id }));
     if (replyTo) frame.reply_to = replyTo;
     const { answerTimeout } = this.#core.timing;
-    busy.isWaiting = false;
+    busy.isWaiting = busy.isSent = false;
     if (!this.#core.connection.isLive) this.#free(item);
     else if (this.#core.connection.send(frame)) {
+      busy.isSent = true;
       busy.timer = setTimeout(() => this.#core.connection.drop(), answerTimeout);
     } else busy.timer = setTimeout(() => this.#transmit(item, busy), 100);
   }
