@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -39,6 +39,8 @@ const NO_RESPONDER_PAUSE: Duration = Duration::from_millis(50);
 pub enum RequestError {
     #[error("nobody answered in time")]
     Timeout,
+    #[error("a replica could not do it, and another may still do it")]
+    Undecided,
     #[error("the request could not be sent")]
     Send(#[source] async_nats::PublishError),
     #[error("the reply cannot be read")]
@@ -178,8 +180,8 @@ impl Bus {
         serde_json::from_slice(&reply.payload).map_err(RequestError::Reply)
     }
 
-    /// The same with payloads as they are. When two replicas have the request, an answer that is not
-    /// final does not count: the other replica may still do what was asked.
+    /// The same with payloads as they are. An answer that is not final does not count when more than
+    /// one replica has the request: another may still do what this one did not.
     pub async fn ask(
         &self,
         subject: &str,
@@ -188,33 +190,39 @@ impl Bus {
         deadline: Instant,
         is_final: impl Fn(&[u8]) -> bool,
     ) -> Result<Message, RequestError> {
+        let is_asked_again = AtomicBool::new(false);
         let again = async {
             match ask {
                 Ask::One => std::future::pending().await,
                 Ask::Any => sleep(self.replies.again_after()).await,
             }
+            is_asked_again.store(true, Ordering::Relaxed);
             let subject = subject::again(subject);
-            let reply = self.ask_once(&subject, payload.clone(), deadline).await;
-            reply
-                .ok()
-                .flatten()
-                .filter(|reply| is_final(&reply.payload))
+            self.ask_once(&subject, payload.clone(), deadline).await
         };
         tokio::pin!(again);
         let first = self.ask_until_heard(subject, payload.clone(), deadline);
         let asked = Instant::now();
-        tokio::select! {
+        let reply = tokio::select! {
             reply = first => {
                 self.replies.note(asked.elapsed());
-                if reply.is_err() {
-                    trace::failed();
-                }
                 reply
             }
             // Replicas of the version before do not listen there, and one that can do nothing for
             // it says nothing.
-            Some(reply) = &mut again => Ok(reply),
+            Ok(Some(reply)) = &mut again => Ok(reply),
+        };
+        let is_open = |reply: &Message| !is_final(&reply.payload);
+        let reply = match reply {
+            Ok(reply) if is_asked_again.load(Ordering::Relaxed) && is_open(&reply) => {
+                Err(RequestError::Undecided)
+            }
+            reply => reply,
+        };
+        if reply.is_err() {
+            trace::failed();
         }
+        reply
     }
 
     async fn ask_until_heard(

@@ -183,6 +183,25 @@ impl Socket {
         self.answer(client_id).await
     }
 
+    /// The same until the answer is another than `unavailable`, which a replica that is slow may cause.
+    pub async fn say_until_decided(
+        &mut self,
+        channel: &str,
+        client_id: &str,
+        payload: &str,
+    ) -> Value {
+        let saying = async {
+            loop {
+                let answer = self.say(channel, client_id, payload).await;
+                if answer["code"] != "unavailable" {
+                    return answer;
+                }
+            }
+        };
+        let answer = tokio::time::timeout(PATIENCE, saying).await;
+        answer.expect("it stays unavailable")
+    }
+
     /// The `ack` or `error` of a client id.
     pub async fn answer(&mut self, client_id: &str) -> Value {
         self.find(|frame| {

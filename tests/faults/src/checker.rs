@@ -601,23 +601,24 @@ impl<'a> Judge<'a> {
     fn availability(&mut self, device: &Device) {
         let closed = self.closed_times();
         for (at, channel) in &device.unavailable {
-            // While a replica does not answer, nobody can say that a closed channel stays closed.
-            let is_closed = closed.iter().any(|(from, to, closed)| {
-                channel.as_deref() == Some(*closed)
-                    && *from <= *at
-                    && *at <= to.saturating_add(PROMPT)
-            });
-            let faults = self.history.faults.iter();
-            let mut then = faults.filter(|fault| overlaps(fault, *at, *at));
-            // Of two that are covered, one may have struck the other's replica.
-            let excused =
-                then.next().is_some_and(|fault| !fault.is_covered) || then.next().is_some();
-            let is_struck = self
+            let then: Vec<&Fault> = self
                 .history
                 .faults
                 .iter()
-                .any(|fault| overlaps(fault, *at, *at));
-            if !excused && !(is_closed && is_struck) {
+                .filter(|fault| overlaps(fault, *at, *at))
+                .collect();
+            // While a replica does not answer, nobody can say that a closed channel stays closed.
+            let is_closed = closed.iter().any(|(from, to, closed)| {
+                let until = to.saturating_add(PROMPT);
+                channel.as_deref() == Some(*closed) && (*from..=until).contains(at)
+            });
+            let is_excused = match then.as_slice() {
+                [] => false,
+                [fault] => !fault.is_covered || is_closed,
+                // Of two that are covered, one may have struck the other's replica.
+                _ => true,
+            };
+            if !is_excused {
                 self.find(
                     Rule::Available,
                     format!(

@@ -56,8 +56,9 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
     };
     eprintln!("{summary}");
-    Ok(match summary.violations.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(if summary.violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }

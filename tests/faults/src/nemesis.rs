@@ -96,21 +96,23 @@ const SLOW_BYTES_PER_SECOND: usize = 20_000;
 impl Site {
     /// Starts everything. Without disks where this is not root on a Linux that may mount.
     pub async fn start(is_cluster: bool) -> anyhow::Result<Self> {
-        let disks = match is_root() {
-            true => Some(Disks {
+        let disks = if is_root() {
+            Some(Disks {
                 postgres: Disk::make()?,
                 nats: Disk::make()?,
-            }),
-            false => None,
+            })
+        } else {
+            None
         };
         let (below_postgres, below_nats) = match &disks {
             Some(disks) => (disks.postgres.path(), disks.nats.path()),
             None => (std::env::temp_dir(), std::env::temp_dir()),
         };
         let postgres = Postgres::start_in(&below_postgres).await;
-        let nats = match is_cluster {
-            true => Nats::start_cluster_in(&below_nats).await,
-            false => Nats::start_in(&below_nats).await,
+        let nats = if is_cluster {
+            Nats::start_cluster_in(&below_nats).await
+        } else {
+            Nats::start_in(&below_nats).await
         };
         if let Some(disks) = &disks {
             // The test's own copy of an empty database is nothing that Postgres promises to keep.

@@ -26,25 +26,16 @@ async fn is_unavailable(alice: &mut Socket, bob: &mut Socket, channel: &str) {
 
 /// The same client id is acknowledged once everything is back, on the same sockets.
 async fn flows_again(alice: &mut Socket, bob: &mut Socket, channel: &str) {
-    is_sent_again(alice, channel, "while-down", "Are you there?").await;
+    let sent = alice.say_until_decided(channel, "while-down", "Are you there?");
+    assert_eq!(sent.await["type"], "ack");
     let came = bob.frame("friendship_message").await;
     assert_eq!(came["message"]["content"], "Are you there?");
     // Another replica may take this one, and find out with it that its connection is dead.
-    is_sent_again(bob, channel, "bob-1", "Yes").await;
+    let sent = bob.say_until_decided(channel, "bob-1", "Yes");
+    assert_eq!(sent.await["type"], "ack");
     alice
         .find(|frame| frame["message"]["content"] == "Yes")
         .await;
-}
-
-/// Sends until it is acknowledged, as a client does that is told `unavailable`.
-async fn is_sent_again(socket: &mut Socket, channel: &str, client_id: &str, text: &str) {
-    loop {
-        let answer = socket.say(channel, client_id, text).await;
-        if answer["type"] == "ack" {
-            break;
-        }
-        assert_eq!(answer["code"], "unavailable");
-    }
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async fn a_notice_from_before_changes_and_shows_nothing() {
     // Both are older than the connection: neither is shown, and the first opens nothing.
     tell(&opened[0]).await;
     tell(&closed).await;
-    let refused = alices.say(&channel, "a-1", "Hello").await;
+    let refused = alices.say_until_decided(&channel, "a-1", "Hello").await;
     assert_eq!(refused["code"], "channel_closed");
     let accept = json!({"friendship_id": channel, "status": "accepted"});
     let (_, again) = bob.patch(&url, accept).await;

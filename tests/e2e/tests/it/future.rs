@@ -62,7 +62,8 @@ async fn an_event_of_a_later_version_is_passed_over() {
     let mut number = 0;
     loop {
         number += 1;
-        let answer = socket.say(&channel, &format!("c-{number}"), "Hi").await;
+        let client_id = format!("c-{number}");
+        let answer = socket.say_until_decided(&channel, &client_id, "Hi").await;
         if answer["code"] == "channel_closed" {
             break;
         }

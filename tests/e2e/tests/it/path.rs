@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::StreamExt;
 use natter_e2e::{Log, Talker, Topology, World, jetstream, tell_marks};
-use natter_test_support::{Friends, Signal, Socket, until};
+use natter_test_support::{Friends, Link, Signal, Socket, until};
 use serde_json::{Value, json};
 
 async fn send(socket: &mut Socket, channel: &str, client_id: &str) {
@@ -336,6 +336,58 @@ async fn what_is_asked_of_two_replicas_is_stored_once() {
     let newest = history.len() as u64;
     tokio::join!(alice_talks.follow_to(newest), bob_talks.follow_to(newest));
     Log::check(&[&alice_talks.log, &bob_talks.log], &history);
+}
+
+/// A send that is on its way to a replica which is cut off is not refused for good by the other one:
+/// the channel may be open again when the first gets to it.
+#[tokio::test]
+async fn what_is_refused_is_not_stored_by_another_replica_later() {
+    let mut world = World::start(Topology::Apart).await;
+    let link = Link::start(world.nats.port()).await;
+    let url = format!("nats://127.0.0.1:{}", link.port());
+    world.set("messages", "NATTER_NATS_URL", &url);
+    world.restart("messages", Signal::Term).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    let url = format!("{}/api/users/friendship/", world.friendships());
+    let set = async |status: &str| {
+        let body = json!({"friendship_id": channel, "status": status});
+        let (code, answer) = bob.patch(&url, body).await;
+        assert_eq!(code, 200, "{answer}");
+    };
+    link.partition();
+    set("rejected").await;
+    let mut refused = Vec::new();
+    // Of so many some go to the replica that is cut off.
+    for number in 1..=8 {
+        let text = format!("while closed {number}");
+        let answer = socket.say(&channel, &text, &text).await;
+        if answer["code"] == "channel_closed" {
+            refused.push(text);
+        }
+    }
+    set("accepted").await;
+    link.mend();
+    // And of these, behind them.
+    for number in 1..=12 {
+        let text = format!("open again {number}");
+        let sent = until("the channel is open again", || async {
+            let mut socket = alice.connect(&world.gateway()).await;
+            let answer = socket.say_until_decided(&channel, &text, &text).await;
+            (answer["type"] == "ack").then_some(())
+        });
+        sent.await;
+    }
+    let history = alice.history(&world.messages(), &channel).await;
+    let stored = history.iter().map(|item| &item["message"]["content"]);
+    let stored: Vec<&str> = stored.filter_map(Value::as_str).collect();
+    assert!(stored.contains(&"open again 12"), "{stored:?}");
+    let both = refused.iter().find(|text| stored.contains(&text.as_str()));
+    assert_eq!(both, None, "refused, and stored: {stored:?}");
 }
 
 /// Whatever was said in a channel before it opened for a connection is history, also when joining

@@ -398,18 +398,9 @@ async fn nothing_of_a_channel_reaches_anybody_outside_it() {
         .map(|frame| &frame["type"])
         .collect();
     assert_eq!(after, ["pong"]);
-    for (socket, frame) in [
-        (
-            &mut bobs,
-            json!({"type": "friendship", "channel": channel, "payload": "x", "client_id": "x"}),
-        ),
-        (
-            &mut alices,
-            json!({"type": "friendship", "channel": channel, "payload": "x", "client_id": "x"}),
-        ),
-    ] {
-        socket.send(frame).await;
-        assert_eq!(socket.answer("x").await["code"], "channel_closed");
+    for socket in [&mut bobs, &mut alices] {
+        let refused = socket.say_until_decided(&channel, "x", "x").await;
+        assert_eq!(refused["code"], "channel_closed");
     }
     eves.send(json!({"type": "ping"})).await;
     eves.frame("pong").await;
