@@ -11,7 +11,7 @@ use async_nats::jetstream::consumer::pull::OrderedConfig;
 use futures_util::StreamExt;
 use natter_e2e::World;
 use natter_test_support::PATIENCE;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{
     checker::{Violation, check},
@@ -64,7 +64,9 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
     let (lived, faults) = tokio::join!(crowd.live(), striking);
     lived?;
     let faults = faults?;
+    say("all is mended: everybody catches up, and everything is read from both sides".to_owned());
     let mut history = crowd.end().await?;
+    say("what is left in queues, and what a subscriber has".to_owned());
     history.faults = faults;
     history.residue = residue(site.world(), &history.channels).await?;
     Ok(judged(settings.seed, history))
@@ -143,7 +145,6 @@ async fn missed(
 ) -> anyhow::Result<Vec<String>> {
     let subscriber = natter_e2e::jetstream(&world.nats, "subscriber").await;
     let stream = subscriber.get_stream("CHAT").await.context("CHAT")?;
-    let newest = stream.cached_info().state.last_sequence;
     let config = OrderedConfig {
         filter_subject: "chat.friendship.*.log".to_owned(),
         ..Default::default()
@@ -152,17 +153,19 @@ async fn missed(
     if stream.cached_info().state.messages > 0 {
         let events = stream.create_consumer(config).await.context("a consumer")?;
         let mut events = events.messages().await.context("its messages")?;
-        while let Some(event) = events.next().await {
-            let event = event.context("an event of CHAT")?;
-            let at = event
-                .info()
-                .map(|info| info.stream_sequence)
-                .unwrap_or_default();
+        loop {
+            let next = timeout(PATIENCE, events.next()).await;
+            let event =
+                next.context("the stream CHAT says that there is more, and sends nothing")?;
+            let event = event
+                .context("the stream CHAT ends")?
+                .context("an event of CHAT")?;
+            let info = event.info().map_err(|error| anyhow::anyhow!(error))?;
             let body: serde_json::Value = serde_json::from_slice(&event.payload)?;
             let channel = body["channel"].as_str().unwrap_or_default().to_owned();
             let seq = body["seq"].as_u64().unwrap_or_default();
             had.entry(channel).or_default().insert(seq);
-            if at >= newest {
+            if info.pending == 0 {
                 break;
             }
         }
