@@ -472,10 +472,16 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        if !missing.is_empty() && !device.is_partial {
+        if let (Some(first), Some(last)) = (missing.first(), missing.last())
+            && !device.is_partial
+        {
             self.find(
                 Rule::NoSeam,
-                format!("{} never had {missing:?} of {id}", device.name),
+                format!(
+                    "{} never had {} entries between {first} and {last} of {id}",
+                    device.name,
+                    missing.len()
+                ),
             );
         }
         for (seq, events) in had {

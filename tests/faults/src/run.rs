@@ -176,8 +176,11 @@ async fn missed(
         let all = log.into_iter().flatten().map(|event| event.seq);
         let had = had.remove(id).unwrap_or_default();
         let lacks: Vec<u64> = all.filter(|seq| !had.contains(seq)).collect();
-        if !lacks.is_empty() {
-            missed.push(format!("a subscriber to CHAT never had {lacks:?} of {id}"));
+        if let (Some(first), Some(last)) = (lacks.first(), lacks.last()) {
+            missed.push(format!(
+                "a subscriber to CHAT never had {} entries between {first} and {last} of {id}",
+                lacks.len()
+            ));
         }
     }
     Ok(missed)

@@ -19,13 +19,13 @@ async fn keeps_every_promise(is_cluster: bool) {
 }
 
 #[tokio::test]
-#[ignore = "the run with a cluster did not come to its end once, and nobody knows yet why"]
+#[ignore = "see Not understood yet in tests/faults/README.md"]
 async fn faults_with_one_broker_break_no_promise() {
     keeps_every_promise(false).await;
 }
 
 #[tokio::test]
-#[ignore = "the run with a cluster did not come to its end once, and nobody knows yet why"]
+#[ignore = "see Not understood yet in tests/faults/README.md"]
 async fn faults_with_a_cluster_of_brokers_break_no_promise() {
     keeps_every_promise(true).await;
 }
