@@ -340,13 +340,13 @@ impl<'a> Judge<'a> {
                 let furthest = (*received).max(*seen);
                 let is_ahead = sent(furthest).is_some_and(|sent| sent > sight.at);
                 if furthest > newest || is_ahead {
-                    self.found.push(Violation {
-                        rule: Rule::MarksMoveForward,
-                        what: format!(
+                    self.find(
+                        Rule::MarksMoveForward,
+                        format!(
                             "{} was told that {user} has {furthest} of {id}, which did not exist",
                             device.name
                         ),
-                    });
+                    );
                 }
                 let (end_received, end_seen) = channel
                     .marks
@@ -354,10 +354,7 @@ impl<'a> Judge<'a> {
                     .copied()
                     .unwrap_or((u64::MAX, u64::MAX));
                 if *received > end_received || *seen > end_seen {
-                    self.found.push(Violation {
-                        rule: Rule::MarksMoveForward,
-                        what: format!("{} was told {received} and {seen} of {user} in {id}, and in the end it is {end_received} and {end_seen}", device.name),
-                    });
+                    self.find(Rule::MarksMoveForward, format!("{} was told {received} and {seen} of {user} in {id}, and in the end it is {end_received} and {end_seen}", device.name));
                 }
             }
         }
@@ -462,13 +459,13 @@ impl<'a> Judge<'a> {
                 let is_same = (one.kind, &one.message, &one.sender)
                     == (event.kind, &event.message, &event.sender);
                 if !is_same || !contents.contains(&one.content.as_deref()) {
-                    self.found.push(Violation {
-                        rule: Rule::SameForAll,
-                        what: format!(
+                    self.find(
+                        Rule::SameForAll,
+                        format!(
                             "{} was shown {one:?}, and the log of {id} has {event:?}",
                             device.name
                         ),
-                    });
+                    );
                 }
             }
         }

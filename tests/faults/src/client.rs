@@ -20,7 +20,7 @@ use crate::record::{Ack, Answer, At, Device, Event, Kind, Seen, Send, Sight, Sou
 
 /// After this time an answer is not waited for any more, and the connection is given up.
 const ANSWER: Duration = Duration::from_secs(6);
-const HTTP: Duration = Duration::from_secs(6);
+pub const HTTP: Duration = Duration::from_secs(6);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a client tries what must work in the end.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -89,7 +89,7 @@ pub struct Client {
     newest: BTreeMap<String, u64>,
     /// Its own messages that are neither deleted nor being deleted, with their channel.
     own: Vec<(String, String)>,
-    /// By channel: the newest message of the other side, and whether it was seen.
+    /// By channel: the newest message of the other side that it has not confirmed yet.
     unseen: BTreeMap<String, String>,
     sent: u64,
 }
@@ -602,9 +602,7 @@ impl Client {
 
     fn events_url(&mut self, channel: &str, after: u64) -> String {
         let messages = self.choices.of(&self.place.messages);
-        format!(
-            "{messages}/api/messages/status/friendship/{channel}/events/?after_seq={after}&limit={PAGE}"
-        )
+        events_url(messages, channel, after)
     }
 
     fn note_events(&mut self, channel: &str, body: &Value) {
@@ -666,7 +664,9 @@ pub async fn insist(
             .await;
         match &answer {
             // The access token has expired.
-            Some((401, _)) if !url.ends_with("/logout/") => log_in(place, person).await,
+            Some((401, _)) if !url.ends_with("/logout/") => {
+                log_in(place, person).await;
+            }
             None | Some((429 | 503, _)) => {}
             Some(answer) => return Ok(answer.clone()),
         }
@@ -676,15 +676,26 @@ pub async fn insist(
     }
 }
 
-async fn log_in(place: &Place, person: &mut Person) {
+/// Begins another session; whether that was possible now.
+pub async fn log_in(place: &Place, person: &mut Person) -> bool {
     let url = format!("{}/api/users/login/", place.users);
     let body = json!({"username": person.username, "password": PASSWORD});
-    if let Some((200, tokens)) = person.try_ask(Method::POST, &url, Some(body), HTTP).await {
-        take_tokens(person, &tokens);
-    }
+    let answer = person.try_ask(Method::POST, &url, Some(body), HTTP).await;
+    let Some((200, tokens)) = answer else {
+        return false;
+    };
+    take_tokens(person, &tokens);
+    true
 }
 
-pub fn take_tokens(person: &mut Person, tokens: &Value) {
+/// A page of a channel's log.
+pub fn events_url(messages: &str, channel: &str, after: u64) -> String {
+    format!(
+        "{messages}/api/messages/status/friendship/{channel}/events/?after_seq={after}&limit={PAGE}"
+    )
+}
+
+fn take_tokens(person: &mut Person, tokens: &Value) {
     if let Some(access) = tokens["access"].as_str() {
         access.clone_into(&mut person.access);
     }

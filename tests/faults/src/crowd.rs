@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    client::{Client, PATIENCE, Place, insist, take_tokens},
+    client::{Client, HTTP, PATIENCE, Place, events_url, insist, log_in},
     record::{Change, Channel, Device, Event, History, Item},
 };
 
@@ -20,7 +20,6 @@ const DEVICES: usize = 2;
 const SHORTEST_PAUSE_MS: u64 = 2_000;
 const LONGEST_PAUSE_MS: u64 = 6_000;
 const TICK: Duration = Duration::from_millis(50);
-const ASKING: Duration = Duration::from_secs(6);
 const VISIT: Duration = Duration::from_millis(1_500);
 
 pub struct Crowd {
@@ -76,15 +75,6 @@ impl Crowd {
             changes: Vec::new(),
             visitors: Vec::new(),
             lag: Duration::ZERO,
-        })
-    }
-
-    /// What was done so far: sends that were put on a connection, and entries that were shown.
-    pub fn count(&self) -> (usize, usize) {
-        let devices = self.clients.iter().map(|client| &client.record);
-        devices.fold((0, 0), |(sent, seen), device| {
-            let tries: usize = device.sends.iter().map(|send| send.tries.len()).sum();
-            (sent + tries, seen + device.sights.len())
         })
     }
 
@@ -165,7 +155,7 @@ async fn sign_up(place: &Place, name: &str) -> anyhow::Result<Person> {
         let url = format!("{}/api/users/signup/", place.users);
         let email = format!("{username}@mail.example");
         let body = json!({"username": username, "password": PASSWORD, "email": email});
-        let asking = http.post(url).json(&body).timeout(ASKING).send();
+        let asking = http.post(url).json(&body).timeout(HTTP).send();
         if let Ok(answer) = asking.await
             && answer.status() == 201
             && let Ok(tokens) = answer.json::<Value>().await
@@ -284,7 +274,11 @@ async fn visit(
     while pause(place, &mut choices).await {
         let (channel, sides) = *choices.of(&rooms);
         let mut person = choices.of(sides).clone();
-        log_in(place, &mut person).await?;
+        let give_up = Instant::now() + PATIENCE;
+        while !log_in(place, &mut person).await {
+            ensure!(Instant::now() < give_up, "nobody can log in");
+            sleep(TICK).await;
+        }
         let name = format!("visitor-{}", devices.len());
         let own = Choices::new(choices.below(u64::MAX), 0);
         let client = Client::new(&name, person, place.clone(), own);
@@ -300,16 +294,6 @@ async fn visit(
         devices.push(client.record);
     }
     Ok(devices)
-}
-
-/// Another session of somebody.
-async fn log_in(place: &Place, person: &mut Person) -> anyhow::Result<()> {
-    let url = format!("{}/api/users/login/", place.users);
-    let body = json!({"username": person.username, "password": PASSWORD});
-    let (code, tokens) = insist(place, person, Method::POST, &url, Some(body)).await?;
-    ensure!(code == 200, "{code}: {tokens}");
-    take_tokens(person, &tokens);
-    Ok(())
 }
 
 /// The longest that this machine kept us waiting.
@@ -347,10 +331,7 @@ async fn log(place: &Place, side: &mut Person, id: &str) -> anyhow::Result<Vec<E
     let mut log: Vec<Event> = Vec::new();
     loop {
         let after = log.last().map_or(0, |event| event.seq);
-        let url = format!(
-            "{}/api/messages/status/friendship/{id}/events/?limit=500&after_seq={after}",
-            place.messages[0]
-        );
+        let url = events_url(&place.messages[0], id, after);
         let (code, page) = insist(place, side, Method::GET, &url, None).await?;
         ensure!(code == 200, "{code}: {page}");
         let events = page["results"].as_array().context("a page of the log")?;

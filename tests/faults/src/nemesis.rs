@@ -188,8 +188,8 @@ impl Site {
         all
     }
 
-    /// Makes faults until the time is over, or each was made once; in that order, and with
-    /// the troubles of links beside them.
+    /// Makes faults by choice until the time is over, or each was made once, and the troubles of links
+    /// beside them.
     pub async fn strike(
         &mut self,
         place: &Place,
@@ -382,13 +382,10 @@ impl<'a> Struck<'a> {
                 }
                 world.begin(name);
             }
-            Strike::PostgresKill => {
-                world.postgres.stop(Signal::Kill).await;
-                sleep(hold).await;
-                world.postgres.start_again().await;
-            }
-            Strike::PostgresStop => {
-                world.postgres.stop(Signal::Int).await;
+            Strike::PostgresKill | Strike::PostgresStop => {
+                let is_killed = strike == Strike::PostgresKill;
+                let signal = if is_killed { Signal::Kill } else { Signal::Int };
+                world.postgres.stop(signal).await;
                 sleep(hold).await;
                 world.postgres.start_again().await;
             }

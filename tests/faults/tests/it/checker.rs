@@ -450,16 +450,7 @@ fn what_is_accepted_after_a_rejection() {
     finds(Rule::Prompt, |history, _| {
         let closed = history.changes[0].answered;
         let device = &mut history.devices[0];
-        let send = device.sends.last_mut().or(None).cloned();
-        let mut send = send.unwrap_or_else(|| Send {
-            user: "ada".to_owned(),
-            channel: CHANNEL.to_owned(),
-            client_id: "late".to_owned(),
-            kind: Kind::Message,
-            content: None,
-            target: None,
-            tries: Vec::new(),
-        });
+        let mut send = device.sends[0].clone();
         let ack = Ack {
             message: "late".to_owned(),
             seq: 1_000,
