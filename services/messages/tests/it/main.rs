@@ -2,6 +2,7 @@
 //! it asks are beside it: users and friendships.
 
 mod media;
+mod sends;
 
 use clap::Args;
 use natter_auth::AuthSettings;

@@ -1,9 +1,14 @@
 //! What live connections are told of their friendships, whatever becomes of who tells it.
 
-use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Link, Person, Signal, Socket, until};
-use serde_json::json;
+use std::time::Duration;
+
+use async_nats::{Client, Message, Subscriber};
+use futures_util::{StreamExt, future::join_all};
+use natter_e2e::{Topology, World, jetstream};
+use natter_test_support::{Friends, Link, PATIENCE, Person, Signal, Socket, befriend, until};
+use serde_json::{Value, json};
 use sqlx::Connection;
+use tokio::time::{Instant, timeout};
 
 use crate::setback::connect;
 
@@ -147,4 +152,146 @@ async fn marks_that_a_gateway_missed_are_told_again() {
         (&told["seen_seq"], &told["message"], &told["user"]),
         (&json!(1), &ack["message"], &json!(bob.id))
     );
+}
+
+/// In the place of every replica of a service: what is asked of it waits for the test.
+async fn impersonate(world: &mut World, service: &str, replicas: &[&str]) -> (Client, Subscriber) {
+    for name in replicas {
+        world.process(name).end(Signal::Term).await;
+    }
+    let client = jetstream(&world.nats, service).await.client();
+    let subject = format!("rpc.{service}.*");
+    let asked = client.queue_subscribe(subject, service.to_owned()).await;
+    let asked = asked.expect("it may");
+    client.flush().await.expect("it is connected");
+    (client, asked)
+}
+
+async fn reply(client: &Client, request: &Message, answer: &Value) {
+    let to = request.reply.clone().expect("a request");
+    let answered = client.publish(to, answer.to_string().into()).await;
+    answered.expect("it is connected");
+    client.flush().await.expect("it is connected");
+}
+
+/// The broker drops a gateway that opens a connection and has the list of its channels already: a
+/// channel that opens before the broker is back is told all the same.
+#[tokio::test]
+async fn a_notice_that_was_missed_while_a_connection_opened_is_told() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        channel: old,
+        ..
+    } = world.friends().await;
+    let link = Link::start(world.nats.port()).await;
+    let through = format!("nats://127.0.0.1:{}", link.port());
+    world.set("gateway", "NATTER_NATS_URL", &through);
+    world.restart("gateway", Signal::Term).await;
+    let give_up = Instant::now() + PATIENCE;
+    let (client, mut asked) =
+        impersonate(&mut world, "messages", &["messages", "messages-2"]).await;
+    loop {
+        let carol = Person::sign_up(&world.users(), "carol").await;
+        let gateway = world.gateway();
+        let opening = async {
+            let mut socket = Socket::connect(&gateway, &alice.headers()).await.ok()?;
+            let ready = socket.next().await.ok()?;
+            assert_eq!(ready["type"], "ready");
+            Some(socket)
+        };
+        let during = async {
+            // Asked with the channels of the list.
+            let heads = loop {
+                let request = asked.next().await.expect("the subscription stays");
+                if request.subject.ends_with(".heads") {
+                    break request;
+                }
+            };
+            link.partition();
+            let channel = befriend(&world.friendships(), &carol, &alice).await;
+            let connects = || {
+                world
+                    .log(["gateway"])
+                    .matches(r#""event":"connected""#)
+                    .count()
+            };
+            let before = connects();
+            link.cut();
+            link.mend();
+            let again = async || (connects() > before).then_some(());
+            until("the gateway has the broker again", again).await;
+            reply(&client, &heads, &json!({&old: 0})).await;
+            channel
+        };
+        let opened = async {
+            let (socket, channel) = tokio::join!(opening, during);
+            Some((socket?, channel))
+        };
+        // The gateway gave up on a machine that was busy: once more.
+        let Some((mut socket, channel)) = opened.await else {
+            assert!(
+                Instant::now() < give_up,
+                "not opened: {}",
+                world.log(["gateway"])
+            );
+            continue;
+        };
+        let told = socket.frame("friendship_update").await;
+        assert_eq!(told["friendship"]["id"], channel.as_str(), "{told}");
+        return;
+    }
+}
+
+/// Every connection of a gateway that lost the broker lists its channels again, and not all of them
+/// at once: the friendships service could not answer them in time.
+#[tokio::test]
+async fn after_the_broker_returned_connections_ask_in_turn() {
+    const CONNECTIONS: usize = 160;
+    /// `MAX_OPENING` of the gateway.
+    const AT_ONCE: usize = 64;
+    let mut world = World::start(Topology::Apart).await;
+    let link = Link::start(world.nats.port()).await;
+    let through = format!("nats://127.0.0.1:{}", link.port());
+    world.set("gateway", "NATTER_NATS_URL", &through);
+    world.restart("gateway", Signal::Term).await;
+    let mut people = Vec::new();
+    for number in 0..16 {
+        people.push(Person::sign_up(&world.users(), &format!("person-{number}")).await);
+    }
+    let gateway = world.gateway();
+    let mut sockets = Vec::new();
+    for _ in 0..CONNECTIONS / people.len() {
+        sockets.extend(join_all(people.iter().map(|one| one.connect(&gateway))).await);
+    }
+    let (client, mut asked) = impersonate(&mut world, "friendships", &["friendships"]).await;
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let waits = "channels are not known yet";
+        let gave_up = world.log(["gateway"]).matches(waits).count();
+        link.cut();
+        let mut unanswered = Vec::new();
+        let mut most = 0;
+        let mut answered = 0;
+        while answered < CONNECTIONS {
+            // Until nobody asks any more, as far as nobody is answered.
+            while let Ok(request) = timeout(Duration::from_millis(300), asked.next()).await {
+                unanswered.push(request.expect("the subscription stays"));
+                if unanswered.len() > AT_ONCE {
+                    break;
+                }
+            }
+            most = most.max(unanswered.len());
+            assert!(Instant::now() < give_up, "{answered} were answered");
+            for request in unanswered.drain(..) {
+                reply(&client, &request, &json!([])).await;
+                answered += 1;
+            }
+        }
+        // Who gave up made room for the next: nothing can be said of that try.
+        if world.log(["gateway"]).matches(waits).count() == gave_up {
+            assert!(most <= AT_ONCE, "{most} asked at once");
+            return;
+        }
+    }
 }
