@@ -39,7 +39,7 @@ struct Now {
 
 impl Now {
     fn carries(&self, connection: u64) -> bool {
-        !self.is_silent && connection > self.silenced
+        !self.is_silent && connection > self.silenced.max(self.cut)
     }
 }
 

@@ -210,6 +210,7 @@ async fn a_notice_that_was_missed_while_a_connection_opened_is_told() {
             };
             link.partition();
             let channel = befriend(&world.friendships(), &carol, &alice).await;
+            world.published().await;
             let connects = || {
                 world
                     .log(["gateway"])
