@@ -1,34 +1,16 @@
 //! What a valid account is: the rules of names, addresses and passwords.
 
 use email_address::{EmailAddress, Options};
+use natter_protocol::profile::{BrokenRule, ProfileChange};
 use unicode_normalization::UnicodeNormalization;
 
 pub const MAX_USERNAME_CHARS: usize = 150;
-const MAX_NAME_CHARS: usize = 150;
 const MAX_EMAIL_CHARS: usize = 254;
 const MIN_PASSWORD_CHARS: usize = 8;
 /// Argon2 would take more; nobody types it.
 const MAX_PASSWORD_CHARS: usize = 1_000;
 /// From this share of common text on, a password counts as derived from the name or address.
 const TOO_SIMILAR: f64 = 0.7;
-
-/// A rule that an input breaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokenRule {
-    /// For programs.
-    pub code: &'static str,
-    /// For the person who typed it.
-    pub sentence: String,
-}
-
-impl BrokenRule {
-    pub fn new(code: &'static str, sentence: impl Into<String>) -> Self {
-        Self {
-            code,
-            sentence: sentence.into(),
-        }
-    }
-}
 
 fn broken<T>(code: &'static str, sentence: impl Into<String>) -> Result<T, BrokenRule> {
     Err(BrokenRule::new(code, sentence))
@@ -88,22 +70,6 @@ pub fn check_email(email: &str) -> Result<(), BrokenRule> {
     }
 }
 
-/// `field` is the field's name as the client knows it.
-pub fn check_name(field: &str, name: &str) -> Result<(), BrokenRule> {
-    if name.contains('\0') {
-        let sentence = format!("{field} contains the character U+0000.");
-        return broken("invalid_name", sentence);
-    }
-    if name.chars().count() > MAX_NAME_CHARS {
-        broken(
-            "invalid_name",
-            format!("{field} has at most {MAX_NAME_CHARS} characters."),
-        )
-    } else {
-        Ok(())
-    }
-}
-
 type IsKind = fn(char) -> bool;
 
 pub fn check_password(password: &str, username: &str, email: &str) -> Result<(), BrokenRule> {
@@ -160,17 +126,11 @@ pub fn broken_passwords() -> Vec<BrokenRule> {
         .collect()
 }
 
-/// One of each way to break the rules of what its owner may change in a profile.
-pub fn broken_profiles() -> Vec<BrokenRule> {
-    let broken = [check_name("first_name", &"x".repeat(MAX_NAME_CHARS + 1)).err()];
-    broken.into_iter().flatten().collect()
-}
-
 /// One of each way to break the rules of an account beside those of its password.
 pub fn broken_accounts() -> Vec<BrokenRule> {
     let broken = [Username::new("").err(), check_email("").err()];
     let broken = broken.into_iter().flatten();
-    broken.chain(broken_profiles()).collect()
+    broken.chain(ProfileChange::broken_rules()).collect()
 }
 
 /// The share of both texts that their longest common run makes up, case aside: 0 to 1.

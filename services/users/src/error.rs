@@ -6,8 +6,7 @@ use axum::{
 };
 use natter_auth::TokenError;
 use natter_http::{Problem, WrongField};
-
-use crate::account::BrokenRule;
+use natter_protocol::profile::{BrokenRule, ProfileChange};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,7 +60,7 @@ impl From<WrongField> for Error {
     fn from(wrong: WrongField) -> Self {
         let code = match wrong.name() {
             "personal_image" => "invalid_image",
-            _ => "invalid_name",
+            field => ProfileChange::error_code(field).unwrap_or("invalid_name"),
         };
         Self::Invalid(BrokenRule::new(code, wrong.to_string()))
     }

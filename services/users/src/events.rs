@@ -63,8 +63,7 @@ fn card(account: Account) -> UserCard {
         id: UserId(account.id),
         personal_image: account.image.as_deref().map(image_path),
         username: account.username,
-        first_name: account.first_name,
-        last_name: account.last_name,
+        fields: account.fields,
         email: account.email,
         deleted: false,
     }

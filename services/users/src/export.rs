@@ -23,6 +23,7 @@ use natter_protocol::{
     FriendshipId, Timestamp, UserId,
     call::{Call, GetAfter, GetMarks, ListFiles, ListFriendships, MAX_AFTER, OwnFile},
     friendship::Friendship,
+    profile::ProfileFields,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -149,19 +150,21 @@ impl Exports {
             id,
             username,
             email,
-            first_name,
-            last_name,
+            fields,
             image,
             created_at,
         } = account;
         let user = UserId(id);
         let mut archive = ZipFileWriter::with_tokio(writer);
-        let profile = json!({
-            "id": user, "username": username, "email": email,
-            "first_name": first_name, "last_name": last_name,
-            "personal_image": image, "created_at": Timestamp::from(created_at),
-        });
-        whole(&mut archive, "account.json", &profile).await?;
+        let exported = Exported {
+            id: user,
+            username,
+            email,
+            fields,
+            personal_image: image.as_deref(),
+            created_at: created_at.into(),
+        };
+        whole(&mut archive, "account.json", &exported).await?;
         let sessions: Vec<_> = sessions.iter().map(shown).collect();
         whole(&mut archive, "sessions.json", &sessions).await?;
         if let Some(name) = &image {
@@ -331,6 +334,18 @@ fn shown(session: &PastSession) -> serde_json::Value {
         "last_used_at": Timestamp::from(session.last_used_at),
         "ended_at": session.ended_at.map(Timestamp::from),
     })
+}
+
+/// The account in the archive.
+#[derive(Serialize)]
+struct Exported<'a> {
+    id: UserId,
+    username: String,
+    email: String,
+    #[serde(flatten)]
+    fields: ProfileFields,
+    personal_image: Option<&'a str>,
+    created_at: Timestamp,
 }
 
 /// A file, and its name in the archive.

@@ -17,13 +17,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use natter_http::{Api, BaseUrl, ErrorKey, HttpSettings, Page, PathId, body_limit};
-use natter_protocol::call::TokenPair;
+use natter_protocol::{
+    call::TokenPair,
+    profile::{BrokenRule, ProfileChange},
+};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{
     Users,
-    account::{BrokenRule, broken_accounts, broken_passwords, broken_profiles, image_path},
+    account::{broken_accounts, broken_passwords, image_path},
     error::Error,
     image::{self, Images},
     store::Account,
@@ -84,7 +87,7 @@ fn api() -> Api<Users> {
     .operation::<Error>(routes!(profile::get), [])
     .operation(
         routes!(profile::patch).layer(upload),
-        invalid(broken_profiles()).chain([bad_image()]),
+        invalid(ProfileChange::broken_rules()).chain([bad_image()]),
     )
     .operation(
         routes!(profile::delete),

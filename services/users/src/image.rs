@@ -11,13 +11,14 @@ use image::{
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 use natter_media::{MediaStore, Place};
 use natter_process::Process;
+use natter_protocol::profile::BrokenRule;
 use tokio::{
     sync::{Notify, Semaphore},
     time::timeout,
 };
 use uuid::Uuid;
 
-use crate::{account::BrokenRule, error::Error, store::Store};
+use crate::{error::Error, store::Store};
 
 /// The largest file that is accepted, in bytes.
 pub const MAX_FILE_BYTES: usize = 5 << 20;

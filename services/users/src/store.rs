@@ -8,9 +8,10 @@ use natter_pg::violated_constraint;
 use natter_protocol::{
     SessionId, Timestamp, UserId,
     event::{Event, RevokedSession, UserEvent, UserNotice, UserProfile},
+    profile::{ProfileChange, ProfileFields},
     subject,
 };
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{FromRow, PgConnection, PgPool, Postgres, Row, Transaction, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
@@ -32,15 +33,30 @@ macro_rules! columns {
     };
 }
 
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 pub struct Account {
     pub id: Uuid,
     pub username: String,
     pub email: String,
-    pub first_name: String,
-    pub last_name: String,
+    pub fields: ProfileFields,
     pub image: Option<String>,
     pub created_at: DateTime<Utc>,
+}
+
+impl FromRow<'_, PgRow> for Account {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            username: row.try_get("username")?,
+            email: row.try_get("email")?,
+            fields: ProfileFields {
+                first_name: row.try_get("first_name")?,
+                last_name: row.try_get("last_name")?,
+            },
+            image: row.try_get("image")?,
+            created_at: row.try_get("created_at")?,
+        })
+    }
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -53,17 +69,8 @@ pub struct NewAccount<'a> {
     pub username: Username,
     pub email: &'a str,
     pub password_hash: String,
-    pub first_name: &'a str,
-    pub last_name: &'a str,
+    pub fields: ProfileFields,
     pub image: Option<String>,
-}
-
-/// What a change of a profile sets; `None` leaves as it is.
-#[derive(Debug, Default)]
-pub struct ProfileChange {
-    pub first_name: Option<String>,
-    pub last_name: Option<String>,
-    pub image: Option<Option<String>>,
 }
 
 /// A login that was just made, with the refresh token that counts.
@@ -219,8 +226,8 @@ impl Store {
         .bind(new.username.key())
         .bind(new.email)
         .bind(new.password_hash)
-        .bind(new.first_name)
-        .bind(new.last_name)
+        .bind(new.fields.first_name)
+        .bind(new.fields.last_name)
         .bind(new.image)
         .fetch_one(&mut *tx)
         .await
@@ -351,10 +358,12 @@ impl Store {
             .await
     }
 
+    /// Changes a profile, and its picture where `image` says so.
     pub async fn change_profile(
         &self,
         user: UserId,
         change: ProfileChange,
+        image: Option<Option<String>>,
     ) -> Result<Account, Error> {
         let mut tx = self.0.begin().await?;
         let previous: Option<Option<String>> =
@@ -363,7 +372,7 @@ impl Store {
                 .fetch_optional(&mut *tx)
                 .await?;
         let previous = previous.ok_or(Error::AccountGone)?;
-        let changes_image = change.image.is_some();
+        let changes_image = image.is_some();
         let account: Account = sqlx::query_as(concat!(
             "UPDATE accounts SET
                  first_name = coalesce($2, first_name),
@@ -376,8 +385,8 @@ impl Store {
         .bind(user.0)
         .bind(change.first_name)
         .bind(change.last_name)
-        .bind(change.image.is_some())
-        .bind(change.image.flatten())
+        .bind(changes_image)
+        .bind(image.flatten())
         .fetch_one(&mut *tx)
         .await?;
         if changes_image {
@@ -618,8 +627,7 @@ fn profile(account: &Account) -> UserProfile {
     UserProfile {
         id: UserId(account.id),
         username: account.username.clone(),
-        first_name: account.first_name.clone(),
-        last_name: account.last_name.clone(),
+        fields: account.fields.clone(),
         personal_image: account.image.as_deref().map(image_path),
     }
 }

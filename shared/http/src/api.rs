@@ -203,7 +203,7 @@ fn split_files(operation: &mut Operation, schemas: &mut Vec<(String, RefOr<Schem
     // It is there twice: for JSON and for the form.
     for (_, schema) in schemas.iter_mut().filter(|(known, _)| known == name) {
         let whole = schema.clone();
-        if let RefOr::T(Schema::Object(json)) = schema
+        if let RefOr::T(json) = schema
             && take_files(json)
         {
             with_files = Some(whole);
@@ -217,8 +217,21 @@ fn split_files(operation: &mut Operation, schemas: &mut Vec<(String, RefOr<Schem
 }
 
 /// Replaces each file by what it is where there is none; whether there was any.
-fn take_files(schema: &mut Object) -> bool {
+fn take_files(schema: &mut Schema) -> bool {
     let mut had_files = false;
+    let schema = match schema {
+        Schema::Object(schema) => schema,
+        // Of structs that are read as one body.
+        Schema::AllOf(parts) => {
+            for part in &mut parts.items {
+                if let RefOr::T(part) = part {
+                    had_files |= take_files(part);
+                }
+            }
+            return had_files;
+        }
+        _ => return false,
+    };
     for property in schema.properties.values_mut() {
         if let RefOr::T(Schema::AnyOf(either)) = property
             && either.items.first() == Some(&file())

@@ -9,6 +9,7 @@ use crate::{
     FriendshipId, MessageId, SessionId, Timestamp, UserId,
     friendship::{Friendship, UserCard},
     message::{Kind, Message},
+    profile::ProfileFields,
 };
 
 /// The version of every payload here. It grows when a listener of the version before could not read
@@ -126,8 +127,8 @@ impl UserEvent {
 pub struct UserProfile {
     pub id: UserId,
     pub username: String,
-    pub first_name: String,
-    pub last_name: String,
+    #[serde(flatten)]
+    pub fields: ProfileFields,
     /// The path below the public URL.
     pub personal_image: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, str::FromStr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{FriendshipId, Timestamp, UserId};
+use crate::{FriendshipId, Timestamp, UserId, profile::ProfileFields};
 
 /// One side's answer to the friendship.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -86,8 +86,8 @@ pub struct UserCard {
     /// URL.
     pub personal_image: Option<String>,
     pub username: String,
-    pub first_name: String,
-    pub last_name: String,
+    #[serde(flatten)]
+    pub fields: ProfileFields,
     pub email: String,
     /// Whether the account was deleted: nothing but the id is left of it.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
@@ -101,8 +101,7 @@ impl UserCard {
             id,
             personal_image: None,
             username: String::new(),
-            first_name: String::new(),
-            last_name: String::new(),
+            fields: ProfileFields::default(),
             email: String::new(),
             deleted: true,
         })

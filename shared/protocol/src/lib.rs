@@ -14,6 +14,7 @@ pub mod frame;
 pub mod friendship;
 mod id;
 pub mod message;
+pub mod profile;
 pub mod subject;
 mod time;
 

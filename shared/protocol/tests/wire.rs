@@ -21,6 +21,7 @@ use natter_protocol::{
     frame::{ErrorCode, Marks, ServerError, ServerFrame},
     friendship::{Friendship, Status, UserCard},
     message::{Kind, Media, Message},
+    profile::ProfileFields,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -90,13 +91,19 @@ fn a_message_of_the_version_before_is_read() {
     assert_eq!(read, message());
 }
 
+fn fields() -> ProfileFields {
+    ProfileFields {
+        first_name: "A".into(),
+        last_name: "L".into(),
+    }
+}
+
 fn card(id: UserId) -> UserCard {
     UserCard {
         id,
         personal_image: Some("/api/users/images/x.jpg".into()),
         username: "alice".into(),
-        first_name: "A".into(),
-        last_name: "L".into(),
+        fields: fields(),
         email: "a@mail.example".into(),
         deleted: false,
     }
@@ -434,8 +441,7 @@ fn user_events() {
     let profile = || UserProfile {
         id: alice(),
         username: "alice".into(),
-        first_name: "A".into(),
-        last_name: "L".into(),
+        fields: fields(),
         personal_image: None,
     };
     let profile_json = json!({

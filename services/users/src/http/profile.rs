@@ -3,17 +3,15 @@
 use axum::{Json, extract::State, http::StatusCode};
 use natter_auth::Caller;
 use natter_http::{BaseUrl, ClientAddress, Fields, File, Filled, sent};
-use natter_protocol::UserId;
+use natter_protocol::{
+    UserId,
+    profile::{ProfileChange, ProfileFields},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::password::confirm;
-use crate::{
-    Users,
-    account::check_name,
-    error::Error,
-    store::{Account, ProfileChange},
-};
+use crate::{Users, error::Error, store::Account};
 
 /// An account as its owner sees it.
 #[derive(Serialize, ToSchema)]
@@ -21,8 +19,8 @@ pub struct Profile {
     id: UserId,
     username: String,
     email: String,
-    first_name: String,
-    last_name: String,
+    #[serde(flatten)]
+    fields: ProfileFields,
     personal_image: Option<String>,
 }
 
@@ -33,8 +31,7 @@ impl Profile {
             personal_image: super::image_url(&account, base),
             username: account.username,
             email: account.email,
-            first_name: account.first_name,
-            last_name: account.last_name,
+            fields: account.fields,
         })
     }
 }
@@ -42,12 +39,15 @@ impl Profile {
 /// The fields of a profile to change. Fields that are not sent stay as they are.
 #[derive(Deserialize, ToSchema)]
 pub struct Change {
-    #[serde(default, deserialize_with = "sent")]
-    #[schema(value_type = Option<String>, max_length = 150)]
-    first_name: Option<Option<String>>,
-    #[serde(default, deserialize_with = "sent")]
-    #[schema(value_type = Option<String>, max_length = 150)]
-    last_name: Option<Option<String>>,
+    #[serde(flatten)]
+    fields: ProfileChange,
+    #[serde(flatten)]
+    #[schema(inline)]
+    picture: PictureChange,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct PictureChange {
     #[serde(default, deserialize_with = "sent")]
     #[schema(schema_with = super::image_schema)]
     personal_image: Option<File>,
@@ -92,23 +92,19 @@ pub async fn patch(
     base: BaseUrl,
     fields: Fields,
 ) -> Result<Json<Profile>, Error> {
-    let sent: Change = fields.read()?;
-    // Null counts as empty.
-    let first_name = sent.first_name.map(Option::unwrap_or_default);
-    let last_name = sent.last_name.map(Option::unwrap_or_default);
-    check_name("first_name", first_name.as_deref().unwrap_or_default())?;
-    check_name("last_name", last_name.as_deref().unwrap_or_default())?;
-    let image = match sent.personal_image {
+    // Each part on its own: of a wrong field that is read through both, serde tells no name.
+    let sent = Change {
+        fields: fields.read()?,
+        picture: fields.read()?,
+    };
+    sent.fields.check()?;
+    let image = match sent.picture.personal_image {
         Some(File(Some(image))) => Some(Some(users.images.put(image).await?)),
         Some(File(None)) => Some(None),
         None => None,
     };
-    let change = ProfileChange {
-        first_name,
-        last_name,
-        image,
-    };
-    let account = users.store.change_profile(caller.user, change).await?;
+    let account = users.store.change_profile(caller.user, sent.fields, image);
+    let account = account.await?;
     users.images.sweep_soon();
     Ok(Profile::of(account, &base))
 }

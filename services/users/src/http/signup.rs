@@ -2,14 +2,14 @@
 
 use axum::{extract::State, http::HeaderMap, http::StatusCode};
 use natter_http::{ClientAddress, Fields, File, Filled};
-use natter_protocol::call::TokenPair;
+use natter_protocol::{call::TokenPair, profile::ProfileChange};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{Tokens, user_agent};
 use crate::{
     Users,
-    account::{Username, check_email, check_name, check_password, username_key},
+    account::{Username, check_email, check_password, username_key},
     error::Error,
     password::Password,
     store::NewAccount,
@@ -18,6 +18,16 @@ use crate::{
 /// A new account.
 #[derive(Deserialize, ToSchema)]
 pub struct NewUser {
+    #[serde(flatten)]
+    #[schema(inline)]
+    account: NewLogin,
+    #[serde(flatten)]
+    fields: ProfileChange,
+}
+
+/// What a login needs, and the picture.
+#[derive(Deserialize, ToSchema)]
+struct NewLogin {
     /// 1 to 150 Unicode letters, digits and `@ . + - _`; unique regardless of case.
     #[schema(value_type = String, min_length = 1, max_length = 150)]
     username: Filled,
@@ -27,10 +37,6 @@ pub struct NewUser {
     password: Filled,
     #[schema(value_type = String, format = "email", max_length = 254)]
     email: Filled,
-    #[schema(max_length = 150)]
-    first_name: Option<String>,
-    #[schema(max_length = 150)]
-    last_name: Option<String>,
     #[schema(schema_with = super::image_schema)]
     personal_image: Option<File>,
 }
@@ -50,9 +56,14 @@ pub async fn signup(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<(StatusCode, Tokens), Error> {
-    let sent: NewUser = fields.read()?;
+    // Each part on its own: of a wrong field that is read through both, serde tells no name.
+    let sent = NewUser {
+        account: fields.read()?,
+        fields: fields.read()?,
+    };
+    let account = sent.account;
     let (Some(username), Some(password), Some(email)) =
-        (sent.username.0, sent.password.0, sent.email.0)
+        (account.username.0, account.password.0, account.email.0)
     else {
         return Err(Error::AccountRequired);
     };
@@ -68,17 +79,14 @@ pub async fn signup(
     check_email(&email)?;
     let password = Password::new(&password);
     check_password(password.as_str(), username.as_str(), &email)?;
-    let first_name = sent.first_name.unwrap_or_default();
-    let last_name = sent.last_name.unwrap_or_default();
-    check_name("first_name", &first_name)?;
-    check_name("last_name", &last_name)?;
+    sent.fields.check()?;
     users.throttle.sign_up(&key, address)?;
     // Before the costly part; two at the same moment are told apart by the database.
     if users.store.credentials(&key).await?.is_some() {
         return Err(Error::UsernameTaken);
     }
     let password_hash = users.passwords.hash(password).await?;
-    let image = match sent.personal_image.and_then(|file| file.0) {
+    let image = match account.personal_image.and_then(|file| file.0) {
         Some(image) => Some(users.images.put(image).await?),
         None => None,
     };
@@ -87,8 +95,7 @@ pub async fn signup(
         username,
         email: &email,
         password_hash,
-        first_name: &first_name,
-        last_name: &last_name,
+        fields: sent.fields.into(),
         image,
     };
     let session = users.store.sign_up(new, &user_agent(&headers)).await?;
