@@ -10,8 +10,8 @@ use axum::{
     routing::get,
 };
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, Object, ObjectBuilder,
-    OneOfBuilder, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
+    ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, ObjectBuilder, OneOfBuilder,
+    OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
     example::ExampleBuilder,
     path::{Operation, ParameterIn, PathItem},
     schema::{AnyOfBuilder, SchemaType},
