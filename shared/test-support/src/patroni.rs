@@ -315,7 +315,7 @@ async fn node(number: usize, etcd: u16, synchronous: bool) -> Node {
     fs::write(&file, config.to_string()).expect("it is ours");
     let file = file.display().to_string();
     Node {
-        _process: Process::start_unprivileged(Path::new("/usr/bin/patroni"), &[&file]),
+        _process: Process::start_unprivileged(Path::new("/usr/bin/patroni"), &[&file], &[]),
         folder,
         port,
         rest,

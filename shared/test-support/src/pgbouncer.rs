@@ -45,7 +45,7 @@ impl PgBouncer {
         let ini = folder.path().join("pgbouncer.ini");
         fs::write(&ini, lines.collect::<String>()).expect("it is ours");
         let ini = ini.to_string_lossy();
-        let process = Process::start_unprivileged("/usr/sbin/pgbouncer".as_ref(), &[&ini]);
+        let process = Process::start_unprivileged("/usr/sbin/pgbouncer".as_ref(), &[&ini], &[]);
         accepts("PgBouncer answers", port).await;
         Self {
             port,

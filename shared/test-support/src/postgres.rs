@@ -45,6 +45,8 @@ pub struct Postgres {
     folder: TempDir,
     port: u16,
     server: Process,
+    /// Its environment.
+    variables: Vec<(String, String)>,
 }
 
 impl Postgres {
@@ -55,20 +57,26 @@ impl Postgres {
 
     /// Starts one with its data below this folder.
     pub async fn start_in(parent: &Path) -> Self {
+        Self::start_with(parent, Vec::new()).await
+    }
+
+    /// The same with an environment: a library to be loaded before all others.
+    pub async fn start_with(parent: &Path, variables: Vec<(String, String)>) -> Self {
         let template = template().await;
         let folder = owned_folder_in("natter-postgres-", parent);
         copy(&template, &folder.path().join("data"));
-        let postgres = Self::on(folder);
+        let postgres = Self::on(folder, variables);
         postgres.answers().await;
         postgres
     }
 
-    fn on(folder: TempDir) -> Self {
+    fn on(folder: TempDir, variables: Vec<(String, String)>) -> Self {
         let port = free_port();
         Self {
-            server: serve(&folder.path().join("data"), port),
+            server: serve(&folder.path().join("data"), port, &variables),
             folder,
             port,
+            variables,
         }
     }
 
@@ -93,7 +101,7 @@ impl Postgres {
             "{}",
             String::from_utf8_lossy(&made.stderr)
         );
-        let postgres = Self::on(folder);
+        let postgres = Self::on(folder, Vec::new());
         postgres.answers().await;
         postgres.create_database("natter").await;
         postgres
@@ -222,13 +230,13 @@ impl Postgres {
     /// old processes lives.
     pub async fn start_again(&mut self) {
         let data = self.folder.path().join("data");
-        self.server = serve(&data, self.port);
+        self.server = serve(&data, self.port, &self.variables);
         let url = self.admin_url("postgres");
         let give_up = Instant::now() + PATIENCE;
         while PgConnection::connect(&url).await.is_err() {
             assert!(Instant::now() < give_up, "Postgres does not start again");
             if self.server.has_ended() {
-                self.server = serve(&data, self.port);
+                self.server = serve(&data, self.port, &self.variables);
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -308,7 +316,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.is_ok_and(|status| status.success()));
 }
 
-fn serve(data: &Path, port: u16) -> Process {
+fn serve(data: &Path, port: u16, variables: &[(String, String)]) -> Process {
     let port = format!("port={port}");
     let data = data.to_string_lossy();
     let settings = [
@@ -320,7 +328,7 @@ fn serve(data: &Path, port: u16) -> Process {
     for setting in settings {
         arguments.extend(["-c", setting]);
     }
-    Process::start_unprivileged(&programs().join("postgres"), &arguments)
+    Process::start_unprivileged(&programs().join("postgres"), &arguments, variables)
 }
 
 /// Where the newest Postgres of Debian's packages is.

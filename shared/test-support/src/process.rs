@@ -44,8 +44,12 @@ impl Process {
     }
 
     /// Starts a server that refuses to be root as another user, if this is root.
-    pub(crate) fn start_unprivileged(program: &Path, arguments: &[&str]) -> Self {
-        Self::spawn(program, arguments, &[], &unprivileged())
+    pub(crate) fn start_unprivileged(
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(String, String)],
+    ) -> Self {
+        Self::spawn(program, arguments, variables, &unprivileged())
     }
 
     fn spawn(

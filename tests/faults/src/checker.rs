@@ -559,7 +559,9 @@ impl<'a> Judge<'a> {
                 let accepted = send
                     .acks()
                     .find(|(at, _)| begun.is_some_and(is_late) && *at < opened);
-                if let Some((at, _)) = accepted {
+                if let Some((at, _)) = accepted
+                    && !self.is_disturbed(closed, at)
+                {
                     self.find(
                         Rule::Prompt,
                         format!(

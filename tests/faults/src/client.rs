@@ -623,8 +623,28 @@ impl Client {
         }
     }
 
+    /// Lets go of a connection on which nothing is answered, as one that a link has silenced for ever.
+    async fn let_go_of_silence(&mut self) {
+        let Some(socket) = &mut self.socket else {
+            return;
+        };
+        let until = Instant::now() + ANSWER;
+        let ask = json!({"type": "anybody there"});
+        if timeout_at(until, socket.try_send(&ask)).await != Ok(true) {
+            self.socket = None;
+        }
+        while let Some(frame) = self.next(until).await {
+            if frame["code"] == "unknown_type" {
+                return;
+            }
+            self.note(&frame).await;
+        }
+        self.socket = None;
+    }
+
     /// Comes back and waits until it has each channel up to its end; whether it has.
     pub async fn catch_up(&mut self, ends: &BTreeMap<String, (u64, bool)>) -> bool {
+        self.let_go_of_silence().await;
         let give_up = Instant::now() + PATIENCE;
         loop {
             let lacks: BTreeSet<&String> = ends

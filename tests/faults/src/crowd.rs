@@ -78,6 +78,13 @@ impl Crowd {
         })
     }
 
+    /// The friends talk, and nobody else does anything, until the run is over.
+    pub async fn talk(&mut self) -> anyhow::Result<()> {
+        let clients = self.clients.iter_mut();
+        join_all(clients.map(|client| client.live())).await;
+        Ok(())
+    }
+
     /// Works until the run is over.
     pub async fn live(&mut self) -> anyhow::Result<()> {
         let Self {

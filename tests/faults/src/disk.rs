@@ -4,13 +4,12 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::{process::Command, time::sleep};
 
 /// Sparse: it takes no more than is written to it. NATS wants room for all that its streams may hold.
 const SIZE: &str = "40G";
@@ -28,16 +27,16 @@ pub struct Disk {
 }
 
 impl Disk {
-    pub fn make() -> anyhow::Result<Self> {
+    pub async fn make() -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("natter-disk-")?;
         // Postgres runs as another user.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         let disk = Self { folder };
         fs::create_dir(disk.path())?;
-        run("truncate", &["-s", SIZE, &disk.image()])?;
+        run("truncate", &["-s", SIZE, &disk.image()]).await?;
         // The last block is for everyone: root's reserve would keep a full disk from being full.
-        run("mkfs.ext4", &["-q", "-m", "0", &disk.image()])?;
-        disk.mount()?;
+        run("mkfs.ext4", &["-q", "-m", "0", &disk.image()]).await?;
+        disk.mount().await?;
         Ok(disk)
     }
 
@@ -50,51 +49,53 @@ impl Disk {
         text(&self.folder.path().join("image"))
     }
 
-    fn mount(&self) -> anyhow::Result<()> {
-        run("mount", &["-o", "loop", &self.image(), &text(&self.path())])
+    async fn mount(&self) -> anyhow::Result<()> {
+        let (image, path) = (self.image(), text(&self.path()));
+        run("mount", &["-o", "loop", &image, &path]).await
     }
 
     /// Writes down everything that was written so far.
-    pub fn flush(&self) -> anyhow::Result<()> {
-        run("sync", &["-f", &text(&self.path())])
+    pub async fn flush(&self) -> anyhow::Result<()> {
+        run("sync", &["-f", &text(&self.path())]).await
     }
 
     /// Ends every write at once; what was not flushed is lost. Whatever uses it is to be killed then.
-    pub fn lose_power(&self) -> anyhow::Result<()> {
-        run("python3", &["-c", POWER_CUT, &text(&self.path())])
+    pub async fn lose_power(&self) -> anyhow::Result<()> {
+        run("python3", &["-c", POWER_CUT, &text(&self.path())]).await
     }
 
     /// As it is after the power is back. Waits until nobody uses it any more.
     pub async fn power_up(&self) -> anyhow::Result<()> {
         let mut left = TRIES;
-        while let Err(busy) = run("umount", &[&text(&self.path())]) {
+        while let Err(busy) = run("umount", &[&text(&self.path())]).await {
             left -= 1;
             ensure!(left > 0, busy);
             sleep(PAUSE).await;
         }
-        self.mount()
+        self.mount().await
     }
 
     /// Takes all the room that is left.
-    pub fn fill(&self) -> anyhow::Result<()> {
+    pub async fn fill(&self) -> anyhow::Result<()> {
         let filler = text(&self.filler());
         let df = Command::new("df")
             .args(["--output=avail", "-B1", &text(&self.path())])
-            .output()?;
+            .output()
+            .await?;
         let free = String::from_utf8_lossy(&df.stdout).into_owned();
         let free = free.lines().nth(1).context("df has a second line")?.trim();
-        run("fallocate", &["-l", free, &filler])
+        if run("fallocate", &["-l", free, &filler]).await.is_err() {
             // Its own table of blocks needs some of it.
-            .or_else(|_| {
-                let free: u64 = free.parse()?;
-                let most = free.saturating_sub(4 << 20).to_string();
-                run("fallocate", &["-l", &most, &filler])
-            })?;
+            let free: u64 = free.parse()?;
+            let most = free.saturating_sub(4 << 20).to_string();
+            run("fallocate", &["-l", &most, &filler]).await?;
+        }
         // The rest, to the last byte; it ends with the error that is wanted.
         let of = format!("of={filler}-rest");
         let rest = Command::new("dd")
             .args(["if=/dev/zero", &of, "bs=4k"])
-            .output()?;
+            .output()
+            .await?;
         ensure!(!rest.status.success(), "there was room for everything");
         Ok(())
     }
@@ -115,14 +116,18 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // At once, whoever still uses it.
-        let _ = run("umount", &["-l", &text(&self.path())]);
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.path())
+            .status();
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+async fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     let output = Command::new(program)
         .args(arguments)
         .output()
+        .await
         .with_context(|| format!("{program} is not there"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} {arguments:?}: {said}");

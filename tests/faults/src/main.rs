@@ -51,6 +51,7 @@ async fn main() -> anyhow::Result<ExitCode> {
                 seed,
                 is_cluster: cluster,
                 only,
+                ..Settings::default()
             };
             run::with_faults(settings, say).await?
         }

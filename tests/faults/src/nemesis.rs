@@ -2,10 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
+use anyhow::Context;
+use async_nats::jetstream::stream::Config;
 use natter_e2e::{Topology, World};
 use natter_test_support::{Choices, Link, Nats, Postgres, Signal, is_root};
 use tempfile::TempDir;
@@ -23,6 +26,8 @@ pub struct Site {
     is_cluster: bool,
     /// An older state of the single NATS server.
     copy: Option<TempDir>,
+    /// What the clocks of the services say, each in a file.
+    clocks: Option<TempDir>,
 }
 
 struct Disks {
@@ -53,6 +58,12 @@ pub enum Strike {
     NatsOlder,
     /// Everybody is cut off at once, and comes back.
     Crowd,
+    /// A stream has no room for what is told of users, or of friendships.
+    FeedFull(&'static str),
+    /// A gateway hears nothing from NATS: no notice, and not which sessions have ended.
+    Deaf(&'static str),
+    /// The clock of a process jumps ahead, then back behind the others, and is right again.
+    Clock(&'static str),
 }
 
 /// What befalls a link.
@@ -89,17 +100,27 @@ const FAILPOINTS: [(&str, &str); 8] = [
     ("friendships", "outbox-marked"),
     ("users", "outbox-published"),
 ];
+/// How often something is looked at.
+const TICK: Duration = Duration::from_millis(50);
 /// Longer than any deadline within Natter.
 const LONG: Duration = Duration::from_secs(12);
 const SLOW_BYTES_PER_SECOND: usize = 20_000;
+/// How far a clock jumps, in seconds: less than a token lives.
+const CLOCK_JUMP: i32 = 40;
+/// The pause, now and then, in which nothing is struck: so long that after [`crate::checker::SETTLED`]
+/// nobody may be told that anything is down.
+const CALM: Duration = Duration::from_secs(15);
+/// One fault in this many is followed by such a pause.
+const CALM_IN: u64 = 12;
 
 impl Site {
-    /// Starts everything. Without disks where this is not root on a Linux that may mount.
-    pub async fn start(is_cluster: bool) -> anyhow::Result<Self> {
+    /// Starts everything. Without disks where this is not root on a Linux that may mount, and without
+    /// clocks of their own where libfaketime is not there. `postgres` is the environment of Postgres.
+    pub async fn start(is_cluster: bool, postgres: Vec<(String, String)>) -> anyhow::Result<Self> {
         let disks = if is_root() {
             Some(Disks {
-                postgres: Disk::make()?,
-                nats: Disk::make()?,
+                postgres: Disk::make().await?,
+                nats: Disk::make().await?,
             })
         } else {
             None
@@ -108,18 +129,24 @@ impl Site {
             Some(disks) => (disks.postgres.path(), disks.nats.path()),
             None => (std::env::temp_dir(), std::env::temp_dir()),
         };
-        let postgres = Postgres::start_in(&below_postgres).await;
+        let postgres = Postgres::start_with(&below_postgres, postgres).await;
         let nats = if is_cluster {
             Nats::start_cluster_in(&below_nats).await
         } else {
             Nats::start_in(&below_nats).await
         };
         if let Some(disks) = &disks {
-            // The test's own copy of an empty database is nothing that Postgres promises to keep.
-            disks.postgres.flush()?;
+            // The test's own copies of an empty database and of a configuration: nothing that the
+            // servers promise to keep.
+            disks.postgres.flush().await?;
+            disks.nats.flush().await?;
         }
         let mut world = World::start_between(Topology::Apart, postgres, nats).await;
         world.add("friendships-2", "friendships").await;
+        let clocks = match library("NATTER_TEST_FAKETIME") {
+            Some(library) => Some(set_clocks(&mut world, &library)?),
+            None => None,
+        };
         let mut links = Links::new();
         for name in SERVICES {
             put_between(&mut world, &mut links, name, is_cluster).await;
@@ -130,7 +157,18 @@ impl Site {
             disks,
             is_cluster,
             copy: None,
+            clocks,
         })
+    }
+
+    /// Writes down everything that Postgres has written so far.
+    pub async fn flush_postgres(&self) -> anyhow::Result<()> {
+        let mut admin = self.world.postgres.admin("natter").await;
+        sqlx::raw_sql("CHECKPOINT").execute(&mut admin).await?;
+        match &self.disks {
+            Some(disks) => disks.postgres.flush().await,
+            None => Ok(()),
+        }
     }
 
     pub fn world(&self) -> &World {
@@ -159,6 +197,8 @@ impl Site {
         all.extend(FAILPOINTS.map(|(name, point)| Strike::Failpoint(name, point)));
         all.extend([
             Strike::Crowd,
+            Strike::FeedFull("USERS"),
+            Strike::FeedFull("FRIENDSHIPS"),
             Strike::PostgresKill,
             Strike::PostgresStop,
             Strike::PostgresFreeze,
@@ -174,7 +214,11 @@ impl Site {
                 Strike::NatsPower,
             ]);
         }
+        if self.clocks.is_some() {
+            all.extend(SERVICES.map(Strike::Clock));
+        }
         if !self.is_cluster {
+            all.extend(["gateway", "gateway-2"].map(Strike::Deaf));
             all.push(Strike::NatsOlder);
             if self.disks.is_some() {
                 all.push(Strike::NatsFull);
@@ -199,15 +243,16 @@ impl Site {
         let until = settings.length.map(|length| Instant::now() + length);
         let is_over = || until.is_some_and(|until| Instant::now() > until);
         let strikes = self.strikes(&settings.only);
-        let over = AtomicBool::new(false);
+        let pace = Pace::default();
         let Self {
             world,
             links,
             disks,
             copy,
+            clocks,
             ..
         } = self;
-        let on_links = trouble(links, place, Choices::new(settings.seed, 1_001), &over);
+        let on_links = trouble(links, place, Choices::new(settings.seed, 1_001), &pace);
         let on_servers = async {
             let mut choices = Choices::new(settings.seed, 1_000);
             let mut faults = Vec::new();
@@ -228,6 +273,7 @@ impl Site {
                     links,
                     disks: disks.as_ref(),
                     copy,
+                    clocks: clocks.as_ref(),
                 };
                 struck.strike(strike, hold).await?;
                 let fault = Fault {
@@ -238,13 +284,16 @@ impl Site {
                 };
                 told(&fault);
                 faults.push(fault);
+                if choices.below(CALM_IN) == 0 {
+                    pace.calm(CALM).await;
+                }
                 rest(&mut choices).await;
             }
             anyhow::Ok(faults)
         };
         let on_servers = async {
             let faults = on_servers.await;
-            over.store(true, Ordering::Relaxed);
+            pace.is_over.store(true, Ordering::Relaxed);
             faults
         };
         let (faults, troubles) = tokio::join!(on_servers, on_links);
@@ -255,13 +304,67 @@ impl Site {
     }
 }
 
-/// Between two faults. Now and then so long that nobody may be told that anything is down.
+/// Between two faults.
 async fn rest(choices: &mut Choices) {
-    let milliseconds = match choices.below(16) {
-        0 => 14_000,
-        _ => choices.below(1_500),
+    sleep(Duration::from_millis(choices.below(1_500))).await;
+}
+
+/// What the troubles of links are told by the other faults.
+#[derive(Default)]
+struct Pace {
+    is_over: AtomicBool,
+    is_calm: AtomicBool,
+    /// A link has its trouble.
+    is_troubled: AtomicBool,
+}
+
+impl Pace {
+    /// Nothing is struck, once the trouble that a link has is over.
+    async fn calm(&self, length: Duration) {
+        self.is_calm.store(true, Ordering::Relaxed);
+        while self.is_troubled.load(Ordering::Relaxed) {
+            sleep(TICK).await;
+        }
+        sleep(length).await;
+        self.is_calm.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A library that is loaded before all others, where the tests' tools have found it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test's setting, not a service's"
+)]
+pub fn library(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Gives each service a clock of its own, which tells the time of day by a file.
+fn set_clocks(world: &mut World, library: &str) -> anyhow::Result<TempDir> {
+    let clocks = TempDir::with_prefix("natter-clocks-")?;
+    for name in SERVICES {
+        let clock = clocks.path().join(name);
+        fs::write(&clock, "+0")?;
+        world.set(name, "LD_PRELOAD", library);
+        world.set(name, "FAKETIME_TIMESTAMP_FILE", &clock.to_string_lossy());
+        world.set(name, "FAKETIME_CACHE_DURATION", "1");
+        world.set(name, "FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+    Ok(clocks)
+}
+
+/// Leaves a stream no room while it holds.
+async fn fill_feed(world: &World, name: &str, hold: Duration) -> anyhow::Result<()> {
+    let admin = natter_e2e::jetstream(&world.nats, "admin").await;
+    let config = admin.get_stream(name).await?.cached_info().config.clone();
+    let full = Config {
+        max_bytes: 1,
+        ..config.clone()
     };
-    sleep(Duration::from_millis(milliseconds)).await;
+    admin.update_stream(full).await?;
+    sleep(hold).await;
+    admin.update_stream(config).await?;
+    Ok(())
 }
 
 /// Puts a link before a gateway, and between a service and what it needs.
@@ -299,22 +402,22 @@ fn is_covered(strike: Strike) -> bool {
         | Strike::Freeze(name)
         | Strike::Restart(name)
         | Strike::Failpoint(name, _) => name != "users",
-        Strike::Crowd => true,
+        Strike::Crowd | Strike::FeedFull(_) => true,
         // The servers that are left of a cluster elect leaders first.
         _ => false,
     }
 }
 
 /// Makes the trouble of links until it is over.
-async fn trouble(
-    links: &Links,
-    place: &Place,
-    mut choices: Choices,
-    over: &AtomicBool,
-) -> Vec<Fault> {
+async fn trouble(links: &Links, place: &Place, mut choices: Choices, pace: &Pace) -> Vec<Fault> {
     let mut faults = Vec::new();
     let names: Vec<&String> = links.keys().collect();
-    while !over.load(Ordering::Relaxed) {
+    while !pace.is_over.load(Ordering::Relaxed) {
+        if pace.is_calm.load(Ordering::Relaxed) {
+            sleep(TICK).await;
+            continue;
+        }
+        pace.is_troubled.store(true, Ordering::Relaxed);
         let name = *choices.of(&names);
         let trouble = *choices.of(&TROUBLES);
         let link = &links[name];
@@ -333,6 +436,7 @@ async fn trouble(
         };
         sleep(hold).await;
         link.mend();
+        pace.is_troubled.store(false, Ordering::Relaxed);
         faults.push(Fault {
             name: format!("{trouble:?} {name}"),
             from,
@@ -349,6 +453,7 @@ struct Struck<'a> {
     links: &'a Links,
     disks: Option<&'a Disks>,
     copy: &'a mut Option<TempDir>,
+    clocks: Option<&'a TempDir>,
 }
 
 impl<'a> Struck<'a> {
@@ -396,14 +501,14 @@ impl<'a> Struck<'a> {
             }
             Strike::PostgresPower => {
                 let disk = &self.disks()?.postgres;
-                disk.lose_power()?;
+                disk.lose_power().await?;
                 self.world.postgres.stop(Signal::Kill).await;
                 disk.power_up().await?;
                 self.world.postgres.start_again().await;
             }
             Strike::PostgresFull => {
                 let disk = &self.disks()?.postgres;
-                disk.fill()?;
+                disk.fill().await?;
                 sleep(LONG).await;
                 disk.empty()?;
                 self.world.postgres.recover().await;
@@ -420,7 +525,7 @@ impl<'a> Struck<'a> {
             }
             Strike::NatsPower => {
                 let disk = &self.disks()?.nats;
-                disk.lose_power()?;
+                disk.lose_power().await?;
                 let nodes = self.world.nats.urls().len();
                 for node in 0..nodes {
                     self.world.nats.stop_node(node, Signal::Kill).await;
@@ -430,7 +535,7 @@ impl<'a> Struck<'a> {
             }
             Strike::NatsFull => {
                 let disk = &self.disks()?.nats;
-                disk.fill()?;
+                disk.fill().await?;
                 sleep(LONG).await;
                 disk.empty()?;
                 // It switches JetStream off when it cannot write.
@@ -445,6 +550,21 @@ impl<'a> Struck<'a> {
                 }
                 world.nats.start_again().await;
             }
+            Strike::FeedFull(stream) => fill_feed(world, stream, LONG).await?,
+            Strike::Deaf(gateway) => {
+                let link = &self.links[&format!("{gateway} to nats")];
+                link.partition();
+                sleep(LONG).await;
+                link.mend();
+            }
+            Strike::Clock(name) => {
+                let clocks = self.clocks.context("there are no clocks")?;
+                for jump in [CLOCK_JUMP, -CLOCK_JUMP, 0] {
+                    fs::write(clocks.path().join(name), format!("{jump:+}"))?;
+                    // The library looks once a second.
+                    sleep(hold + Duration::from_secs(1)).await;
+                }
+            }
             Strike::Crowd => {
                 for link in ["gateway", "gateway-2"] {
                     self.links[link].cut();
@@ -456,7 +576,6 @@ impl<'a> Struck<'a> {
     }
 
     fn disks(&self) -> anyhow::Result<&'a Disks> {
-        self.disks
-            .ok_or_else(|| anyhow::anyhow!("there are no disks"))
+        self.disks.context("there are no disks")
     }
 }

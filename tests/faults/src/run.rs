@@ -21,7 +21,7 @@ use crate::{
     record::{Channel, Fault, History, Seen},
 };
 
-/// How long the clients go on after the last fault.
+/// How long the clients work before the first fault, and after the last.
 const QUIET: Duration = Duration::from_secs(5);
 const PROGRESS: Duration = Duration::from_secs(30);
 
@@ -35,6 +35,8 @@ pub struct Settings {
     pub is_cluster: bool,
     /// Words of the names of the faults to make; without any, every fault.
     pub only: Vec<String>,
+    /// A library that Postgres loads before all others: libeatmydata, with which nothing is flushed.
+    pub below_postgres: Option<String>,
 }
 
 /// How a run went.
@@ -47,21 +49,35 @@ pub struct Summary {
 
 /// Runs clients and faults against a Natter of its own.
 pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Result<Summary> {
-    let mut site = Site::start(settings.is_cluster).await?;
+    let preloaded = settings.below_postgres.iter();
+    let preloaded = preloaded.map(|library| ("LD_PRELOAD".to_owned(), library.clone()));
+    let mut site = Site::start(settings.is_cluster, preloaded.collect()).await?;
     let place = site.place();
     let mut crowd = Crowd::gather(&place, settings.seed).await?;
     site.world().published().await;
+    if settings.below_postgres.is_some() {
+        // The people at least are there afterwards; they make no more of them.
+        site.flush_postgres().await?;
+    }
     let told = |fault: &Fault| {
         let (from, to) = (fault.from.as_secs_f64(), fault.to.as_secs_f64());
         say(format!("{from:8.1} to {to:8.1} s  {}", fault.name));
     };
     let striking = async {
+        sleep(QUIET).await;
         let faults = site.strike(&place, &settings, told).await;
         sleep(QUIET).await;
         place.end();
         faults
     };
-    let (lived, faults) = tokio::join!(crowd.live(), striking);
+    let living = async {
+        if settings.below_postgres.is_some() {
+            crowd.talk().await
+        } else {
+            crowd.live().await
+        }
+    };
+    let (lived, faults) = tokio::join!(living, striking);
     lived?;
     let faults = faults?;
     say("all is mended: everybody catches up, and everything is read from both sides".to_owned());

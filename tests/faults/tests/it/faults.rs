@@ -1,6 +1,10 @@
 //! Every fault once, with one NATS server and with three. A long one: `deploy/faults`.
 
-use natter_faults::run::{Settings, with_faults};
+use natter_faults::{
+    checker::Rule,
+    nemesis::library,
+    run::{Settings, with_faults},
+};
 use natter_test_support::is_root;
 
 async fn keeps_every_promise(is_cluster: bool) {
@@ -16,6 +20,26 @@ async fn keeps_every_promise(is_cluster: bool) {
     let summary = run.unwrap_or_else(|error| panic!("{error:#}"));
     eprintln!("{summary}");
     assert!(summary.violations.is_empty(), "{summary}");
+}
+
+/// A Postgres that acknowledges what it has not flushed loses it with the power, and that is found.
+#[tokio::test]
+async fn what_a_disk_that_lies_has_lost_is_found() {
+    let Some(library) = library("NATTER_TEST_EATMYDATA").filter(|_| is_root()) else {
+        eprintln!("only root may mount: no disk loses power");
+        return;
+    };
+    let settings = Settings {
+        seed: 17,
+        only: vec!["PostgresPower".to_owned()],
+        below_postgres: Some(library),
+        ..Settings::default()
+    };
+    let run = with_faults(settings, |line| eprintln!("{line}")).await;
+    let summary = run.unwrap_or_else(|error| panic!("{error:#}"));
+    let mut broken = summary.violations.iter();
+    let lost = broken.find(|violation| violation.rule == Rule::AckedIsKept);
+    assert!(lost.is_some(), "nothing was lost\n{summary}");
 }
 
 #[tokio::test]
