@@ -68,7 +68,7 @@ struct Head {
     schemas: Vec<Contents>,
 }
 
-/// What the rows after this line are of.
+/// The table whose rows follow this line.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Section {
     schema: String,
@@ -91,7 +91,7 @@ struct End {
 }
 
 impl Owners {
-    /// Of each of [`BACKUPS`].
+    /// The URLs of the owners, in the order of [`BACKUPS`].
     fn in_order(&self) -> [natter_pg::DatabaseUrl; 3] {
         [self.messages(), self.friendships(), self.users()]
     }
@@ -178,7 +178,7 @@ impl Restore {
     }
 }
 
-/// Refuses what no Natter would have left behind.
+/// Refuses a backup that is inconsistent: within a schema, or a channel without a friendship.
 async fn check(all: &mut [Rows]) -> anyhow::Result<()> {
     for (rows, backup) in all.iter_mut().zip(BACKUPS) {
         rows.check(backup).await?;

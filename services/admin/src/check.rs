@@ -13,7 +13,7 @@ use natter_startup::Password;
 
 use crate::{Broker, setup::Owners};
 
-/// Whoever waits for this wants to know now.
+/// How long a connection to NATS may take: an operator waits for the result.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The settings of every service and of the set-up.
@@ -43,7 +43,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Fails when one of the tries did.
+    /// Fails if one of the checks failed.
     pub async fn run(self) -> anyhow::Result<()> {
         let mut told = Told::default();
         // Those with a value of the wrong kind were refused when this program read its settings.
@@ -119,7 +119,7 @@ impl Check {
     }
 }
 
-/// What was told so far, a line each: `ok`, `note` or `FAIL`.
+/// Prints a line for each check (`ok`, `note` or `FAIL`), and counts them.
 #[derive(Default)]
 struct Told {
     tried: usize,
@@ -135,7 +135,8 @@ impl Told {
     fn bad(&mut self, what: &str, error: &anyhow::Error) -> anyhow::Result<()> {
         self.tried += 1;
         self.failed += 1;
-        // Where the sentence says it all, which of the tries it was says nothing more.
+        // `what` is "subject: what is good": of a failed check the error takes the place of the
+        // latter.
         let subject = what.split_once(": ").map_or(what, |(subject, _)| subject);
         print_line("FAIL", &format!("{subject}: {error:#}"))
     }

@@ -11,7 +11,7 @@ Every setting is an environment variable; `--help` of a program lists those that
 This page is made from the code by the test `the_page_of_settings_is_as_the_code_is` in `services/admin`.
 ";
 
-/// What is read, and by which programs.
+/// The sections of the page: which programs read the settings, and the settings.
 fn sections() -> [(&'static str, Command); 11] {
     fn of<S: Args>() -> Command {
         S::augment_args(Command::new("settings"))

@@ -52,7 +52,7 @@ pub async fn set_side(
     let mut tx = store.begin().await?;
     let before = lock(&mut tx, id).await?;
     let before = before.ok_or(Error::FriendshipNotFound)?.friendship;
-    // A friend who is gone stays gone, whatever was on its way.
+    // A friendship with a deleted user stays closed, whatever request was on its way.
     if status != Status::Rejected && is_gone(&mut tx, [before.from_user, before.to_user]).await? {
         return Err(Error::FriendshipNotFound);
     }

@@ -77,7 +77,7 @@ enum Listed {
 
 impl PartialSchema for Listed {
     fn schema() -> RefOr<Schema> {
-        // Not one of both: an empty list is either.
+        // `anyOf`, not `oneOf`: an empty list matches both.
         let ids = Vec::<Friendship>::schema();
         let expanded = Vec::<Friendship<UserCard>>::schema();
         AnyOfBuilder::new().item(ids).item(expanded).into()

@@ -29,7 +29,7 @@ use crate::store::Store;
 pub const PATHS: &[&str] = &["/api/users/friendship", "/api/openapi/friendships.json"];
 
 const SCHEMA: &str = "friendships";
-/// Everything; what must hold for it, the constraints of the tables say.
+/// A backup has every table. It needs no checks: the constraints of the tables say what must hold.
 pub const BACKUP: Backup = Backup {
     schema: SCHEMA,
     left_out: &[],
@@ -54,7 +54,7 @@ pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
     natter_pg::migrate(owner, SCHEMA, &MIGRATIONS).await
 }
 
-/// How a role finds the schema.
+/// Reads the schema as the role finds it.
 pub async fn inspect(url: &DatabaseUrl, role: Role) -> anyhow::Result<Schema> {
     natter_pg::inspect(url, SCHEMA, role, &MIGRATIONS).await
 }

@@ -188,8 +188,8 @@ pub async fn insert(
     row.map(FriendshipState::try_from).transpose()
 }
 
-/// Notes that a user is gone. Whoever was just becoming a friend of theirs is done when this
-/// returns, and nobody does afterwards.
+/// Notes that a user is gone (the account was deleted). When this returns, every transaction that
+/// was just befriending the user has ended, and none befriends the user afterwards ([`is_gone`]).
 pub async fn note_gone(store: &Store, user: UserId) -> sqlx::Result<()> {
     let mut tx = store.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))")
@@ -203,7 +203,7 @@ pub async fn note_gone(store: &Store, user: UserId) -> sqlx::Result<()> {
     tx.commit().await
 }
 
-/// Whether one of the users is gone. If not, none goes before the transaction ends.
+/// Whether one of the users is gone. If not, [`note_gone`] waits until this transaction has ended.
 pub async fn is_gone(tx: &mut PgConnection, mut users: [UserId; 2]) -> sqlx::Result<bool> {
     users.sort_unstable();
     for user in users {

@@ -134,8 +134,8 @@ impl Close {
         }
     }
 
-    /// The one line and count of each connection that was closed. Of one that was refused the user
-    /// may not be known.
+    /// Writes the one log line, and the count, of a connection that was closed. The user of a
+    /// refused upgrade may not be known.
     pub fn record(self, user: Option<UserId>) {
         let (code, cause) = (u16::from(self.frame().code), self.cause());
         let user = user.map(tracing::field::display);
@@ -166,7 +166,7 @@ pub struct Closer {
 impl Closer {
     pub fn close(&self, reason: Close) {
         let _ = self.reason.set(reason);
-        // Kept for one that comes to listen later; there is one, the connection itself.
+        // Stored for the connection, the only one that waits, if it is not waiting now.
         self.closed.notify_one();
     }
 

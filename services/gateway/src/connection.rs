@@ -66,16 +66,17 @@ struct Connection {
     /// What links in frames start with.
     base_url: Arc<str>,
     full: bool,
-    /// Whether deliveries are written: at once, or from `resumed` on.
+    /// Whether deliveries are written: with `natter.v1` from `resumed` on, otherwise from `ready`
+    /// on.
     live: bool,
     /// Every open channel, and the newest seq written of it.
     channels: ByChannel<u64>,
     /// The revision of each friendship that the client knows of: nothing older is shown to it.
     shown: ByChannel<i32>,
-    /// None while nothing was sent or delivered.
+    /// `None` until something is sent or delivered on this connection.
     used: Option<Box<Used>>,
     timer: Timer,
-    /// How fast frames may come; none where limits are off.
+    /// How fast frames may come; `None` if `NATTER_RATE_LIMITS` is off.
     pace: Option<Pace>,
     /// Malformed frames since `garbage_since`.
     garbage: u32,
@@ -420,7 +421,7 @@ impl Connection {
             publish_ephemeral(&gateway, peer.user, channel, ephemeral).await;
         }
         gateway.presence.remove_connection(&peer).await;
-        // Also what it was just leaving when it was closed.
+        // `left` too: a channel may have been on its way out when the connection was closed.
         let channels = channels.ids().chain(left.into_keys());
         gateway.hub.leave(&peer, channels).await;
         refuse(socket, reason, Some(peer.user)).await;
@@ -435,7 +436,7 @@ fn written(result: Result<Result<(), Error>, tokio::time::error::Elapsed>) -> Re
     }
 }
 
-/// The next notice; of a live connection those that were held first.
+/// The next notice. A live connection gets the held notices first.
 async fn next_notice(live: bool, held: &mut VecDeque<Notice>, peer: &Peer) -> Notice {
     match held.pop_front_if(|_| live) {
         Some(notice) => notice,

@@ -56,7 +56,8 @@ pub async fn follow(gateway: Arc<Gateway>) {
         }
         if ask(&gateway).await {
             tracing::error!("the logs were set back: every connection is closed, to resume");
-            // First the heads that are known here, so that nobody who comes back meets them.
+            // The hub forgets its heads first, so that no client that comes back is given one of
+            // them.
             gateway.hub.forget().await;
             gateway.marks.forget();
             gateway.registry.close_where(Close::SetBack, |_| true);

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
                 &process,
             )
             .await?;
-            // The pages too: like the gateway they have no keys and no database.
+            // The pages too: like the gateway they need no database and no signing key.
             let site = natter_site::router(&process.settings.http);
             Ok(natter_http::by_path(
                 [(natter_gateway::PATHS, gateway)],

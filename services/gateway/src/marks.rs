@@ -102,7 +102,8 @@ impl MarkSender {
                     () = next(&shared) => {}
                     () = &mut drained => is_drained = true,
                 }
-                // Never given up in the midst: what the last connections left behind is told too.
+                // Not in the `select!`, which would cancel it: the last connections' marks are sent
+                // too.
                 let is_all = send_waiting(&bus, &shared).await;
                 if !is_all && !is_drained {
                     shared.added.notify_one();
@@ -113,7 +114,7 @@ impl MarkSender {
         marks
     }
 
-    /// Lets go of what waits: the logs were set back, and it may be about what is gone.
+    /// Drops the marks that wait: the logs were set back, and their messages may be gone.
     pub fn forget(&self) {
         self.0.waiting().clear();
     }
@@ -137,7 +138,7 @@ async fn next(shared: &Shared) {
     sleep(TICK).await;
 }
 
-/// Sends what waits; whether all of it was stored. What was not waits again.
+/// Sends the marks that wait; returns whether all were stored. Those that were not wait again.
 async fn send_waiting(bus: &Bus, shared: &Shared) -> bool {
     let waiting = std::mem::take(&mut *shared.waiting());
     let marks = waiting.into_iter().flat_map(|((channel, user), newest)| {

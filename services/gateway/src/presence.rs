@@ -70,7 +70,7 @@ struct Present {
     /// Users of whom nothing is known yet, and who wants to know.
     to_ask: BTreeSet<UserId>,
     asker: Option<UserId>,
-    /// Connections whose queues had no room: they are told again how it is.
+    /// Connections whose queues had no room: they get the present state of all their friends later.
     behind: BTreeSet<u64>,
 }
 
@@ -85,7 +85,7 @@ struct Watched {
     watchers: Vec<u64>,
     /// The gateways that hold connections of them, and when each last said so.
     held_by: Vec<(Uuid, Instant)>,
-    /// Since when none does.
+    /// Since when no gateway holds connections of them.
     gone_at: Option<Instant>,
     last_seen: Option<Timestamp>,
     /// What the watchers were told.
@@ -166,7 +166,7 @@ impl Present {
                 }
                 Ok(()) = missed.changed() => self.doubt_all(),
                 _ = tick.tick() => self.tick().await,
-                // What was said last must not be lost with the connection.
+                // The last events must not be lost with the connection to the broker.
                 () = stop.cancelled(), if self.peers.is_empty() => return self.bus.flush().await,
             }
             if commands.is_empty() {
@@ -342,8 +342,8 @@ impl Present {
         }
     }
 
-    /// Something may have been missed: what is known is asked for again, and who does not answer
-    /// soon holds nobody any more.
+    /// Events may have been missed: asks about every watched user again. A gateway that does not
+    /// answer within [`ANSWER_WITHIN`] no longer counts as holding the user.
     fn doubt_all(&mut self) {
         let doubted = Instant::now().checked_sub(FORGET_AFTER.saturating_sub(ANSWER_WITHIN));
         for (user, watched) in &mut self.watched {

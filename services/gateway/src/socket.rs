@@ -44,7 +44,7 @@ const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a client sent.
 pub enum Received {
     Message(Message),
-    /// Its close frame is next, or its end.
+    /// Nothing but the client's close frame, or the end of the connection, is left to be read.
     Closing,
 }
 
@@ -225,7 +225,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HoldsClose<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.is_holding() {
-            // Whoever reads asks `is_holding`: nothing is waited for.
+            // No waker is needed: the reader checks `is_holding` first.
             return Poll::Pending;
         }
         if !this.held.is_empty() {
@@ -245,7 +245,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HoldsClose<S> {
         this.held = buffer.filled()[before + close..].to_vec();
         buffer.set_filled(before + close);
         match close {
-            // No bytes would be the end.
+            // `Ready` without bytes would mean the end of the stream.
             0 => Poll::Pending,
             _ => read,
         }

@@ -17,7 +17,7 @@ impl Channels {
         Self { store, bus }
     }
 
-    /// The channel, if `user` is in it. One that is not known yet is asked for.
+    /// The channel, if `user` is in it. If it is not known yet, the friendships service is asked.
     pub async fn of_member(&self, id: FriendshipId, user: UserId) -> Result<Channel, Error> {
         let known = match self.store.channel(id).await? {
             Some(channel) => Some(channel),

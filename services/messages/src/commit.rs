@@ -50,7 +50,7 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(6);
 /// The pause before a channel that another database session holds is tried again.
 const LOCKED_PAUSE: Duration = Duration::from_millis(20);
 
-/// The way into the log.
+/// Takes what is to be stored in the logs, and hands it to the writer of its channel.
 #[derive(Clone)]
 pub struct Committer {
     writers: Vec<mpsc::Sender<Request>>,
@@ -243,7 +243,8 @@ impl Worker {
         locked
     }
 
-    /// Answers a request, or asks the friendships service for what is open.
+    /// Answers a request whose sends are all decided; for another, asks the friendships service
+    /// about the channel.
     async fn finish(&self, request: Request) {
         if request.is_done() {
             request.answer(&self.bus).await
@@ -277,7 +278,8 @@ impl Worker {
         rest
     }
 
-    /// The same for a transaction; those whose channel is locked are given back.
+    /// The same for a batch whose transaction failed; requests whose channel is locked are given
+    /// back.
     async fn take_apart_planned(
         &mut self,
         batch: Vec<Request>,
@@ -361,7 +363,7 @@ impl Worker {
     }
 
     /// Decides every send of a batch that has no answer yet, stores what is to be stored, and
-    /// publishes it. What is still open then is to be asked for at the friendships service.
+    /// publishes it. For sends without an answer after that, the friendships service must be asked.
     async fn transact(&mut self, batch: &mut [Request]) -> sqlx::Result<()> {
         let asked: Vec<_> = batch
             .iter()
@@ -403,7 +405,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Tells of what was committed.
+    /// Publishes what was committed, and has it indexed for the search.
     async fn publish(&self, outbox_id: i64, events: Vec<LogEvent>) {
         self.index
             .appended(events.iter().map(|event| event.channel));
@@ -432,8 +434,8 @@ impl Worker {
     }
 }
 
-/// What is decided of a request's open sends. From the first on for which the friendships service
-/// must be asked the rest waits, so that the order stays.
+/// Decides the sends of a request that have no answer yet. From the first on for which the
+/// friendships service must be asked, all wait, so that their order stays.
 fn decide(plan: &mut Plan, request: &Request, entries: &mut Vec<Entry>) -> Vec<(usize, SendReply)> {
     let mut replies = Vec::new();
     for (place, send) in request.open() {

@@ -22,10 +22,10 @@ use uuid::Uuid;
 
 use crate::store::{self, LogEpoch};
 
-/// For the newest event to be had.
+/// How long the broker may take to return the newest event of the stream.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Compares the database with what is known of it.
+/// Compares the database with what the table `log_epoch` says of it.
 #[derive(Clone)]
 pub struct Epochs {
     bus: Bus,

@@ -34,7 +34,8 @@ pub async fn start(messages: &Messages, process: &Process) -> anyhow::Result<()>
     let bus = &messages.bus;
     let stop = &process.shutdown;
 
-    // What one replica does not answer is asked of all: each is stored once, however many store it.
+    // A request that one replica does not answer is repeated to all (`again.…`). A send or mark is
+    // stored once, however many replicas store it.
     let sends = bus.queue_subscribe(subject::ALL_SENDS, QUEUE_GROUP).await?;
     let marks = bus.queue_subscribe(subject::ALL_MARKS, QUEUE_GROUP).await?;
     let again = [subject::ALL_SENDS_AGAIN, subject::ALL_MARKS_AGAIN].map(str::to_owned);
@@ -76,7 +77,8 @@ pub async fn start(messages: &Messages, process: &Process) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Takes sends as they come: a queue of the broker's client would not tell how old they are.
+/// Takes sends out of the subscription as they come: if they waited there, it would not be known
+/// how old they are.
 async fn take_sends(messages: Messages, sends: Subscriber, stop: CancellationToken) {
     let (bus, committer) = (&messages.bus, &messages.committer);
     until_drained(bus, sends, stop)

@@ -66,7 +66,7 @@ struct Batch {
 struct Sent(Vec<(MessageId, PendingAck)>);
 
 impl Sent {
-    /// Waits until the stream has stored all of them; their numbers in it.
+    /// Waits until the stream has stored all of them; returns their numbers in the stream.
     async fn confirmed(self) -> Result<Option<Published>, PublishError> {
         let mut published = None;
         for (event, ack) in self.0 {
@@ -228,8 +228,8 @@ async fn sweep(store: Store, epochs: Epochs, bus: Bus) {
     }
 }
 
-/// Publishes overdue batches, as many as are read at a time; whether there may be more. The first
-/// failure, if there was one. One replica does it at a time.
+/// Publishes overdue batches, as many as are read at a time, in one replica at a time. Returns
+/// whether there may be more, or the first failure.
 async fn sweep_some(
     store: &Store,
     epochs: &Epochs,
@@ -248,7 +248,7 @@ async fn sweep_some(
     };
     // What is published becomes the newest of the stream, which the log is compared with.
     epochs.check(&mut lock).await?;
-    // What another replica published while this one waited for its turn is none of it.
+    // Read again under the lock: another replica may have published some of them meanwhile.
     let rows = store.unpublished(SWEEP_ROWS, overdue).await?;
     let mut done = 0;
     let mut failure = None;
@@ -280,7 +280,8 @@ async fn publish_again(store: &Store, bus: &Bus, row: &OutboxRow) -> anyhow::Res
             let events = store.after(&channel, after, SWEEP_ENTRIES).await?;
             anyhow::ensure!(!events.is_empty(), "the log of {} has a hole", channel.id);
             let due = events.iter().take_while(|event| event.seq <= last).count();
-            // A replica of the version that stored it can tell what it is.
+            // An entry of a kind that only a later version knows is published by a replica of that
+            // version.
             let is_known = events[..due]
                 .iter()
                 .all(|event| event.kind != Kind::Unknown);
@@ -294,7 +295,7 @@ async fn publish_again(store: &Store, bus: &Bus, row: &OutboxRow) -> anyhow::Res
     published.context("a batch without entries")
 }
 
-/// Where two parts of a batch are.
+/// Where the stream put a batch, of which two parts were published one after the other.
 fn joined(one: Option<Published>, other: Published) -> Option<Published> {
     let Some(one) = one else { return Some(other) };
     let first = one.first.min(other.first);

@@ -65,7 +65,7 @@ pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
     natter_pg::migrate(owner, SCHEMA, &MIGRATIONS).await
 }
 
-/// How a role finds the schema.
+/// Reads the schema as the role finds it.
 pub async fn inspect(url: &DatabaseUrl, role: Role) -> anyhow::Result<Schema> {
     natter_pg::inspect(url, SCHEMA, role, &MIGRATIONS).await
 }

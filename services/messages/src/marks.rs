@@ -50,7 +50,7 @@ struct Incoming {
     channel: FriendshipId,
     mark: Mark,
     reply: oneshot::Sender<MarkReply>,
-    /// Of who asked.
+    /// The span of the request.
     span: Span,
 }
 
@@ -185,7 +185,7 @@ impl Worker {
                 }
             };
             for incoming in batch.drain(..) {
-                // Who asked may be gone; the mark stays.
+                // The caller may be gone; a mark that was stored stays.
                 let _ = incoming.reply.send(reply.clone());
             }
         }

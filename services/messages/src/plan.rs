@@ -63,7 +63,7 @@ pub struct Facts {
     pub channels: HashMap<FriendshipId, Channel>,
     pub known: HashMap<ClientKey, Known>,
     pub targets: HashMap<(FriendshipId, MessageId), Target>,
-    /// Those that were uploaded before.
+    /// The files that were uploaded before their send.
     pub media: HashMap<MediaId, KnownMedia>,
 }
 

@@ -1,8 +1,8 @@
 //! Finding messages by words and parts of words.
 //!
-//! [`index`] takes the log over into the table `search` a moment after an entry is committed, off
-//! the path of a message. The index gives the texts that may match; each is looked at again here,
-//! as it reads now, which also tells whole words from parts.
+//! [`index`] takes the logs over into the search table about a second after an entry is committed,
+//! so that no message waits for it. The table gives the messages that may match; here the present
+//! text of each is compared with the query, which also tells whole words from parts.
 
 mod index;
 mod query;
@@ -42,7 +42,7 @@ static TURNS: Semaphore = Semaphore::const_new(AT_A_TIME);
 /// not have them yet: those of the last second, or more while the table is being filled.
 const MAX_TAIL: usize = 1_000;
 
-/// What the index has of a text, beside the [`slice()`] of its entry.
+/// The grams under which the search table has a text, beside the [`slice()`] of its entry.
 pub fn grams_of(text: &str) -> Vec<i32> {
     grams(&folded(text))
 }
@@ -98,7 +98,8 @@ pub async fn search(
 /// The messages that match, among those looked at.
 struct Found<'a> {
     query: &'a Query,
-    /// The user's channels: the index may give entries of others under the same hash.
+    /// The user's channels: the search table may give entries of other channels, under the same
+    /// hash.
     own: HashSet<FriendshipId>,
     places: HashMap<(FriendshipId, u64), (Match, DateTime<Utc>)>,
     candidates: usize,

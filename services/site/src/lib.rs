@@ -1,9 +1,9 @@
 //! Pages for people: the web client, the library that it is made with, and the API documents in a
 //! browser.
 //!
-//! No keys, no database, no broker. The gateway's process serves them, since it too has neither keys
-//! nor a database; every path that no service answers is answered here, with the error body of the
-//! contract.
+//! No keys, no database, no broker. The gateway's process serves them, since it has no database and
+//! no signing key either; every path that no service answers is answered here, with the error body
+//! of the contract.
 
 mod docs;
 mod pages;

@@ -48,7 +48,7 @@ pub struct Settings {
     #[arg(long, env = "NATTER_REVOKE_AFTER_ROTATION", default_value_t = true, action = ArgAction::Set)]
     revoke_after_rotation: bool,
 
-    /// For how long an exchanged refresh token still gets the same successor, in seconds
+    /// For how long after its exchange a refresh token still gets the session's current refresh token, in seconds
     #[arg(long, env = "NATTER_REFRESH_GRACE_SECONDS", default_value_t = 10)]
     refresh_grace_seconds: u32,
 }

@@ -76,7 +76,7 @@ pub async fn log_out(users: &Users, refresh: &Claims) -> Result<(), Error> {
     let exchange = session.family().present(refresh.jti, users.policy, now);
     end_session(&mut tx, subject).await?;
     tx.commit().await?;
-    // One that was exchanged before is somebody's stolen one; the session ends all the same.
+    // A refresh token that was exchanged before was probably stolen; the session ends all the same.
     if exchange == Exchange::Theft {
         tracing::warn!(user = %subject.user, "an exchanged refresh token came to logout");
         return Err(Error::InvalidRefresh);

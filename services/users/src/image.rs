@@ -67,9 +67,9 @@ impl Images {
         let (encoded, extension) = normalised
             .await
             .map_err(|error| Error::Internal(error.into()))??;
-        // Never used before: what is removed is nobody's.
+        // A new name each time: no account can name a file that is being removed.
         let name = format!("{}.{extension}", Uuid::now_v7());
-        // The row first: what is not named by an account in the end is removed by it.
+        // The row first: by it the sweep finds the file if no account names it in the end.
         self.rows.expect_image(&name).await?;
         self.files.put(object(&name), encoded.into()).await?;
         Ok(name)
@@ -104,7 +104,8 @@ impl Images {
         });
     }
 
-    /// An account names an image no more.
+    /// To be called when an account names an image no more: sweeps without waiting for the next
+    /// turn.
     pub fn sweep_soon(&self) {
         self.unnamed.notify_one();
     }

@@ -46,7 +46,7 @@ use crate::{
 pub const PATHS: &[&str] = &["/api/users", "/.well-known", "/api/openapi/users.json"];
 
 const SCHEMA: &str = "users";
-/// Everything; what must hold for it, the constraints of the tables say.
+/// A backup has every table. It needs no checks: the constraints of the tables say what must hold.
 pub const BACKUP: Backup = Backup {
     schema: SCHEMA,
     left_out: &[],
@@ -71,7 +71,7 @@ pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
     natter_pg::migrate(owner, SCHEMA, &MIGRATIONS).await
 }
 
-/// How a role finds the schema.
+/// Reads the schema as the role finds it.
 pub async fn inspect(url: &DatabaseUrl, role: Role) -> anyhow::Result<Schema> {
     natter_pg::inspect(url, SCHEMA, role, &MIGRATIONS).await
 }

@@ -44,7 +44,7 @@ fn plain_space(c: char) -> char {
 pub struct Passwords {
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
-    /// Compared with where there is no account, so that both take the same time.
+    /// The hash that is verified where there is no account, so that both take the same time.
     decoy: Arc<str>,
 }
 
@@ -70,7 +70,7 @@ impl Passwords {
         let hash: Arc<str> = hash.map_or_else(|| self.decoy.clone(), Into::into);
         let matches = self.on_pool(move || {
             let password = Password::new(&typed);
-            // Hashes from before passwords had one form are of what was typed then.
+            // Older versions hashed a password as it was typed, without normalising it.
             Ok(verify(password.as_str(), &hash)?
                 || password.as_str() != typed && verify(&typed, &hash)?)
         });
@@ -122,7 +122,7 @@ mod tests {
         let (composed, decomposed) = ("Caf\u{e9}!pass1 x", "Cafe\u{301}!pass1\u{a0}x");
         let stored = passwords.hash(Password::new(decomposed)).await;
         let stored = stored.expect("a hash");
-        // As it was stored before passwords had one form.
+        // As older versions stored it: not normalised.
         let old = hash(decomposed).expect("a hash");
         for (typed, stored, matches) in [
             (composed, Some(&stored), true),

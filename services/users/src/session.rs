@@ -73,8 +73,8 @@ impl Family {
         }
     }
 
-    /// What is to be remembered once `presented` is exchanged too: what is within its grace, the
-    /// newest of them.
+    /// The exchanged tokens to remember once `presented` is exchanged too: those still within their
+    /// grace, of which at most [`MAX_EXCHANGED`], the newest first.
     pub fn exchange(
         &self,
         presented: Uuid,

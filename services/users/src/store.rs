@@ -86,7 +86,7 @@ pub struct NewSession {
 pub struct LiveSession {
     refresh_jti: Uuid,
     pub refresh_issued_at: DateTime<Utc>,
-    /// The newest of the exchanged, as the version before notes it.
+    /// The newest exchanged refresh token, in the column that the previous version writes.
     previous_jti: Option<Uuid>,
     rotated_at: Option<DateTime<Utc>>,
     exchanged_jtis: Vec<Uuid>,
@@ -132,7 +132,8 @@ pub struct SigningKey {
     pub pkcs8: Vec<u8>,
 }
 
-/// Adds a key to those that are there, which signs from `after` on; whether there are any.
+/// Adds a key that signs after this time, beside those that there are. Where there are none yet,
+/// adds nothing and returns false.
 pub async fn add_signing_key(
     db: &mut PgConnection,
     key: SigningKey,

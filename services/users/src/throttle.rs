@@ -22,13 +22,13 @@ const ADDRESS_FAILURES: u32 = 100;
 const NAME_SIGNUPS: u32 = 10;
 /// Many people may share an address: an office, a campus, a mobile network.
 const ADDRESS_SIGNUPS: u32 = 100;
-/// Keys that are remembered; past it those that are over are forgotten first.
+/// How many names or addresses are counted at once; past it, expired counts are dropped first.
 const MAX_KEYS: usize = 100_000;
 
 #[derive(Clone)]
 pub struct Throttle {
     accounts: Arc<Tries<String>>,
-    /// Those that may be switched off.
+    /// The limits that `NATTER_RATE_LIMITS=off` disables.
     others: Option<Arc<Others>>,
 }
 

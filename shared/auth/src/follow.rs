@@ -11,10 +11,12 @@ use crate::Verifier;
 
 /// How often the keys are asked for although nothing says that they changed.
 const REFRESH_KEYS_EVERY: Duration = Duration::from_secs(10);
-/// The least pause between two questions: tokens with made-up key ids must not become traffic.
+/// The least pause between two requests for the keys: each token with an unknown key id asks for
+/// them, and made-up ids must not become traffic.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Follows the sessions that end, until the process does. It is ready once the feed was heard.
+/// Follows the feed of revoked sessions until the process ends. The process is not ready before the
+/// feed was heard and the public keys are known.
 pub fn follow_revocations(verifier: &Verifier, bus: &Bus, process: &Process) {
     let feed = verifier.clone();
     process.tasks.spawn(watch_revoked(

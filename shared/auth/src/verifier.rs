@@ -79,12 +79,14 @@ impl Verifier {
         Ok(claims)
     }
 
-    /// A refresh token that has not expired. Whether it still counts only its session's row says.
+    /// A refresh token that has not expired. It may have been exchanged, or its session ended: only
+    /// the session's row in the schema `users` says.
     pub fn refresh(&self, token: &str) -> Result<Claims, TokenError> {
         self.decode(token, TokenType::Refresh, &self.0.validation)
     }
 
-    /// Whether the session ended. Refuses to guess when the feed is silent.
+    /// Fails if the session has ended, and also while the feed of revoked sessions is silent: then
+    /// it may have ended.
     pub fn live(&self, claims: &Claims) -> Result<(), TokenError> {
         if self.0.revoked.contains(claims.sid) {
             return Err(TokenError::Revoked);
@@ -151,7 +153,8 @@ impl Verifier {
         self.0.revoked.is_current()
     }
 
-    /// Every session that ends from now on. A receiver that lags must assume that all may have.
+    /// Every session that ends from now on. A receiver that lags must assume that any session may
+    /// have ended.
     pub fn ended_sessions(&self) -> broadcast::Receiver<(UserId, SessionId)> {
         self.0.revoked.subscribe()
     }

@@ -82,8 +82,8 @@ impl Bus {
         serde_json::from_slice(&reply.payload).map_err(|error| fail(RequestError::Reply(error)))
     }
 
-    /// Calls every replica of a service that answers without a queue group: what comes within this
-    /// time.
+    /// Calls every replica of a service that answers without a queue group; returns the answers
+    /// that come within `longest`.
     pub async fn call_all<C: Call>(
         &self,
         call: &C,
@@ -141,7 +141,7 @@ impl Bus {
 
 /// The calls that one service answers: PING, INFO and STATS come with it.
 pub struct Calls {
-    // Dropping the last of it ends its endpoints: each of their tasks has one.
+    // Dropping the last clone ends the service's endpoints, so the task of each endpoint keeps one.
     service: Arc<Service>,
     bus: Bus,
     stop: CancellationToken,
@@ -221,7 +221,8 @@ impl Calls {
         Ok(())
     }
 
-    /// Answers those that another replica did not: each replica is asked.
+    /// Answers the calls that are repeated on `again.rpc.…` because one replica did not answer
+    /// them: each replica gets them.
     async fn answer_again<C, F, Fut, E>(&self, handle: &Arc<F>) -> anyhow::Result<()>
     where
         C: Call + Send,

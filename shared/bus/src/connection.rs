@@ -27,7 +27,7 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts to get a lost connection back.
 const MAX_RECONNECT_PAUSE: Duration = Duration::from_millis(1_000);
-/// A server that says nothing to three of these is gone.
+/// How often the server is pinged. One that answers none of three pings is gone.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a publish may wait for the client's own queue, and JetStream for its ack.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -84,7 +84,7 @@ pub enum PublishError {
     Stream(String),
 }
 
-/// An event that was sent to a stream and not yet confirmed.
+/// An event that was published and that its stream has not acknowledged yet.
 pub struct PendingAck {
     reply: Reply,
     by: Instant,
@@ -94,12 +94,12 @@ pub struct PendingAck {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamPosition {
     pub stream: String,
-    /// The stream's own number of it.
+    /// The stream's own number of the event.
     pub seq: u64,
 }
 
 impl PendingAck {
-    /// Until the stream has stored the event, or had its time.
+    /// Waits until the stream has acknowledged the event, or [`PUBLISH_TIMEOUT`] is over.
     pub async fn confirmed(mut self) -> Result<StreamPosition, PublishError> {
         let reply = self.reply.by(self.by).await.ok_or(PublishError::Timeout)?;
         if is_unheard(&reply) {
@@ -117,8 +117,8 @@ impl PendingAck {
 }
 
 impl Bus {
-    /// Connects as a user of `deploy/nats/nats.conf`, waiting so long for a broker that is still
-    /// starting.
+    /// Connects as a user of `deploy/nats/nats.conf`; waits up to `patience` for a broker that is
+    /// still starting.
     pub async fn connect(
         settings: &BusSettings,
         user: &str,
@@ -190,7 +190,7 @@ impl Bus {
         missed
     }
 
-    /// Tells whoever listens now.
+    /// Publishes to those who are subscribed now; no stream keeps it.
     pub async fn publish(
         &self,
         subject: String,
@@ -206,7 +206,7 @@ impl Bus {
             .map_err(PublishError::Send)
     }
 
-    /// Until what was published has been written, or cannot be.
+    /// Waits until what was published is written to the connection, or [`PUBLISH_TIMEOUT`] is over.
     pub async fn flush(&self) {
         let flushed = timeout(PUBLISH_TIMEOUT, self.client.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
@@ -214,7 +214,7 @@ impl Bus {
         }
     }
 
-    /// Answers a request. Where that cannot be sent, who asked will ask again.
+    /// Answers a request. If the answer cannot be sent, the caller repeats its request.
     pub async fn answer(&self, request: &Message, headers: async_nats::HeaderMap, payload: Bytes) {
         let Some(reply) = request.reply.clone() else {
             return;
@@ -227,8 +227,8 @@ impl Bus {
         }
     }
 
-    /// Sends an event to its stream and to whoever listens now; the stream's word that it has it
-    /// comes later.
+    /// Publishes an event to its stream and to those who are subscribed now; the stream's
+    /// acknowledgement comes later.
     pub async fn store(
         &self,
         subject: String,
@@ -249,9 +249,9 @@ impl Bus {
         Ok(PendingAck { reply, by })
     }
 
-    /// Tells whoever listens now, and waits until the broker has it.
+    /// Publishes to those who are subscribed now, and waits until the broker has the message.
     pub async fn tell(&self, subject: String, payload: Bytes) -> Result<(), PublishError> {
-        // The client would keep it for later; the outbox does that better.
+        // While disconnected the NATS client would buffer it; the outbox does that better.
         if !self.is_connected() {
             return Err(PublishError::Timeout);
         }
@@ -284,7 +284,7 @@ impl Bus {
             .context("the broker did not answer in time")?
     }
 
-    /// Subscribes as one of a group, of which one gets each message.
+    /// Subscribes as a member of a queue group, of which one member gets each message.
     pub async fn queue_subscribe(&self, subject: &str, group: &str) -> anyhow::Result<Subscriber> {
         let subscribed = async {
             let subscriber = self
@@ -317,8 +317,8 @@ fn register_metrics() {
     }
 }
 
-/// The messages of a subscription until `stop`, and then those that the server had handed out by
-/// then: whoever asked gets an answer.
+/// The messages of a subscription until `stop`, and then (a drain) those that the server had sent
+/// here by then, so that they are answered.
 pub fn until_drained(
     bus: &Bus,
     subscriber: Subscriber,
@@ -379,7 +379,7 @@ fn stored_headers(event_id: &str) -> async_nats::HeaderMap {
     headers
 }
 
-/// The addresses without a user or password that may stand in them.
+/// The servers' addresses, without the user and password that they may contain.
 fn shown(addresses: &[async_nats::ServerAddr]) -> String {
     let shown = addresses
         .iter()
@@ -399,7 +399,8 @@ fn options(
             format!("{user}{}", settings.nats_user_suffix),
             password.expose().to_owned(),
         )
-        // Below `_INBOX.` other services listen: what is answered here is not for them.
+        // Not the default `_INBOX.`, on which other services may listen: answers are for this user
+        // alone.
         .custom_inbox_prefix(format!("_INBOX_{user}"))
         .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(PING_INTERVAL)
@@ -418,7 +419,7 @@ fn options(
                         metrics::counter!("nats_slow_consumer_total").increment(1);
                         missed.send_modify(|times| *times += 1);
                     }
-                    // Something that the user may not do, for one.
+                    // For example a permissions violation.
                     Event::ServerError(error) => return tracing::error!(%error, "nats"),
                     _ => {}
                 }

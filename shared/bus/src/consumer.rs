@@ -22,7 +22,7 @@ const HANDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Which messages of which stream, remembered under which name.
+/// A durable consumer: its stream, its durable name, and the subjects of the events that it gets.
 #[derive(Clone, Copy)]
 pub struct Consumer {
     pub stream: Stream,
@@ -33,15 +33,15 @@ pub struct Consumer {
 /// Why an event was not processed.
 #[derive(Debug)]
 pub enum Failure {
-    /// Something it needs is down: it is tried until that is back.
+    /// A dependency is down: the event is tried until the dependency is back.
     Passing(String),
-    /// The event is at fault: tried again, it fails again.
+    /// The event itself cannot be processed: it is given up after [`MAX_TRIES`].
     Final(String),
 }
 
-/// Hands each message to `handle` until `stop`: again when it fails, to the dead letters after
-/// [`MAX_TRIES`] when it is to blame. What only a later version knows is passed over. Replicas with
-/// the same durable name share the messages.
+/// Hands each message to `handle` until `stop`. A message that fails is handed over again; one that
+/// fails with [`Failure::Final`] goes to the dead letters after [`MAX_TRIES`]. What only a later
+/// version knows is passed over. Replicas with the same durable name share the messages.
 pub async fn consume<T, F, Fut>(bus: Bus, consumer: Consumer, stop: CancellationToken, handle: F)
 where
     T: DeserializeOwned + Typed,
@@ -50,7 +50,7 @@ where
 {
     let name = consumer.durable;
     metrics::describe_counter!("dead_letters_total", "Events given up after ten tries");
-    // Shown from the start on.
+    // The counter is shown from the start on, with the value 0.
     metrics::counter!("dead_letters_total", "stream" => consumer.stream.name()).increment(0);
     let work = async {
         loop {

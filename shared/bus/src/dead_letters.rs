@@ -1,4 +1,4 @@
-//! What could not be processed: looked at and replayed by an operator.
+//! Dead letters: events that could not be processed, which an operator looks at and replays.
 
 use anyhow::{Context, ensure};
 use async_nats::{
@@ -32,7 +32,7 @@ pub struct DeadLetter {
 }
 
 impl Bus {
-    /// Keeps an event that a consumer gives up, once.
+    /// Puts an event that a consumer gives up into the stream DLQ, once however often it is tried.
     pub(crate) async fn keep_dead_letter(
         &self,
         stream: Stream,

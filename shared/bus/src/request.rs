@@ -1,8 +1,8 @@
-//! Requests: asked of one replica of a service, and of all of them when that one says nothing.
+//! Requests: sent to one replica of a service, and to all of them when that one does not answer.
 //!
-//! Replies come to one subscription, whose subjects carry the number of the request. The client
-//! has such a thing too, but keeps what was never answered for ever (async-nats 0.51, its
-//! `Multiplexer`), and cannot ask a second time for the same answer.
+//! Replies come to one subscription, whose subjects carry the number of the request. async-nats has
+//! a `Multiplexer` for that too, but (0.51) it keeps a request without a reply for ever, and cannot
+//! send a request twice and take either reply.
 
 use std::{
     collections::HashMap,
@@ -79,7 +79,7 @@ impl Replies {
     fn note(&self, took: Duration) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let usual = self.usual.load(Ordering::Relaxed);
-        // Two at the same time may overwrite each other: it is an average all the same.
+        // Two requests may overwrite each other's average here: it stays near enough.
         let usual = (usual * 15 + took.min(10_000_000)) / 16;
         self.usual.store(usual, Ordering::Relaxed);
     }
@@ -142,12 +142,12 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Where it is to be sent.
+    /// The subject to which the reply is to be sent.
     pub fn inbox(&self) -> String {
         format!("{}.{}", self.replies.prefix, self.number)
     }
 
-    /// Until it comes, but no longer than until `by`.
+    /// Waits for the reply until `by`.
     pub async fn by(&mut self, by: Instant) -> Option<Message> {
         timeout_at(by, &mut self.receiver).await.ok()?.ok()
     }
@@ -159,14 +159,15 @@ impl Drop for Reply {
     }
 }
 
-/// Whether nobody listens there.
+/// Whether the reply is the server's word that nobody is subscribed to the request's subject (NATS:
+/// *no responders*).
 pub(crate) fn is_unheard(reply: &Message) -> bool {
     reply.status == Some(StatusCode::NO_RESPONDERS)
 }
 
 impl Bus {
-    /// Asks and waits for the answer until `deadline`. While nobody is there to answer (a service
-    /// restarts, the broker is back before it is) it asks again.
+    /// Sends a request and waits for its reply until `deadline`. While nobody is subscribed (a
+    /// service restarts, or has not reconnected to the broker yet) the request is sent again.
     pub async fn request<R: DeserializeOwned>(
         &self,
         subject: &str,
@@ -180,8 +181,9 @@ impl Bus {
         serde_json::from_slice(&reply.payload).map_err(RequestError::Reply)
     }
 
-    /// The same with payloads as they are. An answer that is not final does not count when more than
-    /// one replica has the request: another may still do what this one did not.
+    /// The same with payloads that are encoded already. Once more than one replica has the request,
+    /// a reply that is not `is_final` becomes [`RequestError::Undecided`]: another replica may
+    /// still do what this one refused.
     pub async fn ask(
         &self,
         subject: &str,
@@ -208,8 +210,8 @@ impl Bus {
                 self.replies.note(asked.elapsed());
                 reply
             }
-            // Replicas of the version before do not listen there, and one that can do nothing for
-            // it says nothing.
+            // Only a reply ends the wait here: nobody may be subscribed (replicas of the previous
+            // version are not), and a replica that cannot do it does not reply.
             Ok(Some(reply)) = &mut again => Ok(reply),
         };
         let is_open = |reply: &Message| !is_final(&reply.payload);
@@ -242,7 +244,7 @@ impl Bus {
         }
     }
 
-    /// The answer; none where nobody listens.
+    /// The reply; `None` if nobody is subscribed to the subject.
     async fn ask_once(
         &self,
         subject: &str,
@@ -264,8 +266,9 @@ impl Bus {
         Ok((!is_unheard(&reply)).then_some(reply))
     }
 
-    /// Until the broker has everything that was published and subscribed before: its own word, not
-    /// the kernel's, which only has it written. Whether it came by `deadline`.
+    /// Waits until the broker has processed everything that was published and subscribed before: a
+    /// message to this connection's own inbox has come back (a flush only hands the bytes to the
+    /// kernel). Returns whether it came by `deadline`.
     pub async fn echo(&self, deadline: Instant) -> bool {
         let mut reply = self.replies.expect();
         let sent = self.client.publish(reply.inbox(), Bytes::new());

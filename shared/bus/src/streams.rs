@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use crate::Bus;
 
 const DAY_SECONDS: u64 = 24 * 3600;
-/// Within which a repeated `Nats-Msg-Id` is dropped by the broker.
+/// How long the broker drops a repeated `Nats-Msg-Id`.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const EVENTS_MAX_BYTES: i64 = 256 << 20;
 const CHAT_MAX_BYTES: i64 = 1 << 30;
@@ -241,7 +241,8 @@ impl Bus {
         }
     }
 
-    /// Waits so long for a stream that is being set up; for how long it keeps a message.
+    /// Waits up to `patience` for a stream that is being set up; returns for how long the stream
+    /// keeps a message.
     pub async fn require_stream(
         &self,
         stream: Stream,
@@ -265,7 +266,8 @@ impl Bus {
 /// A stream as it is at one moment.
 pub struct Feed {
     pub stream: Stream,
-    /// The number of its oldest event: what was before that was kept as long as there was room.
+    /// The number of its oldest event. Older ones were discarded for their age, or because the
+    /// stream was full.
     pub first_seq: u64,
     /// For how long it keeps an event.
     pub max_age: Duration,
@@ -300,8 +302,9 @@ impl Feed {
         Ok(newest.map(|message| message.payload))
     }
 
-    /// Whether the stream is without what it acknowledged as its `seq` with this `Nats-Msg-Id`:
-    /// it is behind, or another stream. What was kept as long as it should be is not lost.
+    /// Whether the stream has lost the event that it acknowledged with this number and this
+    /// `Nats-Msg-Id`: the stream is behind, or is another one. An event that it discarded because
+    /// of its limits is not lost.
     pub async fn has_lost(&self, seq: u64, id: &str) -> anyhow::Result<bool> {
         let state = &self.there.cached_info().state;
         if seq < state.first_sequence && seq <= state.last_sequence {

@@ -87,7 +87,7 @@ fn join(headers: Option<&HeaderMap>, span: impl FnOnce() -> Span) -> Span {
 /// The span of a request with `count` messages to a subject of the pattern `template`, until its
 /// answer.
 pub fn request_span(template: &'static str, subject: &str, count: usize) -> Span {
-    // Of another type tracing-opentelemetry would make a text.
+    // tracing-opentelemetry would export an unsigned integer as a text.
     let count = count as i64;
     tracing::debug_span!(
         "request",

@@ -7,7 +7,7 @@ use std::{
 
 use natter_protocol::event::Unread;
 
-/// Of more different ones than these nothing is logged any more.
+/// How many different types and kinds are logged; any others are only counted.
 const MAX_LOGGED: usize = 100;
 
 /// Notes that an event was passed over: during an upgrade that is expected, afterwards it is not.

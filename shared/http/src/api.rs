@@ -184,7 +184,7 @@ fn without_null(operation: &mut Operation) {
     }
 }
 
-/// A body that is JSON or a form has files in the form alone: a schema of each.
+/// Only a form can carry files: a body that may be JSON or a form gets a schema for each.
 fn split_files(operation: &mut Operation, schemas: &mut Vec<(String, RefOr<Schema>)>) {
     let Some(RefOr::T(body)) = &mut operation.request_body else {
         return;
@@ -200,7 +200,7 @@ fn split_files(operation: &mut Operation, schemas: &mut Vec<(String, RefOr<Schem
     };
     let name = whole.ref_location.rsplit('/').next().unwrap_or_default();
     let mut with_files = None;
-    // It is there twice: for JSON and for the form.
+    // The list has the schema twice, once for JSON and once for the form.
     for (_, schema) in schemas.iter_mut().filter(|(known, _)| known == name) {
         let whole = schema.clone();
         if let RefOr::T(json) = schema
@@ -216,7 +216,8 @@ fn split_files(operation: &mut Operation, schemas: &mut Vec<(String, RefOr<Schem
     }
 }
 
-/// Replaces each file by what it is where there is none; whether there was any.
+/// Replaces the schema of each file by that of its absence (null, or empty), as JSON has it;
+/// returns whether there was a file.
 fn take_files(schema: &mut Schema) -> bool {
     let mut had_files = false;
     let schema = match schema {

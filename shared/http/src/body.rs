@@ -54,7 +54,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// As a page sends an input that was left empty.
+    /// Whether this is what a page sends for an input that was left empty.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Text(text) => text.is_empty(),
@@ -67,13 +67,13 @@ impl Value {
 #[derive(Debug)]
 pub struct Upload {
     pub filename: String,
-    /// As the part says.
+    /// The content type that the part's own header gives.
     pub content_type: Option<String>,
     pub bytes: Bytes,
 }
 
 impl Upload {
-    /// As browsers send a file input in which none was chosen.
+    /// Whether this is what browsers send for a file input in which no file was chosen.
     pub fn is_none(&self) -> bool {
         self.filename.is_empty() && self.bytes.is_empty()
     }

@@ -202,7 +202,7 @@ fn encoded_words(value: &str) -> Option<String> {
         let Some((charset, bytes, after)) = encoded_word(&rest[start..]) else {
             break;
         };
-        // Spaces between two words are none of the text's.
+        // Spaces between two encoded words do not belong to the text.
         let before = &rest[..start];
         if !has_any || !before.trim().is_empty() {
             all += before;

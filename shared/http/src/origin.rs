@@ -197,8 +197,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What the client asked the first proxy, by a header of its own or a parameter of `Forwarded`: there
-/// of the element that the first proxy of ours added.
+/// What the client asked the outermost proxy for: the first value of the header `name`, or else the
+/// parameter `in_forwarded` of the `Forwarded` element that our outermost proxy added.
 fn forwarded(
     origins: &Origins,
     headers: &HeaderMap,

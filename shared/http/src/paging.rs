@@ -110,7 +110,7 @@ impl<S: Sync> FromRequestParts<S> for Page {
     }
 }
 
-/// One that is sent is at least 1.
+/// The number that was sent, which must be at least 1, or the default.
 fn positive(number: Option<Number>, default: u64) -> Result<u64, Problem> {
     match number.map(|number| number.0) {
         None => Ok(default),

@@ -90,7 +90,7 @@ impl<'de> Deserializer<'de> for &'de Fields {
     }
 }
 
-/// The value of one field, and its name for what is wrong with it.
+/// The value of one field, and its name for error messages.
 struct Field<'a> {
     name: &'static str,
     value: &'a Value,

@@ -124,7 +124,7 @@ async fn observe(request: Request, next: Next) -> Response<Body> {
         http.request.method = %method,
         http.route = route,
         http.response.status_code = field::Empty,
-        // Recorded by whoever finds out who is asking.
+        // Recorded later, by the extractor that authenticates the caller.
         user.id = field::Empty,
     );
     join_trace(&span, request.headers());
@@ -173,7 +173,7 @@ impl Drop for Access {
         let elapsed = self.started.elapsed();
         let duration_ms = elapsed.as_secs_f64() * 1_000.0;
         let status = self.status.unwrap_or(CLIENT_LEFT);
-        // Of another type tracing-opentelemetry would make a text.
+        // tracing-opentelemetry would export an unsigned integer as a text.
         let code = i64::from(status);
         self.span.record("http.response.status_code", code);
         if status >= 500 {

@@ -8,7 +8,7 @@ pub fn content_type(filename: &str, claimed: Option<&str>, bytes: &[u8]) -> Stri
     let claimed = claimed.and_then(essence).filter(|kind| kind != OCTETS);
     let said = claimed.unwrap_or_else(|| by_name(filename));
     let said = match TRANSPORT_STREAMS.contains(&said.as_str()) {
-        // Whoever guesses by the name takes TypeScript for a transport stream.
+        // A sender that goes by the name `.ts` takes TypeScript for an MPEG transport stream.
         true if is_text => "text/plain".to_owned(),
         true if !is_transport_stream(bytes) => OCTETS.to_owned(),
         _ => said,
@@ -45,14 +45,14 @@ fn is_transport_stream(bytes: &[u8]) -> bool {
     !bytes.is_empty() && starts.copied().all(|byte| byte == PACKET_START)
 }
 
-/// So many first bytes are looked at.
+/// How many of a file's first bytes are looked at to tell whether it is text.
 const SNIFFED: usize = 1_024;
 
 fn is_text(bytes: &[u8]) -> bool {
     let first = &bytes[..bytes.len().min(SNIFFED)];
     let text = match std::str::from_utf8(first) {
         Ok(text) => text,
-        // A character may be cut where the looking ends.
+        // The last of these bytes may be in the middle of a character.
         Err(error) if error.error_len().is_none() => {
             std::str::from_utf8(&first[..error.valid_up_to()]).unwrap_or_default()
         }
@@ -79,7 +79,8 @@ fn essence(claimed: &str) -> Option<String> {
 
 fn by_name(filename: &str) -> String {
     let extension = filename.rsplit_once('.').map(|(_, extension)| extension);
-    // TypeScript far more often than a transport stream, which its first bytes tell.
+    // These extensions mean TypeScript far more often than an MPEG transport stream, and one of
+    // those is known by its first bytes.
     let is_script = |extension: &str| {
         ["ts", "mts", "cts", "tsx"]
             .iter()

@@ -1,7 +1,7 @@
 //! The media store: files beside the database, in a folder of one machine or in an S3 bucket.
 //!
-//! Also what a message's files are on their way from whoever brings them (the gateway, the
-//! messages service) into the store: decoded and stored before their message is sent on.
+//! The gateway and the messages service also use it for the files of a message that is being sent:
+//! it decodes and stores them before the message itself is stored ([`add_all`]).
 //!
 //! A file counts once `put` returns: it was written, flushed to disk and renamed by then, or the S3
 //! service has confirmed it. Who may read what is for the services to say.

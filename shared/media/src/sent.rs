@@ -50,7 +50,7 @@ pub async fn add_all(
     store: &MediaStore,
     items: Vec<MediaItem>,
 ) -> Result<Vec<SendMedia>, ItemError> {
-    // All are read before one is stored.
+    // All are decoded before any is stored: one that is not base64 leaves no other behind.
     let mut read = Vec::with_capacity(items.len());
     for item in items {
         read.push(match item {
@@ -74,8 +74,8 @@ pub async fn add_all(
     Ok(media)
 }
 
-/// Removes the new files of a send that was refused, or stored before under other ids. Of one that
-/// is unavailable it is not known: it may be stored all the same.
+/// Removes the new files of a send that was refused, or that repeats one whose files were stored
+/// under other ids. After `unavailable` the files stay: the message may have been stored.
 pub async fn settle(store: &MediaStore, media: &[SendMedia], reply: &SendReply) {
     let keep = match reply {
         SendReply::Ack(stored) => !stored.duplicate,

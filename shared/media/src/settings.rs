@@ -11,7 +11,8 @@ use object_store::{
 
 /// An S3 service that is not there is `unavailable` well before a request's deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// For the answer to begin (a file is sent meanwhile), and between two parts of it.
+/// The longest wait for an answer to begin (an upload is sent within it), and between two parts of
+/// an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRIES: usize = 2;
@@ -73,7 +74,8 @@ impl MediaSettings {
     fn s3(&self, bucket: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
         let client = ClientOptions::new()
             .with_connect_timeout(CONNECT_TIMEOUT)
-            // How long a whole file takes is for its size and its reader to say.
+            // No limit on a whole transfer: it takes as long as the file's size and its reader
+            // need.
             .with_timeout_disabled()
             .with_read_timeout(READ_TIMEOUT);
         let retry = RetryConfig {

@@ -34,13 +34,13 @@ const LOCK: i32 = 0x6e62;
 const LATE: Duration = Duration::from_secs(30);
 /// Rows that one statement changes.
 const CHUNK: i64 = 5_000;
-/// For how long rows are kept that no stream keeps.
+/// For how long the rows of published notices are kept, whose events no stream keeps.
 const KEEP_NOTICES: Duration = Duration::from_secs(3_600);
 
 /// Where a stream put the newest event of a row.
 #[derive(sqlx::FromRow)]
 struct StreamPlace {
-    /// The row's; of a checkpoint none.
+    /// The id of the row; 0 for a checkpoint.
     #[sqlx(default)]
     id: i64,
     stream_seq: i64,
@@ -56,7 +56,7 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
         "outbox_refilled_total",
         "Events published again because their stream had lost them"
     );
-    // Shown from the start on.
+    // The counter is shown from the start on, with the value 0.
     metrics::counter!("outbox_refilled_total", "stream" => name).increment(0);
     let auditing = async {
         let mut doubted_until = Instant::now() + LATE;
@@ -98,9 +98,9 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
     }
 }
 
-/// Compares a stream with what it acknowledged, and forgets what it need not keep any more. What
-/// it has lost waits to be published again; how many rows that is. `None` when another replica holds
-/// the lock.
+/// Deletes the rows that need not be kept any more, and compares the others with the stream that
+/// acknowledged their events. Rows whose events the stream has lost count as unpublished from then
+/// on; returns how many. `None` when another replica holds the lock.
 async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<Option<u64>> {
     let Some(mut db) = try_lock_outbox(pool, stream).await? else {
         return Ok(None);
@@ -147,7 +147,7 @@ pub async fn try_lock_outbox(
     try_lock(pool, LOCK, stream.name()).await
 }
 
-/// Notes the newest place that is kept, and since when it is known.
+/// Stores the checkpoint: the highest number that was found intact, and when the comparison began.
 async fn set_checkpoint(
     db: &mut PgConnection,
     stream: Stream,
@@ -186,9 +186,9 @@ async fn newest(db: &mut PgConnection, stream: Stream) -> sqlx::Result<Option<St
     .await
 }
 
-/// Takes back what was published up to `top`, which is lost, from the first lost number on. It is
-/// found by halving: a stream loses its end. What was published later has its place in the stream
-/// as it is now.
+/// Marks rows as unpublished: those from the first lost number on that were published no later than
+/// `top`, which is lost. The first lost number is found by halving, since a stream loses its end.
+/// Rows that were published after `top` have their numbers in the stream as it is now.
 async fn take_back_end(
     db: &mut PgConnection,
     feed: &Feed,
@@ -237,9 +237,9 @@ async fn take_back_end(
     }
 }
 
-/// Takes back the rows since the checkpoint whose numbers, or smaller ones, were given again to
-/// what was published later, and that are really gone: replicas that mark their rows out of order
-/// look alike.
+/// Marks rows since the checkpoint as unpublished if the stream has given their numbers, or smaller
+/// ones, to events that were published later. Each event is looked up in the stream first: rows
+/// that replicas marked out of order look the same in the table.
 async fn take_back_overlapped(
     db: &mut PgConnection,
     feed: &Feed,
@@ -281,7 +281,8 @@ async fn take_back_overlapped(
     Ok(lost.len() as u64)
 }
 
-/// Deletes what the stream does not keep any more, and what none ever did.
+/// Deletes rows whose events the stream no longer keeps, and after [`KEEP_NOTICES`] those of
+/// notices, which no stream keeps.
 async fn forget(db: &mut PgConnection, feed: &Feed) -> sqlx::Result<()> {
     let is_last_place_old = "stream = $1 AND stream_seq < $2::float8::bigint";
     let is_old = "stream IS NOT DISTINCT FROM $1

@@ -6,7 +6,7 @@
 //! and published again when the stream has lost it ([`audit()`]).
 //!
 //! Deliberately absent: what the events mean. The messages service publishes its log itself, and
-//! has only [`audit()`] from here.
+//! uses only [`audit()`] and its lock ([`try_lock_outbox`]) from here.
 
 mod audit;
 mod push;

@@ -14,7 +14,7 @@ pub async fn push(
     insert(tx, event_id, subject, payload, true).await
 }
 
-/// Adds a notice to whoever listens when it is published.
+/// Adds a notice to the transaction. Only those get it who are subscribed when it is published.
 pub async fn push_notice(
     tx: &mut PgConnection,
     event_id: Uuid,

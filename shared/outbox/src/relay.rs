@@ -31,7 +31,7 @@ struct Outgoing {
     event_id: Uuid,
     subject: String,
     payload: String,
-    /// Kept in a stream, or told once to whoever listens now.
+    /// Whether a stream keeps it. If not (a notice), only those get it who are subscribed now.
     durable: bool,
     /// Of the request that wrote it, if that is traced.
     traceparent: Option<String>,
@@ -44,7 +44,7 @@ pub async fn relay(pool: PgPool, bus: Bus, stop: CancellationToken) {
         "outbox_waiting_seconds",
         "For how long the oldest event waits to be published"
     );
-    // Shown from the start on.
+    // The counter is shown from the start on, with the value 0.
     metrics::counter!("outbox_published_total").increment(0);
     let turns = async {
         let mut wake = None;
@@ -68,7 +68,8 @@ pub async fn relay(pool: PgPool, bus: Bus, stop: CancellationToken) {
     }
 }
 
-/// Publishes the next rows in order; whether there may be more. Only the holder of the lock does.
+/// Publishes the next rows in order, if no other replica holds the lock; returns whether there may
+/// be more.
 async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
     let as_text = |error: sqlx::Error| error.to_string();
     let mut tx = pool.begin().await.map_err(as_text)?;
@@ -88,7 +89,7 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
     .map_err(as_text)?;
     let waiting = metrics::gauge!("outbox_waiting_seconds", "schema" => schema);
     if !active {
-        // The replica that publishes tells it.
+        // Only the replica that publishes shows how long events wait.
         waiting.set(0.0);
         return Ok(false);
     }
@@ -113,8 +114,7 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
         if rows.is_empty() {
             break false;
         }
-        // First what only who listens now is told: it acts on live connections, and must not wait
-        // for a stream that is slow.
+        // Notices first: they act on live connections, and must not wait for a slow stream.
         let (notices, events): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| !row.durable);
         for row in notices.into_iter().chain(events) {
             if Instant::now() > until {
@@ -188,7 +188,7 @@ impl Done {
     }
 }
 
-/// To its stream, or to whoever listens now.
+/// Publishes an event to its stream, or a notice to those who are subscribed now.
 async fn publish(bus: &Bus, row: Outgoing) -> Result<Option<StreamPosition>, PublishError> {
     let id = row.event_id.to_string();
     let span = outbox_span(&row.subject, &id, row.traceparent.as_deref());
@@ -210,7 +210,7 @@ fn stream_pattern(subject: &str) -> String {
     format!("{}.%", tokens.join(".").replace('_', "\\_"))
 }
 
-/// Until a transaction with events commits, or the fallback is due.
+/// Waits until a transaction with events commits, or [`FALLBACK_POLL`] is over.
 async fn wait(pool: &PgPool, wake: &mut Option<PgListener>) {
     if wake.is_none() {
         *wake = listener(pool).await;

@@ -252,7 +252,7 @@ impl Schema {
     }
 }
 
-/// How a role finds its schema.
+/// Reads the schema as the role finds it.
 pub async fn inspect(
     url: &DatabaseUrl,
     schema: &'static str,

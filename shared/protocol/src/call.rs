@@ -38,7 +38,8 @@ pub struct GetUsers {
     pub users: Vec<UserId>,
 }
 
-/// How many users one `rpc.users.get_many` may name: a card is below 2 KiB.
+/// How many users one `rpc.users.get_many` may name: a card is below 2 KiB, and the reply must be
+/// below 1 MiB, the broker's limit.
 pub const MAX_USERS: usize = 300;
 
 call!(GetUsers, "users", "get_many", Vec<UserCard>);
@@ -60,7 +61,8 @@ impl Call for RefreshSession {
 
 /// How long an access token lives where no setting says otherwise, in seconds.
 pub const ACCESS_SECONDS: u64 = 15 * 60;
-/// The longest that it may live: for so long every verifier remembers a revoked session.
+/// The longest that a setting may let an access token live: every verifier remembers a revoked
+/// session for so long.
 pub const MAX_ACCESS_SECONDS: u64 = 24 * 3600;
 
 /// The tokens of a session.
@@ -87,7 +89,7 @@ pub struct GetConnections {
 }
 call!(GetConnections, "gateway", "connections", GatewayConnections);
 
-/// What one gateway says.
+/// The answer of one gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GatewayConnections {
     /// Its address as the broker sees it, and the id of its process.
@@ -106,11 +108,12 @@ pub struct ChannelConnection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivered {
-    /// Taken to be written; or, where the connection is younger than the entry, left to its `resume`.
+    /// Taken from the queue to be written; or, if the connection was opened after the entry was
+    /// delivered here, left to the client's `resume`.
     Written,
-    /// It waits behind what the client has not taken yet.
+    /// The entry waits in the connection's queue: the client has not taken what is before it.
     Queued,
-    /// It has not come to the gateway.
+    /// The entry has not come to the gateway.
     NotCome,
     /// The client has not sent `resume` yet.
     NotResumed,
@@ -131,7 +134,8 @@ pub struct ListOpen {
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub closed: bool,
 }
-/// How many channels one `rpc.friendships.list_open` with a limit answers: one is below 150 bytes.
+/// How many channels one `rpc.friendships.list_open` with a limit answers: one is below 150 bytes,
+/// and the reply must be below 1 MiB, the broker's limit.
 pub const MAX_OPEN: usize = 5_000;
 
 call!(ListOpen, "friendships", "list_open", Vec<ListedChannel>);
@@ -333,8 +337,8 @@ pub struct Stored {
     pub duplicate: bool,
 }
 
-/// One of something, or several, as JSON: the thing itself or an array of it. Replicas of the version
-/// before know only the thing itself.
+/// One value or several, as JSON: one is written as it is, several as an array. Replicas of the
+/// previous version cannot read an array.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OneOrMore<T> {
     One(T),

@@ -27,8 +27,8 @@ impl Ephemeral {
         }
     }
 
-    /// What is published when the connection closes on which this was the last of its kind. `None`
-    /// where closing changes nothing for the friend.
+    /// The event to publish when a connection closes whose newest event of this type in the channel
+    /// was `self`; `None` where closing changes nothing for the friend.
     pub fn on_close(&self) -> Option<Self> {
         match self {
             Self::Typing { active } => active.then_some(Self::Typing { active: false }),

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-/// The fields as everybody sees them who sees the user. One that a replica of the version before
-/// does not send reads as empty.
+/// The fields, as everybody who sees the user sees them. A field that a replica of the previous
+/// version does not send reads as empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ProfileFields {
@@ -50,7 +50,7 @@ const RULES: [Rule; 2] = [
 
 struct Rule {
     field: &'static str,
-    /// Of the error of who breaks it.
+    /// The error code for a text that breaks the rule.
     code: &'static str,
     max_chars: usize,
 }
@@ -58,7 +58,7 @@ struct Rule {
 impl Rule {
     fn check(&self, text: &str) -> Result<(), BrokenRule> {
         let (field, most) = (self.field, self.max_chars);
-        // Postgres takes none.
+        // Postgres stores no text with a U+0000.
         let sentence = if text.contains('\0') {
             format!("{field} contains the character U+0000.")
         } else if text.chars().count() > most {
@@ -104,7 +104,7 @@ impl ProfileChange {
             .collect()
     }
 
-    /// The code of the error where a field of this name is of another type.
+    /// The error code for a field of this name whose value has the wrong type.
     pub fn error_code(field: &str) -> Option<&'static str> {
         let rule = RULES.iter().find(|rule| rule.field == field);
         rule.map(|rule| rule.code)

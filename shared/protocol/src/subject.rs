@@ -6,7 +6,7 @@ use crate::{FriendshipId, UserId};
 pub const ALL_SENDS: &str = "send.friendship.*";
 /// Marks to store, of every channel.
 pub const ALL_MARKS: &str = "mark.friendship.*";
-/// The same, asked for a second time: [`again`].
+/// Sends and marks that are asked for a second time: [`again`].
 pub const ALL_SENDS_AGAIN: &str = "again.send.friendship.*";
 pub const ALL_MARKS_AGAIN: &str = "again.mark.friendship.*";
 /// The logs of all channels: what the stream `CHAT` keeps.
@@ -40,8 +40,8 @@ pub fn mark(channel: FriendshipId) -> String {
     format!("mark.friendship.{channel}")
 }
 
-/// Where a request goes that got no answer on `subject`: one replica of a queue group listens
-/// there, and here every one.
+/// The subject on which a request is repeated that got no answer on `subject`. On `subject` one
+/// replica of the queue group gets a request; on this one every replica gets it.
 pub fn again(subject: &str) -> String {
     format!("again.{subject}")
 }

@@ -41,7 +41,7 @@ fn each<T: DeserializeOwned>(subject: &str, payload: &str) -> Vec<T> {
     read.all()
 }
 
-/// Whether the subject is one that services talk on; what was said there is read.
+/// Reads the payload and its answer if the subject is one of Natter's; returns whether it is.
 fn is_read(subject: &str, payload: &str, answer: Option<&str>) -> bool {
     let parts: Vec<&str> = subject.split('.').collect();
     match parts.as_slice() {

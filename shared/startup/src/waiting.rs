@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Says what is waited for, each reason once, and for how long it makes sense.
+/// Waits for a dependency for a limited time, and logs each reason to wait once.
 pub struct Waiting {
     give_up: Instant,
     said: String,
@@ -20,7 +20,7 @@ impl Waiting {
         }
     }
 
-    /// A pause before the next try; the error that the last one ended with, once there is no more.
+    /// Pauses before the next try; once the time is over, returns the error of the last one.
     pub async fn after(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
         if Instant::now() >= self.give_up {
             return Err(error);

@@ -1,4 +1,5 @@
-//! A port in front of a server, with something between the two.
+//! A TCP proxy: a port in front of a server, of which [`Lossy`](crate::Lossy) and
+//! [`Recorder`](crate::Recorder) are made.
 
 use tokio::{
     net::{TcpListener, TcpStream},

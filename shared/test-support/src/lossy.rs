@@ -1,4 +1,4 @@
-//! A way to NATS that loses, repeats and reorders what it carries.
+//! A link to NATS that loses, repeats and reorders what it carries.
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy},

@@ -44,9 +44,9 @@ struct Node {
     folder: TempDir,
     port: u16,
     rest: u16,
-    /// While it is set, nothing of this one reaches the others.
+    /// While it is true, the other nodes get nothing from this one.
     cut: watch::Sender<bool>,
-    /// The way of the others to it.
+    /// The proxy through which the other nodes reach this one.
     _others: Detour,
     _process: Process,
 }

@@ -182,7 +182,8 @@ impl Postgres {
         let main = main.lines().next().unwrap_or_default();
         let children = format!("/proc/{main}/task/{main}/children");
         let children = fs::read_to_string(children).unwrap_or_default();
-        let kill = format!("kill {name} {main} {children}");
+        // A child may have ended by itself meanwhile.
+        let kill = format!("kill {name} {main} && (kill {name} {children} || true)");
         let killed = Command::new("sh").args(["-c", &kill]).status();
         assert!(killed.is_ok_and(|status| status.success()));
     }

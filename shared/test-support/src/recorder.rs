@@ -1,4 +1,4 @@
-//! A way to NATS that remembers what is published through it.
+//! A link to NATS that remembers what is published through it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

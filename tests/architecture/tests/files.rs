@@ -175,7 +175,8 @@ fn no_file_uses_one_that_uses_it() {
     assert_eq!(circles, Vec::<String>::new());
 }
 
-/// What comes in over HTTP and what comes in over the broker meet in the rules behind both.
+/// HTTP handlers (`http`) and NATS handlers (`events`) do not use each other: both use the rules
+/// and the store.
 #[test]
 fn no_door_uses_another() {
     const DOORS: [&str; 2] = ["http", "events"];
@@ -210,7 +211,7 @@ fn statements_stand_in_stores_and_name_their_columns() {
             let has = calls.iter().any(|call| code.contains(call));
             assert!(may || !has, "{name}: {module} has a statement");
             for all in ["SELECT *", "RETURNING *"] {
-                // What arrays are unfolded to is named before it.
+                // The columns of arrays that are unnested are named before it.
                 let code = code.replace("SELECT * FROM unnest(", "");
                 assert!(!code.contains(all), "{name}: {module} takes all columns");
             }
@@ -218,8 +219,8 @@ fn statements_stand_in_stores_and_name_their_columns() {
     }
 }
 
-/// A transaction begins in a store, or with the rule that decides between its statements: whoever
-/// reads a door need not ask what is committed together.
+/// A transaction begins in a store, or in the file whose rule decides which statements run: a
+/// reader of a handler need not ask what commits together.
 #[test]
 fn no_door_begins_a_transaction() {
     for (name, files) in crates() {
@@ -230,7 +231,7 @@ fn no_door_begins_a_transaction() {
                 !(begins && ["http", "events"].contains(&first)),
                 "{name}: {module} begins a transaction"
             );
-            // Functions that are a part of one take what they run on in one way.
+            // Functions that run inside a transaction all take the same type.
             assert!(
                 !code.contains("&mut Transaction<"),
                 "{name}: {module} takes a transaction: take &mut PgConnection"
@@ -239,7 +240,7 @@ fn no_door_begins_a_transaction() {
     }
 }
 
-/// Whoever reads a line of the log at night finds it in `deploy/LOGS.md`.
+/// `deploy/LOGS.md` has every line at level warn or error.
 #[test]
 fn every_warning_and_error_is_explained() {
     let page = fs::read_to_string(root().join("deploy/LOGS.md")).expect("it is there");

@@ -15,7 +15,8 @@ use crate::{
 };
 
 const REPEATS: usize = 50;
-/// Different messages, and words of each beside the one that all have.
+/// How many different texts the messages have, and how many words each text has beside the one
+/// that all have.
 const PHRASES: i64 = 20_000;
 const WORDS: usize = 6;
 /// What words are made of: some 1,300 syllables.
@@ -149,7 +150,7 @@ async fn measure(world: &World, alice: &Person, channel: &str, size: &Size) -> a
             ask(alice, &request).await?;
             Ok(())
         });
-        // Of the statements that the other parts of the process send, none is about these.
+        // Without the statements that tasks of the process send meanwhile.
         let plans = plans.await?.into_iter().filter(|plan| {
             let text = plan["Query Text"].as_str().unwrap_or_default();
             !text.contains("outbox") && !text.contains("INSERT INTO marks")

@@ -13,7 +13,7 @@ use crate::{crowd, table::line};
 const SIZES: [usize; 2] = [1_000, 10_000];
 /// Connections that are being opened at a time.
 const OPENING: usize = 50;
-/// For what the opening left behind to settle.
+/// How long the gateway gets to free what the opening of the connections needed.
 const SETTLE: Duration = Duration::from_secs(5);
 
 pub async fn run() -> anyhow::Result<()> {
@@ -22,7 +22,7 @@ pub async fn run() -> anyhow::Result<()> {
     let tokens = crowd::people(&world, most).await?;
     let mut sockets = Vec::with_capacity(most);
     let id = world.process_id("gateway").context("the gateway runs")?;
-    // One connection warms everything up that is there once.
+    // One connection first, so that what is allocated only once does not count.
     let gateway = world.gateway();
     sockets.extend(crowd::open(&gateway, &tokens[..1], OPENING).await?);
     tokio::time::sleep(SETTLE).await;

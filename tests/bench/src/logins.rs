@@ -44,7 +44,7 @@ pub async fn run() -> anyhow::Result<()> {
                     _ => busy.fetch_add(1, Ordering::Relaxed),
                 };
                 if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
-                    // As the answer asks.
+                    // As `Retry-After` in the answer asks.
                     tokio::time::sleep(Duration::from_secs(2)).await;
                 }
             }

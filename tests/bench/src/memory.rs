@@ -1,4 +1,4 @@
-//! What passwords leave behind: argon2 takes 19 MiB for each that is hashed.
+//! How much memory stays allocated after passwords were hashed: argon2 takes 19 MiB for each.
 
 use std::time::Duration;
 

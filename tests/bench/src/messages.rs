@@ -87,7 +87,7 @@ impl Services {
     }
 }
 
-/// What one load came to.
+/// The result of one load.
 pub struct Point {
     pub variant: String,
     pub load: String,
@@ -98,7 +98,7 @@ pub struct Point {
     pub p999: f64,
     /// CPU seconds per 1,000 delivered.
     pub cpu: Cpu,
-    /// The same of the parts alone.
+    /// CPU seconds per 1,000 that the parts take alone.
     pub floor: f64,
     refused: u64,
 }
@@ -245,7 +245,7 @@ impl Point {
     }
 }
 
-/// What is being done, and how far all of it is.
+/// Prints which step runs, and how many are done.
 struct Progress {
     done: usize,
     steps: usize,

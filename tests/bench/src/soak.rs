@@ -163,7 +163,7 @@ impl Device {
         Ok(())
     }
 
-    /// Takes what comes for a moment; whether the connection is still there.
+    /// Receives frames for a moment; returns whether the connection is still open.
     async fn listen(&mut self, socket: &mut Socket) -> bool {
         let moment = Duration::from_millis(10 + self.choices.below(50));
         let until = tokio::time::Instant::now() + moment;

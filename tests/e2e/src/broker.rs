@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// JetStream with the permissions of a user of `deploy/nats/nats.conf`.
 pub async fn jetstream(nats: &Nats, user: &str) -> jetstream::Context {
     let options = ConnectOptions::with_user_and_password(user.to_owned(), Nats::password(user));
-    // Other services have the one that clients use where they are not told another.
+    // The user `subscriber` has the default inbox prefix of NATS clients.
     let options = match user {
         "subscriber" => options,
         _ => options.custom_inbox_prefix(format!("_INBOX_{user}")),

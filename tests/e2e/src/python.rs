@@ -1,4 +1,4 @@
-//! Programs from PyPI that the tests run: the launcher fetched them.
+//! Programs from PyPI that the tests run; `deploy/test` has installed them.
 
 use std::{env, fs, path::PathBuf};
 

@@ -90,7 +90,7 @@ pub async fn story(at: &Addresses) {
     );
     assert_eq!(history[1]["is_seen"], false);
 
-    // A repeat is the same message, a stranger is none of theirs, a closed channel is closed.
+    // A repeat gets the same message; a stranger is refused; a closed channel takes no messages.
     let again = alice_socket
         .say(&channel, "a-1", "Hello, how are you?")
         .await;

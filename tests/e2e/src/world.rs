@@ -33,7 +33,7 @@ pub enum Topology {
 pub struct World {
     pub postgres: Postgres,
     pub nats: Nats,
-    /// What is between it and its broker.
+    /// The link between Natter and its broker.
     way: Way,
     services: BTreeMap<&'static str, Service>,
     /// Every setting of every process and of the set-up.
@@ -120,14 +120,14 @@ impl World {
         .await;
     }
 
-    /// Starts behind a way to NATS that loses, repeats and reorders log events.
+    /// Starts behind a link to NATS that loses, repeats and reorders log events.
     pub async fn start_lossy(topology: Topology) -> Self {
         let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start());
         let way = Way::Lossy(Lossy::start(&nats.url()).await);
         Self::start_on(topology, &[], postgres, nats, way).await
     }
 
-    /// Starts with all that is said over NATS, to be had from [`World::said`].
+    /// Starts with a link that records what Natter publishes over NATS, for [`World::said`].
     pub async fn start_recorded(topology: Topology) -> Self {
         let (postgres, nats) = tokio::join!(Postgres::start(), Nats::start());
         let way = Way::Recorded(Recorder::start(&nats.url()).await);

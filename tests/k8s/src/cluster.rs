@@ -20,13 +20,13 @@ use crate::{
 };
 
 const NETWORK: &str = "natter";
-/// As kind gives its pods.
+/// The network of the pods: the one that kind uses by default.
 const SUBNET: &str = "10.244.0.0/24";
 /// This machine, as the pods see it: the ingress is here.
 const INGRESS: &str = "10.244.0.1";
-/// Of a Job's pod; the manifests say more, for clusters that are slow to start.
+/// How often a Job's pod is tried. The manifests allow more tries, for clusters that start slowly.
 const JOB_TRIES: usize = 5;
-/// Ends the name of a secret's copy from which variables are set.
+/// The suffix of the name of a Secret's second copy, from which environment variables are set.
 const FOR_VARIABLES: &str = "-variables";
 
 pub struct Cluster {
@@ -142,7 +142,7 @@ impl Cluster {
         let name = name_of(&pod).to_owned();
         let mut printed = String::new();
         for _ in 0..JOB_TRIES {
-            // Where an init container fails, playing does.
+            // If an init container fails, `podman kube play` fails.
             let played = self.try_play(&pod, &["--network", NETWORK]).await;
             let mut is_done = played.is_ok();
             printed = played.err().unwrap_or_default();
@@ -170,8 +170,8 @@ impl Cluster {
         }
     }
 
-    /// A rolling update of a Deployment, one more before one less. Without its quiet time between
-    /// two pods: nothing here depends on it but the clients' comfort.
+    /// A rolling update of a Deployment: for each pod a new one is started before the old one is
+    /// stopped. `minReadySeconds` is left out: it only spreads the reconnections of clients.
     pub async fn rollout(&mut self, name: &str) {
         let old: Vec<Pod> = self
             .pods
@@ -188,8 +188,8 @@ impl Cluster {
         }
     }
 
-    /// What becomes of a pod that is told to stop: unready first, still serving, and then no
-    /// endpoint any more.
+    /// Waits until a pod that was told to stop is unready, checks that it still serves, and then
+    /// removes it from its Service's endpoints.
     async fn withdraw(&self, pod: &Pod) {
         until("it is unready", || async {
             (!self.is_ready(pod).await).then_some(())
@@ -308,8 +308,9 @@ impl Cluster {
         let output = command.output().await.expect("Python is there");
         let made: Value = serde_json::from_slice(&output.stdout).expect("JSON is YAML");
         for secret in list(&made["items"]) {
-            // podman 4.3 plays a Secret such that its files hold base64, and variables are not
-            // set at all. As it reads them: plain for files, and without a head for variables.
+            // podman 4.3 mounts a Secret with its values still in base64, and sets no variables
+            // from it. So there are two copies, as podman reads them: for files a Secret with
+            // decoded values, for variables the bare map of values.
             let plain = secret["data"].as_object().into_iter().flatten();
             let plain = plain.map(|(key, value)| (key.clone(), json!(decoded(text(value)))));
             let name = name_of(secret);
@@ -362,8 +363,8 @@ impl Cluster {
     }
 }
 
-/// What a pod has that podman does not know: probes are this crate's to ask, and of where it runs
-/// there is only here.
+/// Removes or translates what podman does not know. Probes are asked by this crate, and rules about
+/// nodes have no meaning on one machine.
 fn translate(pod: &mut Value) {
     let name = name_of(pod).to_owned();
     // Kept when they are done, so that what they printed can be read.
@@ -377,7 +378,8 @@ fn translate(pod: &mut Value) {
     ] {
         spec.remove(unknown);
     }
-    // An emptyDir is anybody's to write to, and podman's root's: a new volume is its first user's.
+    // Kubernetes lets every user write to an emptyDir, podman only root. A new volume belongs to
+    // the first user who mounts it, so each emptyDir becomes one.
     let volumes = spec.get_mut("volumes").and_then(Value::as_array_mut);
     for volume in volumes.into_iter().flatten() {
         if volume["emptyDir"].is_object() {
@@ -400,7 +402,7 @@ fn translate(pod: &mut Value) {
                 "readinessProbe",
                 "livenessProbe",
                 "lifecycle",
-                // They would be published on this machine.
+                // podman would publish the ports on this machine.
                 "ports",
             ] {
                 container.remove(unknown);

@@ -20,7 +20,7 @@ impl Containers {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
         variable("CONTAINERS_CONF")?;
         let one_at_a_time = ONE_AT_A_TIME.lock().await;
-        // What a test that was killed has left.
+        // Removes what an earlier test left behind that was killed.
         clean_up();
         Some(Self {
             _one_at_a_time: one_at_a_time,

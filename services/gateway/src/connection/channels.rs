@@ -45,7 +45,8 @@ impl Connection {
             UserNotice::SessionEnded { .. } => Ok(()),
             UserNotice::FriendshipUpdate { friendship } => {
                 if !self.is_news(friendship) {
-                    // Where it says otherwise than what is known here, the list decides.
+                    // If the old notice contradicts what is known here, the list of channels
+                    // decides.
                     if friendship.is_open != self.channels.contains(friendship.id) {
                         self.list_soon();
                     }
@@ -140,7 +141,8 @@ impl Connection {
         let (gateway, user) = (self.gateway.clone(), self.peer.user);
         self.listing_since = Timestamp::now();
         self.listing = Some(Box::pin(async move {
-            // In turn, like those that are being opened: after the broker was away everyone asks.
+            // Takes its turn with the connections that are being opened: after the broker was away,
+            // every connection asks.
             let _turn = gateway.opening.acquire().await;
             gateway.bus.list_channels(user, true).await
         }));
@@ -227,8 +229,8 @@ impl Connection {
         Ok(Some(is_open))
     }
 
-    /// Joins a channel that opened at about `opened`. What was sent since and before the joining
-    /// is written from the log. Where that cannot be done now, it is tried again.
+    /// Joins a channel that opened at about `opened`. What was sent between then and the joining is
+    /// written from the log. If joining fails, it is tried again.
     async fn join_channel(
         &mut self,
         id: FriendshipId,
@@ -240,14 +242,14 @@ impl Connection {
         }
         let left = self.used.as_ref().map(|used| &used.left);
         let had = left.and_then(|left| left.get(&id).copied());
-        // From here on it is left with the others, however the connection ends.
+        // From here on `end` leaves this channel too, however the connection ends.
         self.channels.insert(id, had.unwrap_or_default());
         match self.try_join_channel(id, had, opened).await {
             Err(Close::Overloaded) => {
                 tracing::info!(channel = %id, "a channel cannot be joined yet");
                 self.leave_channel(id).await;
-                // What was not written before is not taken for written: the next try finds out
-                // anew where the channel began for this connection.
+                // `leave_channel` noted `seq` 0 as written. Nothing was, so the next try looks up
+                // again where the channel begins for this connection.
                 let left = &mut self.used.get_or_insert_default().left;
                 if had.is_none() && left.get(&id) == Some(&0) {
                     left.remove(&id);
@@ -284,7 +286,7 @@ impl Connection {
             None => self.head_at(id, head, opened).await?,
         };
         self.channels.insert(id, start);
-        // One that is not live yet gets it with its resume.
+        // A connection that is not live yet gets these entries with its `resume`.
         if self.live {
             self.replay(id, start, head).await
         } else {
@@ -292,8 +294,8 @@ impl Connection {
         }
     }
 
-    /// How far the log was when the channel opened: the newest entry up to `head` that is older,
-    /// looked for backwards and no further than a replay may go.
+    /// The `seq` that the log had reached when the channel opened: that of the newest entry up to
+    /// `head` that is older, looked for backwards and no further than a replay may go.
     async fn head_at(
         &mut self,
         channel: FriendshipId,

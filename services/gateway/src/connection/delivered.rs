@@ -29,7 +29,8 @@ impl Delivered {
         lately.is_some_and(|lately| lately.contains(&message))
     }
 
-    /// The channel is left: marks on it are a member's no more.
+    /// To be called when the channel is left: marks in it are looked up from then on, since the
+    /// user may be no member any more.
     pub fn forget(&mut self, channel: FriendshipId) {
         self.0.remove(&channel);
     }

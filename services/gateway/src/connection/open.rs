@@ -34,7 +34,7 @@ impl Connection {
         if let Some(token) = first {
             let sent = socket.send(Message::Text(encode(&token)));
             match written(timeout(WRITE_TIMEOUT, sent).await) {
-                // What a client that is gone has sent is found by reading.
+                // The client may be gone: what it sent before is still read and carried out.
                 Ok(()) | Err(Close::Done) => {}
                 Err(reason) => return Err(Some((socket, reason))),
             }

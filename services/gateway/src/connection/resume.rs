@@ -131,7 +131,8 @@ impl Connection {
                     too_far.insert(*channel);
                 }
                 Some(_) => {}
-                // Another gateway may have been ahead of this one: the log itself decides.
+                // The client has more than `ready` said: another gateway may have been ahead of
+                // this one, so the log itself decides.
                 None => ahead.push(*channel),
             }
         }

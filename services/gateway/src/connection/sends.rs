@@ -23,7 +23,8 @@ use tracing::Instrument;
 
 /// Frames that wait for their answer; past it nothing more is read from the client.
 const MAX_PENDING: usize = 256;
-/// The most text of one request, in bytes: the broker takes 1 MiB, and JSON may need six for one.
+/// The most text of one request, in bytes: the broker takes 1 MiB, and JSON may need six bytes for
+/// one.
 const MAX_REQUEST_BYTES: usize = 128 * 1024;
 /// What a file has beside its name: ids, type and digest.
 const MEDIA_BYTES: usize = 256;
@@ -243,7 +244,7 @@ async fn ask(
     asked: &mut [Pending],
 ) -> Result<OneOrMore<SendReply>, RequestError> {
     let deadline = Instant::now() + ANSWER_TIMEOUT;
-    // Without a client id two replicas would store it twice.
+    // Two replicas would store a send without a `client_id` twice.
     let is_named = |pending: &Pending| pending.send.client_id.is_some();
     let ask = if asked.iter().all(is_named) {
         Ask::Any
@@ -259,8 +260,8 @@ async fn ask(
     OneOrMore::from_json(&reply.await?.payload).map_err(RequestError::Reply)
 }
 
-/// Whether nothing is stored any more after this answer, by no replica. A channel that one finds
-/// closed may be open again when the other gets to the same sends.
+/// Whether no other replica that has the request can store anything after this answer. It can after
+/// `ChannelClosed`: the channel may be open again when the other replica gets to the same sends.
 fn is_final(reply: &[u8]) -> bool {
     let closed = SendReply::Refused(Refusal::ChannelClosed);
     match OneOrMore::from_json(reply) {

@@ -16,7 +16,7 @@ pub struct Used {
     pub sends: Sends,
     /// Ephemeral events to publish when the connection closes: the client has stopped typing.
     pub on_close: Vec<(FriendshipId, Ephemeral)>,
-    /// What was written lately: a mark on it needs no look-up.
+    /// Messages that were written lately: the messages service need not look up a mark on one.
     pub delivered: Delivered,
     /// How far both sides of a channel are as the client knows: by its own marks, and by `resumed`.
     pub marks: HashMap<FriendshipId, ChannelMarks>,

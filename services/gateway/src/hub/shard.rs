@@ -46,7 +46,7 @@ const MARKS_TRIES: usize = 20;
 /// How often heads are compared although nothing says that anything was lost.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
 
-/// What a shard's own task found, and of which generation of channels.
+/// What a task of a shard found, and the shard's `generation` when the task was started.
 pub(super) struct Report {
     generation: u64,
     event: ShardEvent,
@@ -89,8 +89,8 @@ struct Waiter {
 struct Channel {
     ordered: Ordered,
     members: Vec<Member>,
-    /// How far the two users are, as far as it was told here: two replicas of the messages service
-    /// may tell it in another order than they stored it.
+    /// The marks of the two users that were delivered here. Two replicas of the messages service
+    /// may publish marks in another order than they stored them.
     marks: Vec<UserMarks>,
     /// Ends the subscription.
     interest: AbortHandle,
@@ -101,7 +101,7 @@ struct UserMarks {
     user: UserId,
     received_seq: u64,
     seen_seq: u64,
-    /// The messages that were told last: as received, and as seen.
+    /// The messages of the marks that were delivered last: the received one, and the seen one.
     told: [Option<MessageId>; 2],
 }
 
@@ -120,10 +120,10 @@ struct Shard {
     /// newer than the answer.
     comparing: bool,
     compare_again: bool,
-    /// The same of marks that may have been missed.
+    /// The same for marks that may have been missed.
     asking: bool,
     ask_again: bool,
-    /// Grows when all channels are let go of.
+    /// Grows when all channels are dropped: what tasks report about older ones is ignored.
     generation: u64,
     /// Channels that were opened lately, in that order, and when their heads are compared once more.
     opened: VecDeque<(Instant, FriendshipId)>,
@@ -275,7 +275,7 @@ impl Shard {
                 channel.members.retain(|member| member.peer.id != peer);
                 channel.members.is_empty()
             }
-            // One that nobody waits for any more is let go once it is open.
+            // A channel that nobody waits for any more is dropped once it is open.
             Some(Slot::Opening(waiters)) => {
                 waiters.retain(|waiter| waiter.peer.id != peer);
                 false
@@ -434,8 +434,8 @@ impl Shard {
         self.mend(id, patience);
     }
 
-    /// Has the marks of all open channels published again: what is told to whoever listens may have
-    /// been missed. A client that knows them already is not told.
+    /// Asks the messages service to publish the marks of all open channels again, since no stream
+    /// keeps them and some may have been missed. Clients get only those that are new here.
     fn ask_for_marks(&mut self) {
         if std::mem::replace(&mut self.asking, true) {
             self.ask_again = true;
@@ -472,7 +472,7 @@ impl Shard {
         self.compare(all, ShardEvent::AllHeads);
     }
 
-    /// Compares those that were opened a while ago.
+    /// Compares the heads of the channels that were opened [`SETTLE`] ago.
     fn compare_settled(&mut self) {
         let now = Instant::now();
         let mut channels = Vec::new();
@@ -517,8 +517,8 @@ impl Shard {
         });
     }
 
-    /// Fetches what a log has and did not come. Members of a log that ends before what they were
-    /// shown are told to come back.
+    /// Fetches what a log has and did not come. If the log ends before what was delivered, closes
+    /// the connections of its members, to resume.
     fn compared(&mut self, compared: Compared) {
         let Compared {
             channel: id,
@@ -609,7 +609,8 @@ impl Channel {
         self.deliver(&delivery, |_| true);
     }
 
-    /// A mark as it is told: never behind what was told before. None where it says nothing new.
+    /// The mark as it is delivered: never behind what was delivered before; `None` if nothing in it
+    /// is new.
     fn newer_mark(&mut self, event: &MarkEvent) -> Option<MarkEvent> {
         let known = self.marks.iter().position(|one| one.user == event.user);
         let known = known.unwrap_or_else(|| {
@@ -625,7 +626,7 @@ impl Channel {
         let ahead = event.received_seq > known.received_seq || event.seen_seq > known.seen_seq;
         let behind = event.received_seq < known.received_seq || event.seen_seq < known.seen_seq;
         let is_seen = event.seen_seq >= event.message.seq();
-        // The same is told in two events where different messages are received and seen.
+        // Marks whose received and seen messages differ come in two events, one for each message.
         let was_told = known.told[usize::from(is_seen)] == Some(event.message);
         let is_new = ahead || !behind && !was_told;
         known.told[usize::from(is_seen)] = Some(event.message);

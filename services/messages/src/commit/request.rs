@@ -76,7 +76,7 @@ impl Request {
         let mut replies = replies
             .map(|reply| reply.unwrap_or(SendReply::Refused(Refusal::Unavailable)))
             .collect::<Vec<_>>();
-        // Who asked may be gone; the entries stay.
+        // The caller may be gone; entries that were stored stay.
         match self.answer {
             Answer::Task(answer) => {
                 if let Some(reply) = replies.pop() {
@@ -103,7 +103,8 @@ impl Request {
     }
 }
 
-/// The requests of channels of which only plain messages wait, and the others.
+/// The requests of channels in which only plain messages wait, none of them twice; and the other
+/// requests.
 pub fn split(batch: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
     let mut keys = HashSet::new();
     let mut planned = HashSet::new();

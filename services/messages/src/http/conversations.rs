@@ -66,8 +66,8 @@ pub async fn conversations(
     Ok(Json(page.of(count, results)))
 }
 
-/// The projection may be a moment behind the friendships service: where the two differ about what
-/// is open, that one is asked.
+/// The projection may be a moment behind the friendships service: a channel that is open for only
+/// one of the two is read from that service again.
 async fn catch_up(messages: &Messages, user: UserId) -> Result<(), Error> {
     let open = messages.bus.list_channels(user, false).await?;
     let open: HashSet<FriendshipId> = open.iter().map(|one| one.channel).collect();

@@ -1,4 +1,5 @@
-//! A message as HTTP clients get it: with its receiver, and how far that one is.
+//! A message as HTTP clients get it: with its receiver, and whether that one has received and seen
+//! it.
 
 use natter_http::BaseUrl;
 use natter_protocol::{
@@ -42,7 +43,7 @@ pub struct ItemMessage {
     seq: u64,
 }
 
-/// How far both members of a channel are.
+/// The marks of both members of a channel.
 pub type MembersMarks = [(UserId, MarkSeqs); 2];
 
 pub async fn marks_of(messages: &Messages, channel: &Channel) -> Result<MembersMarks, Error> {

@@ -1,9 +1,9 @@
-//! Takes the logs over into the table that is searched.
+//! Takes the logs over into the search table.
 //!
 //! The log is the truth. How far each channel was indexed is stored together with the index rows, so
 //! no entry is missed, whichever replica appended it or crashed. A replica indexes the channels that
-//! it appended to at once; a comparison of all channels with the index, at the start and from time to
-//! time, finds the rest.
+//! it appended to within about a second; a comparison of all channels with the index, at the start
+//! and every ten minutes, finds the rest.
 
 use std::{
     collections::HashSet,
@@ -40,7 +40,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const MERGE_ROWS: usize = 2_000;
 const MERGE_EVERY: Duration = Duration::from_secs(10);
 const SETTINGS: [(&str, &str); 2] = [
-    // What is lost is taken over again, so it need not be on disk before others go on.
+    // A commit need not wait for the disk: what a crash loses is taken over again.
     ("synchronous_commit", "off"),
     ("statement_timeout", "30000"),
 ];
@@ -86,7 +86,7 @@ struct Keeper {
     db: Writer,
     /// Channels of this pass that could not be taken over.
     failed: usize,
-    /// Rows that wait for their place in the index.
+    /// Rows that were added since the pending list was last merged.
     unmerged: usize,
     merged: Instant,
 }
@@ -116,7 +116,7 @@ impl Keeper {
         }
     }
 
-    /// Takes over whatever was not, of all channels.
+    /// Compares all channels with the search table, and takes over what it lacks.
     async fn compare(&mut self) -> sqlx::Result<()> {
         let mut after = Uuid::nil();
         loop {
@@ -136,13 +136,13 @@ impl Keeper {
         }
     }
 
-    /// Takes over what these channels have; what cannot be now is tried again.
+    /// Takes over what these channels have; if that fails, they are tried again in the next pass.
     async fn keep_up(&mut self, channels: &[Uuid]) {
         let mut channels = channels.to_vec();
         while !channels.is_empty() {
             match self.take_over(&channels).await {
                 Ok(Some(unfinished)) => channels = unfinished,
-                // Another replica does it, and may have read before what was appended here.
+                // Another replica holds the lock, and may have read the log before this append.
                 Ok(None) => return self.index.appended(channels.into_iter().map(FriendshipId)),
                 Err(error) => {
                     tracing::warn!(%error, "the search index is brought up later");
@@ -156,8 +156,8 @@ impl Keeper {
         }
     }
 
-    /// Takes over some entries of each channel; the channels that may have more. `None` while
-    /// another replica does it.
+    /// Takes over some entries of each channel; returns the channels that may have more. `None`
+    /// while another replica takes logs over.
     async fn take_over(&mut self, channels: &[Uuid]) -> sqlx::Result<Option<Vec<Uuid>>> {
         let each = (ENTRIES / channels.len().max(1)).max(1);
         let entries = self.db.run(TIMEOUT, async |db: &mut PgConnection| {
@@ -194,8 +194,8 @@ impl Keeper {
     }
 }
 
-/// What is to be stored of entries, in the order of their channels; and the channels that may have
-/// more than was read or fits.
+/// Makes the rows of entries, which are in the order of their channels; also returns the channels
+/// that may have more entries than were read or fit.
 fn read(entries: &[Unsearched], each: usize) -> (Searched, Vec<Uuid>) {
     let mut searched = Searched::default();
     let mut unfinished = Vec::new();

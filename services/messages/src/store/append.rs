@@ -45,11 +45,11 @@ pub struct Appended {
 }
 
 /// One statement, and so one transaction that no client can leave open: the new heads of the
-/// channels (whose rows stay locked until it commits), the entries, the outbox row. Of the
-/// channels it takes one after the other in the order of their ids, so that two batches cannot
-/// wait for each other. A send that is stored already, is no member's, or whose channel is closed
-/// or unknown is passed over; two batches that store the same one break the unique key of the
-/// client ids, and the later one is undone.
+/// channels (whose rows stay locked until it commits), the entries, the outbox row. It locks the
+/// channels in the order of their ids, so that two batches cannot wait for each other. A send that
+/// is stored already, is no member's, or whose channel is closed or unknown is passed over; two
+/// batches that store the same one break the unique key of the client ids, and the later one is
+/// undone.
 const APPEND: &str = "
     WITH fresh AS (
         SELECT send.*, channel.from_user,

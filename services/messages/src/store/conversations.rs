@@ -54,7 +54,7 @@ impl Store {
         Ok(rows.into_iter().map(Channel::from).collect())
     }
 
-    /// How many messages the other side has sent after a seq.
+    /// How many messages the other side has sent after a seq, without those that were deleted.
     pub async fn messages_of_friend_after(
         &self,
         channel: &Channel,

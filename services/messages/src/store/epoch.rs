@@ -14,8 +14,8 @@ pub struct LogEpoch {
     pub forgotten_event: Option<Uuid>,
 }
 
-/// The database as it is: a promoted standby and a recovery to a point in time are on timelines of
-/// their own, which the name of the segment that is written begins with.
+/// The identity of the database: a promoted standby, and a recovery to a point in time, each have a
+/// timeline of their own, with which the name of the current WAL file begins.
 const HERE: &str = "
     (SELECT system_identifier,
             ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer AS timeline
@@ -40,7 +40,7 @@ pub async fn log_epoch(db: &mut PgConnection) -> sqlx::Result<LogEpoch> {
     .await
 }
 
-/// Begins an epoch in the place of one; whether this call did.
+/// Replaces the epoch `before` by a new one; false if another replica has done so already.
 pub async fn begin_epoch(
     db: &mut PgConnection,
     before: Uuid,
@@ -62,7 +62,7 @@ pub async fn begin_epoch(
     Ok(done.rows_affected() > 0)
 }
 
-/// Whether a log has an entry in its place.
+/// Whether the log of a channel has this entry at this `seq`.
 pub async fn has_entry(
     db: &mut PgConnection,
     channel: FriendshipId,

@@ -1,4 +1,4 @@
-//! How far each user is.
+//! The marks: up to which `seq` each user has received and seen a channel.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,7 @@ pub struct MarkSeqs {
     pub updated_at: DateTime<Utc>,
 }
 
-/// How far one user of a channel is.
+/// One user's marks in a channel.
 #[derive(Debug, sqlx::FromRow)]
 pub struct MovedMark {
     friendship_id: Uuid,
@@ -39,7 +39,7 @@ impl MovedMark {
     }
 }
 
-/// How far one user of a channel is, with the messages that the marks are at.
+/// One user's marks in a channel, with the messages that they stand at.
 #[derive(Debug, sqlx::FromRow)]
 pub struct KnownMark {
     #[sqlx(flatten)]
@@ -68,8 +68,8 @@ impl Store {
         Ok(marks.unwrap_or_default())
     }
 
-    /// How far both sides of channels are, as one of them is told it; without those that nobody
-    /// has marked.
+    /// The marks of both members of each channel, as `user` is told them; without the channels in
+    /// which nobody has a mark.
     pub async fn marks_in(
         &self,
         user: UserId,
@@ -96,7 +96,7 @@ impl Store {
         Ok(all)
     }
 
-    /// How far the members of some channels are.
+    /// The marks of all members of some channels.
     pub async fn known_marks(&self, channels: &[Uuid]) -> sqlx::Result<Vec<KnownMark>> {
         sqlx::query_as(
             "SELECT marks.friendship_id, user_id, received_seq, seen_seq,
@@ -113,7 +113,7 @@ impl Store {
         .await
     }
 
-    /// How far some users are, as a mark that moved says it.
+    /// The marks of some users, each in a channel.
     pub async fn marks_of(&self, users: &[(FriendshipId, UserId)]) -> sqlx::Result<Vec<MovedMark>> {
         let channels: Vec<Uuid> = users.iter().map(|(channel, _)| channel.0).collect();
         let users: Vec<Uuid> = users.iter().map(|(_, user)| user.0).collect();

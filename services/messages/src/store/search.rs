@@ -1,4 +1,4 @@
-//! The table that is searched, and what is read of the log for it.
+//! The search table, and what is read of the log for it.
 
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
@@ -25,7 +25,7 @@ impl Candidate {
         FriendshipId(self.friendship_id)
     }
 
-    /// The message's.
+    /// The `seq` of the message.
     pub fn seq(&self) -> u64 {
         self.seq.unsigned_abs()
     }
@@ -68,7 +68,7 @@ impl Store {
         .await
     }
 
-    /// What the index has of all these grams in any of these slices.
+    /// The messages that have all these grams, in any of these slices.
     pub fn candidates<'a>(
         &'a self,
         grams: &'a [i32],
@@ -82,7 +82,7 @@ impl Store {
             .fetch(&self.0)
     }
 
-    /// What was not taken over yet: of each channel at most so many of the newest entries.
+    /// The entries that were not taken over yet, of each channel at most so many of the newest.
     pub fn tails(
         &self,
         channels: &[&SearchedChannel],
@@ -142,7 +142,7 @@ impl Unsearched {
     }
 }
 
-/// Whether this transaction alone takes the logs over.
+/// Takes the lock for taking logs over, until the transaction ends; false if another has it.
 pub async fn lock_search(db: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
         .bind(LOCK)
@@ -170,7 +170,8 @@ pub async fn compare(
     .await
 }
 
-/// So many first entries of each of these channels that were not taken over, by channel and seq.
+/// The first entries of each of these channels that were not taken over, at most `limit` of each,
+/// ordered by channel and seq.
 pub async fn unsearched(
     db: &mut PgConnection,
     channels: &[Uuid],
@@ -216,7 +217,7 @@ impl Searched {
             .push(i32::try_from(self.grams.len()).unwrap_or(i32::MAX));
     }
 
-    /// Takes the message that this entry deletes, and its edits, away.
+    /// Removes the message that this entry deletes, and its edits, from the search table.
     pub fn remove(&mut self, deletion: &Unsearched) {
         if let Some(target) = deletion.target_seq {
             self.deleted.0.push(deletion.friendship_id);
@@ -231,8 +232,8 @@ impl Searched {
         self.ups.2.push(last.seq);
     }
 
-    /// Stores what was read of channels that nobody has taken over meanwhile; how many rows there
-    /// are now that were not there. Under the lock.
+    /// Stores the rows of those channels of which nobody has taken over anything since they were
+    /// read; returns how many rows were added. The caller holds the lock of [`lock_search`].
     pub async fn store(&self, db: &mut PgConnection) -> sqlx::Result<usize> {
         let moved: Vec<Uuid> = sqlx::query_scalar(
             "INSERT INTO searchable (friendship_id, seq)
@@ -295,7 +296,8 @@ impl Searched {
     }
 }
 
-/// Brings new rows to their places in the index; a search finds them before too.
+/// Merges the pending list into the GIN index. A search finds rows in the pending list too, but
+/// scans all of it.
 pub async fn merge_words(db: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query("SELECT merge_words()").execute(db).await?;
     Ok(())

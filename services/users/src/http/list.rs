@@ -26,7 +26,7 @@ pub struct Search {
 
 /// Find users
 ///
-/// By username.
+/// Ordered by username.
 #[utoipa::path(
     get,
     path = "/api/users/",

@@ -43,7 +43,8 @@ pub async fn login(
         tracing::warn!("login without a username or a password");
         return Err(Error::CredentialsRequired);
     };
-    // Also of what is no username: it may be a spelling of one, and each is counted on its own.
+    // A text that is no valid username has a key too: it may be a spelling of one. Failures are
+    // counted for each key.
     let key = username_key(&username);
     users.throttle.check(&key, address)?;
     let credentials = users.store.credentials(&key).await?;

@@ -92,7 +92,7 @@ pub async fn patch(
     base: BaseUrl,
     fields: Fields,
 ) -> Result<Json<Profile>, Error> {
-    // Each part on its own: of a wrong field that is read through both, serde tells no name.
+    // Each part is read on its own: through `flatten` serde would not name the wrong field.
     let sent = Change {
         fields: fields.read()?,
         picture: fields.read()?,

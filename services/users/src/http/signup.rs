@@ -56,7 +56,7 @@ pub async fn signup(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<(StatusCode, Tokens), Error> {
-    // Each part on its own: of a wrong field that is read through both, serde tells no name.
+    // Each part is read on its own: through `flatten` serde would not name the wrong field.
     let sent = NewUser {
         account: fields.read()?,
         fields: fields.read()?,

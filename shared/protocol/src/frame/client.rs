@@ -204,7 +204,7 @@ impl ClientFrame {
                 )
             });
         };
-        // An echo is bounded, whatever was sent.
+        // An error repeats the `client_id`: not one of any length.
         let client_id = client_id.filter(|id| id.chars().count() <= MAX_CLIENT_ID_CHARS);
         match Self::parse_typed(tag, text) {
             Ok(frame) => Ok(Parsed { frame, client_id }),
@@ -271,7 +271,8 @@ impl SendFrame {
 impl EditFrame {
     fn checked(self) -> Result<Self, (ErrorCode, String)> {
         check_client_id(self.client_id.as_deref())?;
-        // Whether there is a file beside it is known where the message is stored.
+        // An edit may leave the text empty if the message has files, which only the messages
+        // service knows.
         check_payload(&self.payload, true)?;
         Ok(self)
     }

@@ -73,7 +73,8 @@ impl Floors {
         floor.map_or(0.0, |floor| floor.cpu)
     }
 
-    /// The sum of the parts for a load: alone where each message is alone, else together.
+    /// The sum of the parts for a load: as measured one at a time where each message comes alone,
+    /// otherwise as measured in batches.
     pub fn of(&self, pattern: Pattern) -> f64 {
         let is_alone = matches!(pattern, Pattern::Open { rate } if rate <= 200);
         let (rows, events, relay) = if is_alone {

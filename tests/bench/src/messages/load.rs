@@ -1,5 +1,6 @@
-//! The load: pairs of people, of whom one writes and the other is of the seed's kind, so what is
-//! written to it counts as received. Little is parsed and nothing kept of a frame.
+//! The load: pairs of people, of whom one sends, and the other is a basic client (without
+//! `natter.v1`), so that what is written to its connection counts as received. Of a frame little is
+//! parsed and nothing kept.
 
 use std::{
     sync::{
@@ -36,18 +37,19 @@ pub type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// People who sign up and become friends at a time.
 const AT_A_TIME: usize = 8;
-/// For what was sent in time to arrive.
+/// How long the load waits, after its end, for the messages that were sent in time.
 const LATE: Duration = Duration::from_secs(20);
-/// 200 bytes of 33 different words, as many as there may be for the search to find.
+/// Some 200 bytes, in 40 different words.
 const TEXT: &str = "we meet at nine near old stone bridge, bring warm clothes, some tea and your map; if rain comes, go \
 straight home instead: call me when you leave, or send word by anyone else who walks that way today okk";
 const CLIENT_ID: &str = "\"client_id\":\"";
 
 #[derive(Clone, Copy)]
 pub enum Pattern {
-    /// So many messages a second, whatever comes back.
+    /// `rate` messages a second, whether or not earlier ones were delivered.
     Open { rate: u64 },
-    /// Each pair sends the next one when one of its window was delivered.
+    /// Each pair has `window` messages under way, and sends the next when one of them was
+    /// delivered.
     Closed { pairs: usize, window: usize },
 }
 

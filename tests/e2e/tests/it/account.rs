@@ -130,7 +130,7 @@ async fn an_export_has_everything() {
         .await
         .expect("all of it");
     check(Archive::of(archive.into()).await, &friends, &file).await;
-    // Whoever asks for its head has no archive made, and holds up nobody's.
+    // A HEAD builds no archive, and so takes none of the places for exports.
     for _ in 0..20 {
         let url = format!("{}/api/users/export/", world.users());
         let request = friends

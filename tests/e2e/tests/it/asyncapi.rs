@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::{io::AsyncWriteExt, sync::Mutex};
 
-/// What a story of two people must have shown.
+/// The document's messages that the story of this test must have produced.
 const SHOWN: &str = "clientAuth clientFriendship clientFriendshipDelete clientFriendshipEdit
     clientFriendshipNotificationReceived clientFriendshipNotificationSeen clientPing clientResume
     clientTyping friendshipClosed friendshipOpened friendshipRequested logEvent markEvent
@@ -21,7 +21,7 @@ const SHOWN: &str = "clientAuth clientFriendship clientFriendshipDelete clientFr
 
 type Said = Arc<Mutex<Vec<Value>>>;
 
-/// Writes down what a user of the broker hears.
+/// Records what a NATS user receives on these subjects.
 async fn listen(world: &World, user: &str, subjects: &[&str], said: &Said) {
     let client = jetstream(&world.nats, user).await.client();
     for subject in subjects {
@@ -45,7 +45,7 @@ fn frame(from: &str, payload: &Value) -> Value {
     json!({"address": "/ws/messages/", "from": from, "payload": payload})
 }
 
-/// Sends a frame and writes it down.
+/// Sends a frame and records it.
 async fn send(socket: &mut Socket, said: &Said, payload: Value) {
     said.lock().await.push(frame("client", &payload));
     socket.send(payload).await;
@@ -150,7 +150,7 @@ async fn what_is_said_is_what_the_document_says() {
     );
 }
 
-/// The messages of the document that the lines are; every line is one.
+/// The names of the document's messages that the recorded lines are. Fails if a line is none.
 async fn check(document: &str, lines: &[Value]) -> Vec<String> {
     let file = NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), document).expect("it is ours");

@@ -616,7 +616,7 @@ fn rows(page: &str) -> Vec<String> {
             ("code", _) => "close ",
             _ => "",
         };
-        // Every endpoint is named, and more exactly.
+        // The table of the friendship endpoints: the list has a row of its own for each of them.
         if table != "method" {
             rows.extend(parts(cell).iter().map(|part| format!("{prefix}{part}")));
         }
@@ -643,7 +643,7 @@ fn named(list: &[(&str, &[&str])]) -> BTreeSet<String> {
     names
 }
 
-/// A promise that is written down and that no test is named for is none.
+/// Every row of the pages is in the lists here, with its tests.
 #[test]
 fn every_row_of_a_page_is_named_here() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");

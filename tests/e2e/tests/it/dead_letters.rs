@@ -123,7 +123,8 @@ async fn a_replayed_event_is_processed() {
     is_closed(&world, &alice, &channel).await;
     assert!(letters(&world).await.is_empty());
 
-    // Who may leave letters of one stream makes no events of another with them.
+    // A service that may put letters of one stream into the DLQ cannot forge events of another
+    // stream with them.
     let mut headers = HeaderMap::new();
     let forged = format!("events.users.{}.deleted", alice.id);
     headers.insert("Natter-Subject", forged.as_str());

@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 const NOBODY: &str = "01a20000-0000-7000-8000-000000000000";
-/// Not to be had on purpose, or with tests of their own in `deadlines`, `failures` and `users`.
-/// The 405 is tried with the rules for every endpoint.
+/// Errors without cases in `errors.json`: they cannot be caused on purpose, or have tests of their
+/// own in `deadlines`, `failures` and `users`; the 405 is tried with the rules for every endpoint.
 const TRIED_ELSEWHERE: [(u16, &str); 5] = [
     (405, "method_not_allowed"),
     (500, "internal_error"),
@@ -26,7 +26,8 @@ const TRIED_ELSEWHERE: [(u16, &str); 5] = [
     (429, "rate_limited"),
 ];
 
-/// An operation, whose (and where its path has a place, which), the request, and how it is refused.
+/// A case of `errors.json`: the operation, who sends the request (and the value of the path's
+/// parameter), the request, and the status, code and text of the error.
 #[derive(Deserialize)]
 struct Case(String, Who, Request, u16, String, String);
 
@@ -41,7 +42,7 @@ struct Who {
 struct Request {
     json: Option<Value>,
     query: Option<BTreeMap<String, String>>,
-    /// The field's name, the file's, and its length.
+    /// The name of the form's field, the name of the file, and its length in bytes.
     file: Option<(String, String, usize)>,
     range: Option<String>,
 }

@@ -28,7 +28,7 @@ async fn events(nats: &Nats, stream: &str) -> Option<Vec<(String, Value)>> {
     Some(events)
 }
 
-/// What the tables say the feeds must have: the ids of every event.
+/// The ids of all events that a feed must have, according to the tables.
 async fn expected(world: &World, stream: &str) -> BTreeSet<String> {
     let mut admin = world.postgres.admin("natter").await;
     let query = match stream {
@@ -121,7 +121,7 @@ const CRASHES: [(&str, &str); 9] = [
 #[tokio::test]
 async fn a_crash_between_commit_and_publish_loses_and_invents_nothing() {
     let mut world = World::start(Topology::Apart).await;
-    // It would do the other replica's work.
+    // Stopped: it would publish what the crashed replica has left.
     world.process("messages-2").end(Signal::Term).await;
     for (round, (process, point)) in CRASHES.into_iter().enumerate() {
         let Friends { alice, channel, .. } = world.friends().await;
@@ -379,7 +379,7 @@ async fn lose_and_go_on(long_ago: bool) {
             .await
             .expect("a superuser may");
     }
-    // Nobody compares anything before more was said than was lost.
+    // No replica compares the stream before more events were published than were lost.
     let lock = "SELECT pg_advisory_lock(28258, hashtext('CHAT'))";
     busy.execute(lock).await.expect("a superuser may");
     world.nats.stop(Signal::Kill).await;
@@ -445,7 +445,7 @@ async fn the_set_up_refuses_limits_that_would_lose_something() {
         "{said}"
     );
     are_whole(&world).await;
-    // What loses nothing is done, and done again.
+    // A set-up that discards no event succeeds, also when it is repeated.
     let larger = [("NATTER_CHAT_MAX_BYTES", "4194304")];
     for _ in 0..2 {
         let done = world.admin(&["setup"], &larger).await;

@@ -89,7 +89,8 @@ async fn an_ephemeral_event_of_a_later_version_is_passed_over() {
         "id": Uuid::now_v7(), "time": "2026-11-27T12:00:00.000000Z", "version": 1,
         "type": "dancing", "channel": channel, "user": alice.id, "active": true,
     });
-    // On the subject that this version's gateway may use: the payload says what it is.
+    // On a subject that this version's NATS permissions allow: the payload's `type` says what it
+    // is.
     let later = jetstream(&world.nats, "gateway").await.client();
     later
         .publish(

@@ -20,7 +20,7 @@ async fn published(world: &World) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether every service takes the person's tokens, the gateway too.
+/// Fails unless every service, the gateway too, accepts the person's tokens.
 async fn is_taken(world: &World, person: &Person) {
     for url in [
         format!("{}/api/users/profile/", world.users()),
@@ -88,7 +88,7 @@ async fn a_key_is_deleted_when_its_last_token_has_expired() {
     let alice = Person::sign_up(&world.users(), "alice").await;
     let rotated = world.admin(&["rotate-key", "--after", "0"], &[]).await;
     assert!(rotated.status.success(), "{rotated:?}");
-    // As if the new key had signed for so long.
+    // Sets the time since which the new key signs.
     let signs_for = async |age: &str| {
         let mut admin = world.postgres.admin("natter").await;
         let sql = format!(

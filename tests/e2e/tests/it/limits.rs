@@ -37,7 +37,7 @@ async fn a_slow_reader_is_closed_and_its_neighbour_notices_nothing() {
     let mut writer = alice.connect(&world.gateway()).await;
     let is_closed = async || {
         let metrics = world.metrics("gateway-2").await.unwrap_or_default();
-        // Its queue was full, or one frame was not taken for long: whichever came first.
+        // Its queue was full, or it did not take one frame for 10 seconds: whichever came first.
         ["deliveries_full", "write_timeout"].iter().any(|cause| {
             let count = format!("websocket_closes_total{{code=\"4008\",cause=\"{cause}\"}} 1");
             metrics.contains(&count)
@@ -184,10 +184,10 @@ async fn asking_for_friendship_is_limited_for_an_account() {
     let told: serde_json::Value = refused.json().await.expect("JSON");
     assert_eq!(told["code"], "rate_limited");
     assert!(told["detail"].is_string());
-    // Whoever is asked may ask too, and answering counts as nothing.
+    // Being asked does not count towards one's own limit.
     assert_eq!(others[0].post(&url, body(&others[3])).await.0.as_u16(), 201);
 
-    // Nor does it help to ask everybody at once.
+    // Requests that are sent at the same time are counted too.
     let mut crowd = Vec::new();
     for _ in 0..12 {
         crowd.push(Person::sign_up(&world.users(), "one").await);

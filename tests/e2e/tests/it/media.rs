@@ -100,7 +100,7 @@ async fn what_nothing_needs_is_swept() {
         alice.post(&send, with_file.clone()).await.0,
         StatusCode::CREATED
     );
-    // One that nothing is known of, from long ago, and one from now.
+    // Two files without a row: an old one, and a new one.
     let folder = world.media.path().join("media");
     let stray = folder.join("01000000-0000-7000-8000-000000000000");
     let fresh = folder.join(uuid::Uuid::now_v7().to_string());

@@ -9,7 +9,7 @@ use crate::setback::connect;
 /// Fewer than wait for a connection before it is closed.
 const MESSAGES: usize = 150;
 
-/// What is told of a message, once it says this.
+/// The output of `natter-admin trace`, once it has the awaited text.
 async fn told(world: &World, message: &str, awaited: &str) -> String {
     until("the trace says it", || async {
         let output = world.admin(&["trace", message], &[]).await;

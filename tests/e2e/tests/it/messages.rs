@@ -262,7 +262,8 @@ async fn deleted_messages_are_not_unread() {
         delete(&mut socket, at).await;
         assert_eq!(unread().await, left);
     }
-    // Seen up to the second; of what follows one is left, and a deletion of what was seen is none.
+    // Bob has seen up to the second message: of those after it one is not deleted. Deleting a seen
+    // message changes nothing.
     let mut bobs = bob.connect(&world.gateway()).await;
     bobs.send(
         json!({"type": "friendship_notification_seen", "channel": channel, "message": ids[1]}),

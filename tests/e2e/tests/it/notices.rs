@@ -29,7 +29,7 @@ async fn are_told(sockets: [&mut Socket; 2]) {
     }
 }
 
-/// What was written into a connection that nobody reads any more was not told.
+/// A notice that was written into a broken connection to the broker is published again.
 #[tokio::test]
 async fn what_was_told_into_silence_is_told_again() {
     let mut world = World::start(Topology::Apart).await;
@@ -154,7 +154,7 @@ async fn marks_that_a_gateway_missed_are_told_again() {
     );
 }
 
-/// In the place of every replica of a service: what is asked of it waits for the test.
+/// Takes the place of every replica of a service: the test itself answers the requests to it.
 async fn impersonate(world: &mut World, service: &str, replicas: &[&str]) -> (Client, Subscriber) {
     for name in replicas {
         world.process(name).end(Signal::Term).await;
@@ -275,7 +275,7 @@ async fn after_the_broker_returned_connections_ask_in_turn() {
         let mut most = 0;
         let mut answered = 0;
         while answered < CONNECTIONS {
-            // Until nobody asks any more, as far as nobody is answered.
+            // Collects the requests that come while none is answered.
             while let Ok(request) = timeout(Duration::from_millis(300), asked.next()).await {
                 unanswered.push(request.expect("the subscription stays"));
                 if unanswered.len() > AT_ONCE {
@@ -289,7 +289,7 @@ async fn after_the_broker_returned_connections_ask_in_turn() {
                 answered += 1;
             }
         }
-        // Who gave up made room for the next: nothing can be said of that try.
+        // A connection that gave up let another one ask: this try shows nothing.
         if world.log(["gateway"]).matches(waits).count() == gave_up {
             assert!(most <= AT_ONCE, "{most} asked at once");
             return;

@@ -38,7 +38,8 @@ async fn schemathesis_finds_nothing() {
         let said = String::from_utf8_lossy(&done.stdout);
         assert!(done.status.success(), "{document}:\n{said}");
         let last = said.lines().last().unwrap_or_default();
-        // Past the capture of tests: a runner's closing line is shown.
+        // Written to standard error itself, which the test harness does not capture: the closing
+        // line of schemathesis is always shown.
         let closing = format!(
             "schemathesis, {document}: {}\n",
             last.trim_matches(['=', ' '])

@@ -33,7 +33,7 @@ async fn a_burst_of_ten_thousand_is_acknowledged_in_order() {
     let mut acknowledged: Vec<(String, u64)> = Vec::with_capacity(FRAMES);
     let mut sent = 0;
     while acknowledged.len() < FRAMES {
-        // So much is under way that neither side ever waits for the other.
+        // So much is under way that neither the sender nor the gateway ever waits for the other.
         while sent < FRAMES && sent < acknowledged.len() + 2_000 {
             sent += 1;
             send(&mut socket, &channel, &format!("burst-{sent}")).await;
@@ -148,7 +148,8 @@ async fn a_frozen_replica_keeps_nobody_waiting() {
                 socket.send(json!({"type": "resume", "channels": {}})).await;
                 socket.frame("resumed").await;
             }
-            // Longer than any answer is waited for: what only it was asked would be refused.
+            // Longer than anybody waits for an answer: a request to the frozen replica alone would
+            // fail.
             tokio::time::sleep(Duration::from_secs(4)).await;
             world.signal(name, Signal::Cont).await;
             assert!(world.is_ready(other).await);
@@ -304,7 +305,8 @@ async fn a_receipt_is_told_after_a_crash_between_storing_and_telling() {
     );
 }
 
-/// Everyone's log is whole and in one order while replicas freeze and thaw under traffic.
+/// Every channel's log stays without gaps and in one order while replicas freeze and thaw under
+/// traffic.
 #[tokio::test]
 async fn what_is_asked_of_two_replicas_is_stored_once() {
     let world = World::start(Topology::Apart).await;
@@ -362,7 +364,7 @@ async fn what_is_refused_is_not_stored_by_another_replica_later() {
     link.partition();
     set("rejected").await;
     let mut refused = Vec::new();
-    // Of so many some go to the replica that is cut off.
+    // Eight, so that some go to the replica that is cut off.
     for number in 1..=8 {
         let text = format!("while closed {number}");
         let answer = socket.say(&channel, &text, &text).await;

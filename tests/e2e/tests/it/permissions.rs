@@ -8,7 +8,7 @@ use natter_test_support::{Nats, PATIENCE, Postgres, until};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::{sync::mpsc, time::timeout};
 
-/// Who may publish what. Of everything else here they are refused.
+/// Subjects, and which NATS users may publish there. All other users are refused.
 const PUBLISH: &[(&str, &[&str])] = &[
     ("send.friendship.1", &["gateway"]),
     ("again.send.friendship.1", &["gateway"]),
@@ -51,7 +51,8 @@ const PUBLISH: &[(&str, &[&str])] = &[
     ("again.rpc.messages.epoch", &["gateway"]),
     ("$SRV.PING", &["admin"]),
     ("$SRV.STATS.users", &["admin"]),
-    // Answers, to whom nothing was asked; its owner asks whether the server has heard it.
+    // Inboxes for replies: without a request only their owners may publish there, who do so to
+    // learn when the server has processed what they sent before.
     ("_INBOX_gateway.1", &["gateway"]),
     ("_INBOX_users.1", &["users"]),
     ("_INBOX.1", &[]),
@@ -114,7 +115,7 @@ const PUBLISH: &[(&str, &[&str])] = &[
     ("$JS.ACK.CHAT.mine.1.1.1.1.1", &["subscriber"]),
 ];
 
-/// Who may listen to what, in which queue group.
+/// Subjects with a queue group (or none), and which NATS users may subscribe to them.
 const SUBSCRIBE: &[(&str, &str, &[&str])] = &[
     (">", "", &[]),
     ("send.friendship.*", "", &[]),
@@ -155,7 +156,7 @@ async fn connect(nats: &Nats, user: &str) -> (Client, mpsc::Receiver<String>) {
     (client, refusals)
 }
 
-/// What was refused until now: up to the refusal of something that nobody may.
+/// The subjects that were refused so far: the last refusal is of a subject that nobody may use.
 async fn refused(client: &Client, refusals: &mut mpsc::Receiver<String>) -> BTreeSet<String> {
     client
         .publish("nobody.may", "".into())

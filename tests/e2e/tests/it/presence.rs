@@ -27,8 +27,8 @@ async fn friends_see_each_other_come_and_go() {
     assert_eq!(seen["online"], true);
     assert!(seen["last_seen"].is_string());
 
-    // A second device, and moving to another gateway, is not going away: the next word that comes
-    // is of the end.
+    // A second device, or a move to another gateway, changes nothing: the next frame about Bob
+    // comes when his last connection has ended.
     let also = bob.connect(&world.gateway()).await;
     drop(at_two);
     let again = bob.connect(&world.gateway_2()).await;

@@ -5,7 +5,7 @@ use natter_e2e::{Log, Talker, Topology, World, tell_marks};
 use natter_test_support::{Friends, Person, Signal, Socket};
 use serde_json::{Value, json};
 
-/// What a repeat must be answered with too.
+/// The fields of an `ack` that the `ack` of a repeat must have too.
 fn stored(ack: &Value) -> [&Value; 3] {
     [&ack["message"], &ack["seq"], &ack["created_at"]]
 }
@@ -116,7 +116,8 @@ async fn what_a_slow_subscription_drops_is_mended() {
     world.restart("gateway-2", Signal::Term).await;
     let mut to_bob = bob.connect(&world.gateway_2()).await;
     let mut from_alice = alice.connect(&world.gateway()).await;
-    // All that comes while it stands still is there at once when it goes on, and too much.
+    // While it is frozen more messages come than its NATS subscription holds; when it thaws, all
+    // are there at once.
     world.process("gateway-2").signal(Signal::Stop).await;
     for number in 1..=MESSAGES {
         let client_id = format!("a-{number}");
@@ -217,7 +218,8 @@ async fn what_cannot_be_replayed_is_said() {
         writer.say(&channel, &format!("m-{number}"), "text").await;
     }
     let gateway = world.gateway();
-    // Too far behind, and further than the log goes: to be fetched; the rest goes on.
+    // Too far behind, and a `seq` beyond the end of the log: both get `resync`; other channels go
+    // on.
     for seq in [4, 11] {
         let mut socket = full(&bob, &gateway, json!({&channel: seq})).await;
         assert_eq!(
@@ -229,7 +231,7 @@ async fn what_cannot_be_replayed_is_said() {
             json!({&channel: 10, &other: 0})
         );
     }
-    // As far as may be, and not named at all.
+    // As far behind as can be replayed; then a `resume` that does not name the channel.
     let mut socket = full(&bob, &gateway, json!({&channel: 5})).await;
     for seq in 6..=10 {
         assert_eq!(socket.frame("friendship_message").await["seq"], seq);
@@ -254,7 +256,7 @@ async fn what_cannot_be_replayed_is_said() {
         socket.frame("resumed").await["channels"],
         json!({&channel: 11})
     );
-    // Once, and only where it was negotiated.
+    // A second `resume`, and one without `natter.v1`, are refused.
     for socket in [&mut socket, &mut writer] {
         socket.send(json!({"type": "resume", "channels": {}})).await;
         let refused = socket.frame("error").await;
@@ -367,8 +369,8 @@ async fn nothing_of_a_channel_reaches_anybody_outside_it() {
             (&json!("not_a_member"), &frame["type"])
         );
     }
-    // From the rejection on nothing more of it reaches the other side either: here, that its last
-    // message was read.
+    // From the rejection on the other side gets nothing more of the channel either: here, no mark
+    // on its last message.
     bobs.say(&channel, "b-1", "last").await;
     alices
         .find(|frame| frame["message"]["client_id"] == "b-1")

@@ -1,4 +1,4 @@
-//! The media store in an S3 service: moto's server, which is none of ours.
+//! The media store in an S3 bucket, on the S3 server of moto.
 
 use std::process::Stdio;
 

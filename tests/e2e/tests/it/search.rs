@@ -18,7 +18,7 @@ async fn found(world: &World, person: &Person, query: &str) -> Vec<String> {
     contents
 }
 
-/// Until the messages service has taken everything over into the table that is searched.
+/// Waits until the messages service has taken every log over into the search table.
 async fn taken_over(world: &World) {
     until("the search is up to date", || async {
         let mut admin = world.postgres.admin("natter").await;
@@ -224,7 +224,7 @@ async fn a_long_conversation_is_taken_over_and_searched() {
     let search = format!("{}/api/messages/search/", world.messages());
     let (_, page) = bob.get(&format!("{search}?q=verywher")).await;
     assert_eq!(page["count"], 10_000);
-    // What is common, never without what is unwanted, and asked for in too many ways.
+    // Every message has the excluded word; and more than 8 alternatives are refused.
     let (_, page) = bob.get(&format!("{search}?q=every%20-everywhere")).await;
     assert_eq!(page["count"], 0);
     let many = ["a"; 9].join("%20or%20");

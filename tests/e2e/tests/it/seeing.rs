@@ -89,7 +89,7 @@ async fn a_request_whose_client_left_has_a_line_too() {
     assert!(metrics.contains("status=\"499\""), "{metrics}");
 }
 
-/// What a message's way and the database's connections are seen by.
+/// The metrics of a message's delivery, and of the database's connections.
 #[tokio::test]
 async fn deliveries_and_connections_are_counted() {
     let world = World::start(Topology::Standalone).await;

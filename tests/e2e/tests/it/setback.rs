@@ -91,7 +91,7 @@ async fn a_restored_backup_begins_an_epoch_and_a_restart_does_not() {
     let shown = socket.seen().iter();
     let shown = shown.filter(|frame| frame["type"] == "friendship_message");
     let seqs: Vec<&Value> = shown.map(|frame| &frame["seq"]).collect();
-    // What is beyond the old end may have come before that was noticed.
+    // Entries beyond the old end may have been delivered before the setback was noticed.
     let is_once = seqs == [2, 3, 4] || seqs == [2, 3, 4, 5];
     assert!(is_once, "two truths: {seqs:?}");
 

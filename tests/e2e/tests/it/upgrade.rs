@@ -72,7 +72,7 @@ async fn record() {
     bobs.send(json!({"type": "typing", "channel": channel, "active": true}))
         .await;
     alices.frame("typing").await;
-    // One who was a friend and goes, a friendship that closes, a session that ends.
+    // Carol was a friend and deletes her account; a friendship closes, and a session ends.
     let carol = Person::sign_up(&world.users(), "carol").await;
     befriend(&world.friendships(), &alice, &carol).await;
     let dave = Person::sign_up(&world.users(), "dave").await;
@@ -98,7 +98,8 @@ async fn record() {
     assert!(!export.is_empty());
     world.published().await;
 
-    // Its events are played to a broker that has none, and nobody shall have its key.
+    // Without outboxes: the test that plays this starts with an empty broker, and would have every
+    // event published again. Without the signing key: the recording is public.
     let mut admin = world.postgres.admin("natter").await;
     let forget = "DELETE FROM users.outbox; DELETE FROM friendships.outbox;
                   DELETE FROM messages.outbox; DELETE FROM users.signing_keys";
@@ -107,7 +108,7 @@ async fn record() {
 
     let history = alice.history(&world.messages(), &channel).await;
     drop((alices, bobs));
-    // With the last words of everybody.
+    // Stopped before it is written, so that the last messages of each process are in the recording.
     for name in PROCESSES {
         world.process(name).end(Signal::Term).await;
     }
@@ -196,8 +197,8 @@ fn headers(said: &Value) -> HeaderMap {
     headers
 }
 
-/// What of `before` is not in `today`: whoever reads the one finds all of it in the other, as the
-/// same kinds of values.
+/// What a reader of `before` would miss in `today`: a field that is not there, or that has a value
+/// of another JSON type. `None` if nothing is missing.
 fn lost(before: &Value, today: &Value) -> Option<String> {
     match (before, today) {
         (Value::Null, _) => None,
@@ -207,7 +208,7 @@ fn lost(before: &Value, today: &Value) -> Option<String> {
             };
             lost(value, now).map(|what| format!("{key}.{what}"))
         }),
-        // Who is gone since is in no list.
+        // Users who were deleted since are missing, but not all of a list.
         (Value::Array(before), Value::Array(today)) if today.is_empty() && !before.is_empty() => {
             Some("everything".to_owned())
         }
