@@ -595,12 +595,8 @@ impl<'a> Judge<'a> {
         times
     }
 
-    /// Whether a fault held, or had just ended, in this time.
     fn is_disturbed(&self, from: At, to: At) -> bool {
-        self.history
-            .faults
-            .iter()
-            .any(|fault| overlaps(fault, from, to))
+        self.history.is_disturbed(from, to)
     }
 
     fn availability(&mut self, device: &Device) {
@@ -634,6 +630,19 @@ impl<'a> Judge<'a> {
                 );
             }
         }
+    }
+}
+
+impl History {
+    /// Whether a fault held, or had just ended, in this time.
+    fn is_disturbed(&self, from: At, to: At) -> bool {
+        let mut faults = self.faults.iter();
+        faults.any(|fault| overlaps(fault, from, to))
+    }
+
+    /// Whether everything must work at this time.
+    pub fn is_calm(&self, at: At) -> bool {
+        !self.is_disturbed(at, at)
     }
 }
 

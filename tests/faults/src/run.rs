@@ -18,7 +18,7 @@ use crate::{
     client::Place,
     crowd::Crowd,
     nemesis::Site,
-    record::{Channel, Fault, History, Seen},
+    record::{Channel, Fault, History, Seen, Send},
 };
 
 /// How long the clients work before the first fault, and after the last.
@@ -217,9 +217,9 @@ impl fmt::Display for Summary {
             let kind = kinds.entry(kind).or_default();
             *kind = (kind.0 + 1, kind.1 + (fault.to - fault.from));
         }
-        writeln!(f, "{:<24}{:>8}{:>12}", "fault", "times", "seconds")?;
+        writeln!(f, "{:<28}{:>8}{:>12}", "fault", "times", "seconds")?;
         for (kind, (times, time)) in &kinds {
-            writeln!(f, "{kind:<24}{times:>8}{:>12.0}", time.as_secs_f64())?;
+            writeln!(f, "{kind:<28}{times:>8}{:>12.0}", time.as_secs_f64())?;
         }
         let sends = || devices.iter().flat_map(|device| &device.sends);
         let sights = || devices.iter().flat_map(|device| &device.sights);
@@ -250,10 +250,17 @@ impl fmt::Display for Summary {
                 "told unavailable",
                 devices.iter().map(|device| device.unavailable.len()).sum(),
             ),
+            (
+                "sends while nothing was down",
+                sends()
+                    .filter_map(Send::first_sent)
+                    .filter(|at| self.history.is_calm(*at))
+                    .count(),
+            ),
             ("violations", self.violations.len()),
         ];
         for (what, number) in rows {
-            writeln!(f, "{what:<24}{number:>8}")?;
+            writeln!(f, "{what:<28}{number:>8}")?;
         }
         writeln!(
             f,
