@@ -43,24 +43,29 @@ export class Outbox {
     const acked = new Promise((resolve, reject) => this.#promises.set(clientId, { resolve, reject }));
     // Whoever does not look at the answer sees the message's status.
     acked.catch(() => {});
-    // Without room in the store it is sent all the same.
-    item.stored = this.#core.store.set(key, plain(item)).catch((error) => this.#core.emit("error", new NatterError("store", String(error))));
+    const kept = this.#core.keep(key, plain(item));
+    // What the store does not take is sent all the same.
+    item.stored = kept.catch(() => {});
     item.stored.then(() => {
       if (!this.#items.has(clientId)) return;
       this.#core.tabs.tell({ item: plain(item) });
       this.pump();
     });
-    return { item, acked };
+    for (const other of this.of(channel)) {
+      // Whoever changes the message again wants this and not what was refused.
+      if (isRefusedEdit(other) && other.message === item.message) this.discard(other.clientId);
+    }
+    return { item, kept, acked };
   }
 
   /** From another tab. */
   told(item) {
     const known = this.#items.get(item.clientId);
     if (item.gone) {
-      this.#promise(item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
+      this.#end(known ?? item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
       this.#forget(known);
     } else {
-      if (item.state === "failed") this.#promise(item, "reject", new NatterError(item.error.code, item.error.message));
+      if (item.state === "failed") this.#end(known ?? item, "reject", new NatterError(item.error.code, item.error.message));
       if (known) Object.assign(known, item);
       else this.#take(item);
       this.#sort();
@@ -122,9 +127,8 @@ export class Outbox {
     this.#free(item);
     if (this.#core.logs.have(item.channel) < ack.seq) {
       // Shown until its entry of the log comes.
-      this.#core.store.delete(item.key).catch(() => {});
-      Object.assign(item, { state: "sent", id: ack.message, seq: ack.seq, created: ack.created_at });
-      this.#promise(item, "resolve", ack);
+      this.#core.forget(item.key);
+      this.#end(item, "resolve", ack);
       this.#core.changed(item.channel);
     } else this.#settle(item, "resolve", ack);
     this.pump();
@@ -181,7 +185,7 @@ export class Outbox {
     const items = [...this.#items.values()];
     for (const item of items) {
       this.#items.delete(item.clientId);
-      this.#promise(item, "reject", new NatterError("logged_out", "The session has ended."));
+      if (item.state !== "sent") this.#end(item, "reject", new NatterError("logged_out", "The session has ended."));
     }
     return items;
   }
@@ -260,13 +264,16 @@ export class Outbox {
     this.#busy.delete(item.channel);
   }
 
-  /** An edit or a deletion has no place of its own where it could be shown as failed. */
+  /** What was written stays, to be tried again or discarded; a deletion has nothing to lose. */
   #fail(item, error) {
     this.#free(item);
-    if (item.kind === "send") {
-      this.#promise(item, "reject", error);
-      this.#change(item, { state: "failed", error: { code: error.code, message: error.message } });
-    } else this.#settle(item, "reject", error);
+    if (item.kind === "delete") {
+      if (!this.#promises.has(item.clientId)) this.#core.emit("error", error);
+      this.#settle(item, "reject", error);
+    } else {
+      this.#end(item, "reject", error);
+      this.#change(item, {});
+    }
     this.pump();
   }
 
@@ -285,13 +292,13 @@ export class Outbox {
     Object.assign(item, patch);
     this.#core.changed(item.channel);
     this.#core.tabs.tell({ item: plain(item) });
-    return this.#core.store.set(item.key, plain(item)).catch(() => {});
+    return this.#core.keep(item.key, plain(item)).catch(() => {});
   }
 
   #settle(item, how, value) {
     this.#free(item);
-    this.#core.store.delete(item.key).catch(() => {});
-    this.#promise(item, how, value);
+    this.#core.forget(item.key);
+    this.#end(item, how, value);
     this.#forget(item);
     const told = how === "reject" ? { code: value.code, message: value.message } : value;
     this.#core.tabs.tell({ item: { clientId: item.clientId, gone: true, how, value: told } });
@@ -305,10 +312,17 @@ export class Outbox {
     this.#core.changed(item.channel);
   }
 
-  #promise(item, how, value) {
+  /** Says what has become of it: to who waits for it, and in the item itself, which a sent message follows. */
+  #end(item, how, value) {
+    if (how === "resolve") Object.assign(item, { state: "sent", id: value.message, seq: value.seq, created: value.created_at });
+    else Object.assign(item, { state: "failed", error: { code: value.code, message: value.message } });
     this.#promises.get(item.clientId)?.[how](value);
     this.#promises.delete(item.clientId);
   }
+}
+
+function isRefusedEdit({ kind, state }) {
+  return kind === "edit" && state === "failed";
 }
 
 /** As it is stored and told to other tabs. */
