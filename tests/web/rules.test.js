@@ -281,7 +281,7 @@ test("a deletion of an earlier page that is refused is told", async (t) => {
   await equal(ada);
   natter.down();
   const deletion = ada.delete(id, message);
-  await eventually(() => assert.ok(deletion.isKept));
+  await eventually(() => assert.equal(deletion.kept, "yes"));
   await ada.crash();
   model.answer(friend, id, "rejected");
   natter.up();

@@ -14,6 +14,9 @@ export const QUICK = {
   answerTimeout: 800,
   receiptDelay: 2,
   refreshDelay: 2,
+  typingEvery: 60,
+  typingEnds: 200,
+  presenceNamed: 20,
 };
 export const PASSWORD = "Correct-horse-1";
 /** More than any schedule sends, so that nothing is dropped at an end. */
@@ -29,9 +32,9 @@ export class Device {
   friends = null;
   /** What the client told: `{event, value}`. */
   events = [];
-  /** `{conversation, clientId, text, instance, isKept, outcome}`, in the order in which they were sent. */
+  /** `{conversation, clientId, text, media, replyTo, instance, message, kept, outcome}`, in the order in which they were sent. */
   sends = [];
-  /** Edits and deletions: `{kind, conversation, message, clientId, text, instance, isKept, outcome}`. */
+  /** Edits and deletions: `{kind, conversation, message, clientId, text, at, instance, kept, outcome}`. */
   changes = [];
   /** How often it was reloaded. */
   instance = 0;
@@ -123,7 +126,8 @@ export class Device {
 
   send(conversation, text, more = {}) {
     const message = this.client.conversation(conversation).send({ text, ...more });
-    const send = { conversation, clientId: message.client_id, text, instance: this.instance, message };
+    const { media = [], replyTo = null } = more;
+    const send = { conversation, clientId: message.client_id, text, media, replyTo, instance: this.instance, message };
     this.#follow(send, message);
     this.sends.push(send);
     return send;
@@ -138,17 +142,18 @@ export class Device {
   }
 
   #change(kind, conversation, message, text, acked) {
-    const change = { kind, conversation, message, clientId: acked.client_id, text, instance: this.instance };
+    const at = performance.now();
+    const change = { kind, conversation, message, clientId: acked.client_id, text, at, instance: this.instance };
     this.#follow(change, { kept: acked.kept, acked });
     this.changes.push(change);
     return change;
   }
 
   #follow(one, { kept, acked }) {
-    one.isKept = false;
+    // Whether the disk has it: `yes`, `no` where the disk was full, `crashed` where the page ended before.
     kept.then(
-      () => (one.isKept = true),
-      () => {},
+      () => (one.kept = "yes"),
+      (error) => (one.kept = /crashed/.test(error.message) ? "crashed" : "no"),
     );
     one.settled = acked.then(
       (ack) => (one.outcome = { ack }),

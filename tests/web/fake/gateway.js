@@ -166,6 +166,8 @@ class Connection {
   /** Channels in which this client says that its user is typing. */
   #typingIn = new Set();
   isLive = false;
+  /** Whether it made its user online. */
+  #wasLive = false;
   isHalfOpen = false;
 
   constructor(gateway, model, ws, { user_id, sid, exp }, isBrowser) {
@@ -218,8 +220,8 @@ class Connection {
     this.#timers.forEach(clearTimeout);
     for (const channel of this.#typingIn) this.#typing({ channel, active: false });
     this.#gateway.connections.delete(this);
-    if (this.isLive && !this.#gateway.isOnline(this.user)) this.#gateway.tellPresence(this.user);
     this.isLive = false;
+    if (this.#wasLive && !this.#gateway.isOnline(this.user)) this.#gateway.tellPresence(this.user);
   }
 
   // To the client.
@@ -413,7 +415,7 @@ class Connection {
 
   #beLive() {
     const wasOnline = this.#gateway.isOnline(this.user);
-    this.isLive = true;
+    this.isLive = this.#wasLive = true;
     for (const channel of this.#model.openChannels(this.user)) {
       const friend = this.#model.friendIn(channel, this.user);
       if (this.#gateway.isOnline(friend)) {

@@ -158,7 +158,7 @@ class Core {
     if (!this.session.user && !(await this.restore())) {
       throw new NatterError("logged_out", "There is no session.");
     }
-    if (!this.isJoined) await this.outbox.restore();
+    if (!this.isJoined && !this.tabs.areShared) await this.outbox.restore();
     if (closes !== this.#closes) throw new NatterError("closed", "There is no connection.");
     if (this.state === "connected") return;
     const connected = new Promise((resolve, reject) => {
@@ -173,19 +173,25 @@ class Core {
       this.isJoined = true;
       for (const conversation of this.#conversations.values()) conversation.reload();
       this.tabs.join({ onLead: () => this.#lead(), onTold: (what) => this.#told(what) });
+      // Not before other tabs are heard, which say what they settle.
+      this.#restoreShared();
     } else this.#wake();
     return connected;
   }
 
-  /** With what a tab that crashed has left in the store, and told nobody. */
+  /** Not before it has what is to be sent first, also what a tab that crashed has told nobody. */
   async #lead() {
-    if (this.tabs.areShared) await this.outbox.restore().catch(() => {});
+    await this.#restoreShared();
     if (this.tabs.isLeader) this.connection.start();
+  }
+
+  async #restoreShared() {
+    if (this.tabs.areShared) await this.outbox.restore().catch((error) => this.#storeFailed(error));
   }
 
   /** Tries at once to have a connection, or to know whether it still lives. */
   #wake() {
-    if (this.tabs.isLeader) this.connection.start();
+    if (this.tabs.isLeader) this.#lead();
     else this.tabs.tell({ wake: true });
   }
 
@@ -249,14 +255,15 @@ class Core {
   #told(what) {
     if (what.frame) this.#handle(what.frame);
     else if (what.item) this.outbox.told(what.item);
+    else if (what.left) this.outbox.left(what.left);
     else if (what.uploading) this.outbox.uploading(what.uploading);
+    else if (what.seen) this.receipts.told(what.seen);
     else if (what.ended) {
       this.session.adopt(null);
       this.ended(true);
     } else if (this.tabs.isLeader) {
       if (what.transmit) this.connection.send(what.transmit);
-      if (what.seen) this.receipts.seen(what.seen.channel, what.seen.message, what.seen.seq);
-      if (what.wake) this.connection.start();
+      if (what.wake) this.#lead();
       if (what.hello) {
         const welcome = this.logs.isLive && { logs: this.logs.snapshot(), presence: this.presence.snapshot() };
         this.tabs.tell({ welcome, state: this.state });

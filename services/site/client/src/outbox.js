@@ -15,6 +15,9 @@ export class Outbox {
   /** Whether conversations wait for each other: one of several items was too big, and it is not known which. */
   #isOneAtATime = false;
   #order = 0;
+  /** The reading of the store that is under way, and what was settled since it began, which it may still have. */
+  #reading = null;
+  #restoring = Promise.resolve();
 
   constructor(core) {
     this.#core = core;
@@ -25,11 +28,34 @@ export class Outbox {
   }
 
   /** Takes what an earlier page or another tab left. */
-  async restore() {
-    for (const [, item] of await this.#core.store.entries(this.#prefix())) {
-      if (!this.#items.has(item.clientId)) this.#take(item);
-    }
+  restore() {
+    const restored = this.#restoring.then(async () => {
+      const reading = (this.#reading = { settled: new Set() });
+      const entries = await this.#core.store.entries(this.#prefix());
+      // Logged out meanwhile.
+      if (this.#reading !== reading) return;
+      this.#reading = null;
+      for (const [, item] of entries) {
+        if (reading.settled.has(item.clientId)) this.#core.forget(item.key);
+        else if (!this.#items.has(item.clientId)) {
+          this.#take(item);
+          // A page that has crashed may have told nobody.
+          this.#core.tabs.tell({ left: item });
+        }
+      }
+      this.#sort();
+      this.pump();
+    });
+    this.#restoring = restored.catch(() => {});
+    return restored;
+  }
+
+  /** From the store, by another tab. */
+  left(item) {
+    if (this.#items.has(item.clientId)) return;
+    this.#take(item);
     this.#sort();
+    this.pump();
   }
 
   add(kind, channel, content) {
@@ -62,6 +88,7 @@ export class Outbox {
   told(item) {
     const known = this.#items.get(item.clientId);
     if (item.gone) {
+      this.#reading?.settled.add(item.clientId);
       this.#end(known ?? item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
       this.#forget(known);
     } else {
@@ -122,6 +149,7 @@ export class Outbox {
 
   /** An `ack`, or the message itself: its sender knows it by the `client_id`. */
   acked({ type, ...ack }) {
+    this.#reading?.settled.add(ack.client_id);
     const item = this.#items.get(ack.client_id);
     if (!item || item.channel !== ack.channel) return;
     this.#free(item);
@@ -136,6 +164,7 @@ export class Outbox {
 
   /** A message of a log or of the history: one's own is as good as its `ack`. */
   found({ id, client_id, sender, created_at }, channel, seq) {
+    this.#reading?.settled.add(client_id);
     const item = this.#items.get(client_id);
     if (item?.channel !== channel || item.kind !== "send" || sender !== this.#core.session.user) return;
     this.#settle(item, "resolve", { client_id, channel, message: id, seq, created_at, duplicate: false });
@@ -182,6 +211,7 @@ export class Outbox {
   /** Forgets them here; they stay in the store. */
   clear() {
     this.halt();
+    this.#reading = null;
     const items = [...this.#items.values()];
     for (const item of items) {
       this.#items.delete(item.clientId);
@@ -264,10 +294,12 @@ export class Outbox {
     this.#busy.delete(item.channel);
   }
 
-  /** What was written stays, to be tried again or discarded; a deletion has nothing to lose. */
+  /** What was written stays, to be tried again or discarded; unless it has been written anew, or deleted. */
   #fail(item, error) {
     this.#free(item);
-    if (item.kind === "delete") {
+    const { kind, channel, message, order } = item;
+    const isReplaced = kind === "edit" && this.of(channel).some((other) => other.message === message && other.order > order);
+    if (kind === "delete" || isReplaced) {
       if (!this.#promises.has(item.clientId)) this.#core.emit("error", error);
       this.#settle(item, "reject", error);
     } else {
@@ -297,6 +329,7 @@ export class Outbox {
 
   #settle(item, how, value) {
     this.#free(item);
+    this.#reading?.settled.add(item.clientId);
     this.#core.forget(item.key);
     this.#end(item, how, value);
     this.#forget(item);

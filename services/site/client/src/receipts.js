@@ -25,6 +25,12 @@ export class Receipts {
     this.#core.conversations.setMarks(channel, { received_seq: seq, seen_seq: seq });
   }
 
+  /** In another tab. */
+  told({ channel, message, seq }) {
+    if (this.#core.tabs.isLeader) this.seen(channel, message, seq);
+    else this.#core.conversations.setMarks(channel, { received_seq: seq, seen_seq: seq });
+  }
+
   /** With a new connection: what the server does not know yet of the open channels. */
   resumed(channels) {
     for (const kind in FRAMES) {
@@ -79,10 +85,10 @@ export class Receipts {
     for (const [kind, channel] of due.map((one) => one.split(" "))) {
       const wanted = this.#wanted[kind].get(channel);
       if (!wanted) continue;
-      if (!tabs.isLeader) {
-        // What is received, the leader says itself.
-        if (kind === "seen") tabs.tell({ seen: { channel, ...wanted } });
-      } else if (connection.send({ type: FRAMES[kind], channel, message: wanted.message })) {
+      // What is received, each tab knows by itself; and the server tells only the user's other connections.
+      if (kind === "seen") tabs.tell({ seen: { channel, ...wanted } });
+      if (!tabs.isLeader) continue;
+      if (connection.send({ type: FRAMES[kind], channel, message: wanted.message })) {
         wanted.sentAt = performance.now();
       } else if (connection.isLive) this.#plan(kind, channel);
     }

@@ -87,7 +87,10 @@ export class Session {
         throw new NatterError("logged_out", "The session has ended.");
       }
       // Another tab was here before.
-      if (stored.access !== this.tokens.access) return this.adopt(stored);
+      if (stored.access !== this.tokens.access) {
+        this.adopt(stored);
+        if (this.expiresIn() > MARGIN) return;
+      }
       const { access, refresh } = this.tokens;
       try {
         await this.begin(
