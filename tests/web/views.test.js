@@ -96,6 +96,7 @@ const VIEWS = {
     await page.goto(`${natter.url}/#/profile`);
     await page.getByTestId("session").first().waitFor();
   },
+  account: async (page) => page.getByTestId("delete-account").scrollIntoViewIfNeeded(),
   writing: async (page) => {
     await page.goto(`${natter.url}/#/c/${chat}`);
     await message(page, "Ten o'clock").hover();
@@ -145,8 +146,8 @@ const STATES = {
     await write(page, "Yes, it was in the other drawer");
     await message(page, "other drawer", '[data-status="received"]').waitFor();
     await goOffline(page);
-    await write(page, "I bring it tomorrow");
-    await message(page, "I bring it", '[data-status="pending"]').waitFor();
+    await write(page, "I'll bring it tomorrow");
+    await message(page, "bring it", '[data-status="pending"]').waitFor();
     await message(page, "other drawer").hover();
     await message(page, "other drawer").getByTestId("message-menu").click();
     await page.getByTestId("edit").click();
