@@ -458,6 +458,19 @@ for (const code of ["unavailable", "rate_limited"]) {
   });
 }
 
+test("what was seen while the conversation was closed is told when it is open again", async (t) => {
+  const { open, id, ben: friend, model, write, equal, channel, ada: user, gateway } = await world(t);
+  const ada = await open("ada");
+  write(friend, "one");
+  await equal(ada);
+  model.answer(friend, id, "rejected");
+  ada.client.conversation(id).markSeen();
+  await eventually(() => assert.deepEqual(told(ada, "error").map((error) => error.code), ["channel_closed"]));
+  model.answer(friend, id, "accepted");
+  await eventually(() => assert.equal(channel.marks.get(user).seen_seq, 1));
+  assert.equal(gateway.upgrades.length, 1);
+});
+
 test("unknown frames and fields are ignored", async (t) => {
   const { open, ada: user, ben: friend, connection, write, equal, gateway } = await world(t);
   const ada = await open("ada");

@@ -332,6 +332,7 @@ class Connection {
         return;
       case "friendship_notification_received":
       case "friendship_notification_seen":
+        if (!this.#model.isOpen(this.#model.friendships.get(frame.channel))) throw new Refused("channel_closed");
         this.#model.mark(
           this.user,
           frame.channel,

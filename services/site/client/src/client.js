@@ -255,7 +255,7 @@ class Core {
   #told(what) {
     if (what.frame) this.#handle(what.frame);
     else if (what.item) this.outbox.told(what.item);
-    else if (what.left) this.outbox.left(what.left);
+    else if (what.added) this.outbox.added(what.added);
     else if (what.uploading) this.outbox.uploading(what.uploading);
     else if (what.seen) this.receipts.told(what.seen);
     else if (what.ended) {
@@ -296,7 +296,10 @@ class Core {
         return this.conversations.notified(frame);
       case "friendship_update":
         this.friends.update(frame.friendship);
-        if (frame.friendship.is_open) this.logs.opened(frame.friendship.id, frame.friendship.revision).catch(() => {});
+        if (frame.friendship.is_open) {
+          this.logs.opened(frame.friendship.id, frame.friendship.revision).catch(() => {});
+          this.receipts.opened(frame.friendship.id);
+        }
         return;
       case "typing":
         return this.conversations.typing(frame);
@@ -316,7 +319,7 @@ class Core {
       this.conversations.setMarks(channel, marks);
       this.receipts.confirmed(channel, marks);
     }
-    this.receipts.resumed(frame.channels);
+    for (const channel in frame.channels) this.receipts.opened(channel);
     this.presence.resumed();
     this.outbox.pump();
     if (this.friends.isUsed || this.conversations.isUsed) this.friends.reload().catch(() => {});

@@ -40,7 +40,7 @@ export class Outbox {
         else if (!this.#items.has(item.clientId)) {
           this.#take(item);
           // A page that has crashed may have told nobody.
-          this.#core.tabs.tell({ left: item });
+          this.#core.tabs.tell({ added: item });
         }
       }
       this.#sort();
@@ -50,8 +50,8 @@ export class Outbox {
     return restored;
   }
 
-  /** From the store, by another tab. */
-  left(item) {
+  /** In another tab. */
+  added(item) {
     if (this.#items.has(item.clientId)) return;
     this.#take(item);
     this.#sort();
@@ -74,7 +74,7 @@ export class Outbox {
     item.stored = kept.catch(() => {});
     item.stored.then(() => {
       if (!this.#items.has(clientId)) return;
-      this.#core.tabs.tell({ item: plain(item) });
+      this.#core.tabs.tell({ added: plain(item) });
       this.pump();
     });
     for (const other of this.of(channel)) {
@@ -84,18 +84,16 @@ export class Outbox {
     return { item, kept, acked };
   }
 
-  /** From another tab. */
+  /** What has become of it in another tab; of what is not here any more, this one has told the others. */
   told(item) {
     const known = this.#items.get(item.clientId);
     if (item.gone) {
       this.#reading?.settled.add(item.clientId);
       this.#end(known ?? item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
       this.#forget(known);
-    } else {
-      if (item.state === "failed") this.#end(known ?? item, "reject", new NatterError(item.error.code, item.error.message));
-      if (known) Object.assign(known, item);
-      else this.#take(item);
-      this.#sort();
+    } else if (known) {
+      if (item.state === "failed") this.#end(known, "reject", new NatterError(item.error.code, item.error.message));
+      Object.assign(known, item);
       this.#core.changed(item.channel);
     }
     this.pump();

@@ -31,11 +31,9 @@ export class Receipts {
     else this.#core.conversations.setMarks(channel, { received_seq: seq, seen_seq: seq });
   }
 
-  /** With a new connection: what the server does not know yet of the open channels. */
-  resumed(channels) {
-    for (const kind in FRAMES) {
-      for (const channel of this.#wanted[kind].keys()) if (channel in channels) this.#plan(kind, channel);
-    }
+  /** It takes receipts, with a new connection or because it was closed: what the server does not know yet. */
+  opened(channel) {
+    for (const kind in FRAMES) if (this.#wanted[kind].has(channel)) this.#plan(kind, channel);
   }
 
   /** What the server says of this user. */

@@ -86,8 +86,8 @@ export class Session {
         await this.end();
         throw new NatterError("logged_out", "The session has ended.");
       }
-      // Another tab was here before.
-      if (stored.access !== this.tokens.access) {
+      // Another tab was here before. Older tokens are those that these are about to replace.
+      if (stored.access !== this.tokens.access && stored.expires >= this.tokens.expires) {
         this.adopt(stored);
         if (this.expiresIn() > MARGIN) return;
       }
