@@ -83,6 +83,21 @@ test("the draft of a tab that crashed or was closed is offered in another", asyn
   await context.close();
 });
 
+test("a draft outlives a crash also where there are no Web Locks, as in a page over plain HTTP", async () => {
+  const { ada, conversation } = await pair();
+  const context = await openBrowser(browser);
+  await context.addInitScript(() => Object.defineProperty(navigator, "locks", { value: undefined }));
+  const page = await openPage(context, natter);
+  await logIn(page, ada.username);
+  await page.goto(`${natter.url}/#/c/${conversation}`);
+  await holdsNothing(page);
+  await composer(page).fill("of the crashed tab");
+  await crash(page);
+  const again = await openPage(context, natter, `#/c/${conversation}`);
+  await holds(again, "of the crashed tab");
+  await context.close();
+});
+
 test("a browser without room for drafts says so", async () => {
   const { ada, conversation } = await pair();
   const page = await openChat(browser, natter, ada, conversation);
