@@ -111,15 +111,14 @@ async function fill({ username }, channel) {
   });
   await once(socket, "open");
   let [sent, acked] = [0, 0];
+  const send = (number) => socket.send(JSON.stringify({ type: "friendship", channel, client_id: `${number}`, payload: `Message ${number} of many, of a length that people write.` }));
   const more = () => {
-    while (sent < count && sent - acked < UNDER_WAY) {
-      sent++;
-      socket.send(JSON.stringify({ type: "friendship", channel, client_id: `${sent}`, payload: `Message ${sent} of many, of a length that people write.` }));
-    }
+    while (sent < count && sent - acked < UNDER_WAY) send(++sent);
   };
   await new Promise((resolve, reject) => {
     socket.on("message", (data) => {
       const frame = JSON.parse(data);
+      if (frame.type === "error" && frame.code === "unavailable") return void setTimeout(send, 500, frame.client_id);
       if (frame.type === "error") reject(new Error(frame.detail));
       if (frame.type !== "ack") return;
       acked++;
