@@ -5,11 +5,15 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { NatterClient } from "../../services/site/client/index.js";
+import { installTabs } from "./conformance/browser.js";
 import { compareConversations, compareDevice, comparePart, compareWindow } from "./conformance/compare.js";
 import { Device, PASSWORD, QUICK } from "./conformance/device.js";
+import { Disk } from "./conformance/disk.js";
 import { eventually, within } from "./conformance/wait.js";
 import { FakeNatter } from "./fake/server.js";
 import { readToken } from "./fake/tokens.js";
+
+installTabs();
 
 /** Long enough for a client that would wrongly do something to do it. */
 const A_WHILE = 120;
@@ -478,6 +482,56 @@ test("unknown frames and fields are ignored", async (t) => {
   write(friend, "still here");
   await equal(ada);
   assert.equal(gateway.upgrades.length, 1);
+});
+
+// Tabs.
+
+for (const from of ["the tab with the connection", "another tab"]) {
+  test(`what is seen in ${from} is seen in all tabs, and told once`, async (t) => {
+    const { open, id, gateway, ben: friend, ada: user, write, equal, channel } = await world(t);
+    const disk = new Disk();
+    const tabs = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+    assert.equal(gateway.of(user).length, 1);
+    write(friend, "one");
+    for (const tab of tabs) await equal(tab);
+    tabs[from === "another tab" ? 1 : 0].client.conversation(id).markSeen();
+    for (const tab of tabs) await eventually(() => assert.equal(tab.conversations.unread, 0));
+    await eventually(() => assert.equal(channel.marks.get(user).seen_seq, 1));
+    assert.equal(gateway.upgrades.length, 1);
+  });
+}
+
+test("what a tab has kept before it crashed, and told nobody, is sent by the tab with the connection", async (t) => {
+  const { open, id, gateway, ada: user, contents, equal } = await world(t);
+  const disk = new Disk();
+  const first = await open("ada", { disk, isShared: true });
+  const second = await open("ada", { disk, isShared: true });
+  const left = { clientId: "left", key: `outbox ${user} 0 left`, order: 0, kind: "send", channel: id, created: new Date().toISOString(), state: "pending", payload: "left" };
+  await disk.open().set(left.key, left);
+  await second.crash();
+  await eventually(() => assert.deepEqual(contents(), ["left"]));
+  await equal(first);
+  await equal(second);
+  assert.equal(gateway.upgrades.length, 1);
+  assert.deepEqual(await disk.open().entries("outbox"), []);
+});
+
+test("when the tab with the connection crashes, another one goes on with what it had", async (t) => {
+  const { open, natter, id, gateway, ada: user, contents, equal } = await world(t);
+  const disk = new Disk();
+  const first = await open("ada", { disk, isShared: true });
+  const second = await open("ada", { disk, isShared: true });
+  natter.down();
+  first.send(id, "one");
+  await eventually(() => assert.equal(second.shown(id).length, 1));
+  second.send(id, "two");
+  await eventually(() => assert.equal(first.shown(id).length, 2));
+  await first.crash();
+  natter.up();
+  await eventually(() => assert.deepEqual(contents(), ["one", "two"]));
+  await equal(first);
+  await equal(second);
+  assert.equal(gateway.of(user).length, 1);
 });
 
 // Windows.
