@@ -211,6 +211,22 @@ test("the message that `send` returns follows what becomes of it, also where not
   assert.equal(refused.message.error, null);
 });
 
+test("a message is not sent before it is kept, also where there is a new connection meanwhile", async (t) => {
+  const { open, id, ada: user, connection, gateway, contents } = await world(t);
+  let written = Promise.resolve();
+  const ada = await open("ada", { disk: new Disk(() => written) });
+  let write;
+  written = new Promise((resolve) => (write = resolve));
+  const send = ada.send(id, "one");
+  connection(user).destroy();
+  await eventually(() => assert.ok(gateway.upgrades.length === 2 && ada.client.state === "connected"));
+  await sleep(A_WHILE);
+  assert.deepEqual([contents(), send.message.status], [[], "pending"]);
+  write();
+  assert.ok((await settled(send)).ack);
+  assert.deepEqual(contents(), ["one"]);
+});
+
 test("a message that the store does not take is sent all the same, and the app is told", async (t) => {
   const { open, natter, id, contents, equal } = await world(t);
   const ada = await open("ada");
@@ -740,6 +756,14 @@ test("requests with an expired token are repeated with a fresh one, which is ask
   const profiles = await Promise.all(Array.from({ length: 5 }, () => ada.client.profile.get()));
   assert.deepEqual(profiles.map((profile) => profile.id), Array(5).fill(user));
   assert.equal(count(/refresh-token/), 1);
+});
+
+test("a file is not refused because the token is, as long as there is a session", async (t) => {
+  const { open, http, id, model, channel } = await world(t);
+  const ada = await open("ada");
+  http.fault({ path: /POST .*media/, status: 401, code: "token_not_valid", times: 4 });
+  assert.ok((await settled(ada.send(id, "", { media: [new Blob(["content"])] }))).ack);
+  assert.equal(model.messagesOf(channel).length, 1);
 });
 
 test("a renewal whose answer was lost does not end the session", async (t) => {

@@ -131,7 +131,9 @@ class Core {
         if (user && this.session.user !== user) throw new NatterError("logged_out", "The session has ended.");
         return answer;
       } catch (error) {
-        if (!isPassing(error) || this.session.user !== user || !this.isJoined) throw error;
+        // As long as there is a session, there will be a token that is valid.
+        const isTried = isPassing(error) || error.code === "token_not_valid";
+        if (!isTried || this.session.user !== user || !this.isJoined) throw error;
         await this.sleep(error.retryAfter ?? Math.min(5_000, this.timing.backoffMin * 2 ** tries));
       }
     }
