@@ -153,7 +153,10 @@ test("what the library cannot store stays a draft until the server has it", asyn
   await holds(again, "on a full disk");
   await again.getByTestId("attachment-preview").waitFor();
   await again.evaluate(() => void (window.full = true));
+  await goOffline(again);
   await composer(again).press("Enter");
+  await again.getByText("cannot keep what is not sent yet").waitFor();
+  await context.setOffline(false);
   await message(again, "on a full disk", '[data-status="received"]').waitFor();
   await again.getByText("cannot keep what is not sent yet").waitFor({ state: "detached" });
   // What was typed after it is the next draft.

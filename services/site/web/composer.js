@@ -9,6 +9,8 @@ import { MAX_TEXT_BYTES, byteLength, split } from "./text.js";
 
 const MAX_FILES = 10;
 const MAX_FILE_BYTES = 25 * 1024 * 1024;
+/** How long what was sent may wait before it is said that nothing keeps it. */
+const UNKEPT_MS = 1_000;
 /** The part of the page's height that the text may take. */
 const MAX_HEIGHT = 0.4;
 
@@ -19,8 +21,8 @@ export class Composer {
   #draft;
   /** Whether the draft would outlive the page: its text, its files. */
   #isKept = { text: true, files: true };
-  /** How many messages under way would not outlive the page. */
-  #unkept = 0;
+  /** What was sent, is under way and would not outlive the page. */
+  #unkept = new Set();
   #isClosed = false;
   #files = [];
   #previews = new Map();
@@ -232,27 +234,29 @@ export class Composer {
   async #leave(sent) {
     const draft = this.#draft;
     this.#draft = this.#newDraft();
-    const settled = sent.map(async ({ kept, acked }) => {
+    const settled = sent.map(async (one) => {
       try {
-        await kept;
+        await one.kept;
         if (this.#client.persistent) return true;
       } catch {
         // It is sent all the same.
       }
-      this.#countUnkept(1);
-      // What was refused can be sent again from the page alone.
-      const isDone = await acked.then(
+      const late = setTimeout(() => this.#showUnkept(one, true), UNKEPT_MS);
+      const isDone = await one.acked.then(
         () => true,
         (error) => error.code === "discarded",
       );
-      if (isDone) this.#countUnkept(-1);
+      clearTimeout(late);
+      // What was refused can be sent again from this page alone.
+      this.#showUnkept(one, !isDone);
       return isDone;
     });
     if ((await Promise.all(settled)).every(Boolean)) draft.forget();
   }
 
-  #countUnkept(change) {
-    this.#unkept += change;
+  #showUnkept(one, isUnkept) {
+    if (isUnkept) this.#unkept.add(one);
+    else this.#unkept.delete(one);
     this.#showNote();
   }
 
@@ -315,7 +319,7 @@ export class Composer {
       );
     }
     if (!this.#isKept.text || !this.#isKept.files) notes.push("This browser cannot keep your draft. It is lost if you close this page before you send it.");
-    if (this.#unkept) notes.push("This browser cannot keep what is not sent yet. Please leave this page open until it is sent.");
+    if (this.#unkept.size) notes.push("This browser cannot keep what is not sent yet. Please leave this page open until it is sent.");
     setText(this.#note, notes.join(" "));
   }
 
