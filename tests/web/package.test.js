@@ -73,7 +73,7 @@ test("what is declared is there", async () => {
   }
 });
 
-test("a web page's bundle of the library is under 15 kB", async () => {
+test("a web page's bundle of the library, minified and gzipped, is under 15 kB", async () => {
   const { outputFiles } = await build({
     entryPoints: [join(client, "index.js")],
     bundle: true,
@@ -87,11 +87,20 @@ test("a web page's bundle of the library is under 15 kB", async () => {
   assert.ok(size < 15_000, `${size} bytes`);
 });
 
+test("its modules as a Natter serves them, each gzipped, are under 30 kB", () => {
+  const sources = readdirSync(join(client, "src")).filter((name) => name !== "node-socket.js").map((name) => `src/${name}`);
+  const size = ["index.js", ...sources].reduce((sum, name) => sum + gzipSync(readFileSync(join(client, name))).length, 0);
+  console.log(`natter-client: ${size} bytes, as served, each module gzipped`);
+  assert.ok(size < 30_000, `${size} bytes`);
+});
+
 test("the library has no dependencies, and its package holds what it needs", () => {
   const manifest = JSON.parse(readFileSync(join(client, "package.json"), "utf8"));
   assert.equal(manifest.dependencies, undefined);
   const packed = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json"], { cwd: client, encoding: "utf8" }));
   const files = packed[0].files.map(({ path }) => path);
   const sources = readdirSync(join(client, "src")).map((name) => `src/${name}`);
-  for (const file of ["index.js", "index.d.ts", "README.md", ...sources]) assert.ok(files.includes(file), file);
+  for (const file of ["index.js", "index.d.ts", "README.md", "LICENSE", ...sources]) assert.ok(files.includes(file), file);
+  const license = (folder) => readFileSync(join(folder, "LICENSE"), "utf8");
+  assert.equal(license(client), license(join(here, "../..")));
 });

@@ -1,4 +1,4 @@
-// The quick start page: its two examples are run as they stand there.
+// The quick start page: its two examples are run as they stand there. And what all pages have in common.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -27,4 +27,18 @@ test("the example with curl sends the first message", async () => {
   const code = await page.locator("#curl").textContent();
   const script = code.replace("http://127.0.0.1:8080", natter.url);
   assert.equal(execFileSync("bash", ["-c", script], { encoding: "utf8" }), "Hello, Ben\n");
+});
+
+test("the way in leads to it", async () => {
+  await page.goto(natter.url);
+  await page.getByRole("link", { name: "Quick start for developers" }).click();
+  await page.getByRole("heading", { name: "Quick start" }).waitFor();
+});
+
+test("every file has the policy that admits nothing from elsewhere, also one that is not there", async () => {
+  for (const [path, status] of [["/", 200], ["/web/app.js", 200], ["/client/index.js", 200], ["/web/none.js", 404], ["/client/none.js", 404]]) {
+    const answer = await fetch(`${natter.url}${path}`);
+    assert.equal(answer.status, status, path);
+    assert.match(answer.headers.get("content-security-policy") ?? "", /^default-src 'none'; script-src 'self';/, path);
+  }
 });

@@ -4,11 +4,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { NatterClient } from "../../services/site/client/index.js";
+import { installTabs } from "./conformance/browser.js";
 import { compareConversations, compareDevice, comparePart, compareWindow } from "./conformance/compare.js";
 import { Device, PASSWORD, QUICK } from "./conformance/device.js";
+import { Disk } from "./conformance/disk.js";
 import { eventually, within } from "./conformance/wait.js";
 import { FakeNatter } from "./fake/server.js";
 import { readToken } from "./fake/tokens.js";
+
+installTabs();
 
 /** Long enough for a client that would wrongly do something to do it. */
 const A_WHILE = 120;
@@ -178,6 +183,132 @@ test("an outbox survives a reload", async (t) => {
   await equal(ada);
 });
 
+test("the message that `send` returns follows what becomes of it, also where nothing shows it", async (t) => {
+  const { open, natter, id, ada: user, ben: friend, model, connection } = await world(t);
+  const [ada, ben] = [await open("ada"), await open("ben")];
+  ada.subscriptions.get(id).unsubscribe();
+  connection(user).stall(50);
+  const { message } = ada.send(id, "Hello", { media: [new File(["content"], "note.txt")] });
+  const snapshot = { ...message };
+  const seen = [message.status];
+  await within(message.acked, 5_000, "an ack");
+  const [stored] = model.messagesOf(model.channels.get(id));
+  assert.deepEqual([message.id, message.seq, message.created_at], [stored.id, stored.seq, stored.created_at]);
+  assert.deepEqual(message.media.map((media) => media.id), stored.media.map((media) => media.id));
+  await eventually(() => assert.equal(message.status, "received"));
+  ben.client.conversation(id).markSeen();
+  await eventually(() => assert.equal(message.status, "seen"));
+  assert.deepEqual([seen, snapshot.status, snapshot.id], [["pending"], "pending", null]);
+
+  model.answer(friend, id, "rejected");
+  const refused = ada.send(id, "refused");
+  await settled(refused);
+  assert.deepEqual([refused.message.status, refused.message.error.code], ["failed", "channel_closed"]);
+  model.answer(friend, id, "accepted");
+  natter.gateway.destroyAll();
+  ada.client.conversation(id).retry(refused.clientId);
+  await eventually(() => assert.equal(refused.message.status, "received"));
+  assert.equal(refused.message.error, null);
+});
+
+test("a message is not sent before it is kept, also where there is a new connection meanwhile", async (t) => {
+  const { open, id, ada: user, connection, gateway, contents } = await world(t);
+  let written = Promise.resolve();
+  const ada = await open("ada", { disk: new Disk(() => written) });
+  let write;
+  written = new Promise((resolve) => (write = resolve));
+  const send = ada.send(id, "one");
+  connection(user).destroy();
+  await eventually(() => assert.ok(gateway.upgrades.length === 2 && ada.client.state === "connected"));
+  await sleep(A_WHILE);
+  assert.deepEqual([contents(), send.message.status], [[], "pending"]);
+  write();
+  assert.ok((await settled(send)).ack);
+  assert.deepEqual(contents(), ["one"]);
+});
+
+test("a message that the store does not take is sent all the same, and the app is told", async (t) => {
+  const { open, natter, id, contents, equal } = await world(t);
+  const ada = await open("ada");
+  ada.disk.isFull = true;
+  natter.down();
+  const sends = [ada.send(id, "one"), ada.send(id, "two")];
+  for (const { message } of sends) await assert.rejects(within(message.kept, 2_000, "keeping"), { name: "NatterError", code: "store" });
+  assert.deepEqual(told(ada, "error").map((error) => error.code), ["store", "store"]);
+  await eventually(() => assert.deepEqual(ada.shown(id).map((one) => one.status), ["pending", "pending"]));
+  natter.up();
+  for (const send of sends) assert.ok((await settled(send)).ack);
+  assert.deepEqual(contents(), ["one", "two"]);
+  await equal(ada);
+
+  ada.disk.isFull = false;
+  const kept = ada.send(id, "three");
+  await within(kept.message.kept, 2_000, "keeping");
+  assert.equal(told(ada, "error").length, 2);
+});
+
+test("a refused edit keeps its text, over a reload, until it is tried again", async (t) => {
+  const { open, id, ada: user, ben: friend, model, write, contents, equal } = await world(t);
+  const ada = await open("ada");
+  const { message } = write(user, "first");
+  await equal(ada);
+  model.answer(friend, id, "rejected");
+  const edit = ada.edit(id, message, "better");
+  assert.equal((await settled(edit)).error.code, "channel_closed");
+  const isRefused = () => {
+    const [{ content, status, edit: refused }] = ada.shown(id);
+    assert.deepEqual([content, status], ["first", "received"]);
+    assert.deepEqual([refused?.client_id, refused?.content, refused?.status], [edit.clientId, "better", "failed"]);
+    assert.equal(refused.error.code, "channel_closed");
+    assert.equal(ada.client.unsent, 1);
+  };
+  model.mark(friend, id, message, false);
+  await eventually(isRefused);
+  await ada.reload();
+  await eventually(isRefused);
+  model.answer(friend, id, "accepted");
+  ada.client.conversation(id).retry(edit.clientId);
+  await eventually(() => assert.deepEqual(contents(), ["better"]));
+  await eventually(() => assert.deepEqual([ada.shown(id)[0].edit, ada.client.unsent], [null, 0]));
+  await equal(ada);
+  assert.deepEqual(await ada.store.entries("outbox"), []);
+});
+
+test("a refused edit is gone when it is discarded, and when the message is changed again", async (t) => {
+  const { open, id, ada: user, ben: friend, model, write, equal, channel } = await world(t);
+  const ada = await open("ada");
+  const messages = ["one", "two", "three"].map((text) => write(user, text).message);
+  await equal(ada);
+  model.answer(friend, id, "rejected");
+  const edits = messages.map((message) => ada.edit(id, message, "refused"));
+  for (const edit of edits) assert.equal((await settled(edit)).error.code, "channel_closed");
+  model.answer(friend, id, "accepted");
+  await eventually(() => assert.deepEqual(ada.shown(id).map((one) => one.edit?.content), ["refused", "refused", "refused"]));
+  ada.client.conversation(id).discard(edits[0].clientId);
+  assert.ok((await settled(ada.edit(id, messages[1], "changed"))).ack);
+  assert.ok((await settled(ada.delete(id, messages[2]))).ack);
+  await eventually(() => assert.deepEqual(ada.shown(id).map((one) => [one.content, one.edit]), [["one", null], ["changed", null], ["", null]]));
+  await ada.reload();
+  await equal(ada);
+  assert.deepEqual([ada.shown(id).map((one) => one.edit), ada.client.unsent], [[null, null, null], 0]);
+  assert.equal(channel.entries.length, 5);
+});
+
+test("a deletion of an earlier page that is refused is told", async (t) => {
+  const { open, natter, id, ada: user, ben: friend, model, write, equal } = await world(t);
+  const ada = await open("ada");
+  const { message } = write(user, "stays");
+  await equal(ada);
+  natter.down();
+  const deletion = ada.delete(id, message);
+  await eventually(() => assert.equal(deletion.kept, "yes"));
+  await ada.crash();
+  model.answer(friend, id, "rejected");
+  natter.up();
+  await eventually(() => assert.deepEqual(told(ada, "error").map((error) => error.code), ["channel_closed"]));
+  await equal(ada);
+});
+
 test("edits and deletions are shown to both, and once where their ack was lost", async (t) => {
   const { open, id, ada: user, connection, write, channel, equal } = await world(t);
   const [ada, ben] = [await open("ada"), await open("ben")];
@@ -331,6 +462,35 @@ test("what is seen on one device is seen on the other, also across a reconnect",
   await equal(laptop);
 });
 
+for (const code of ["unavailable", "rate_limited"]) {
+  test(`a mark that the server refuses as ${code} is sent again on the same connection`, async (t) => {
+    const { open, id, ben: friend, connection, write, equal, channel, ada: user, gateway } = await world(t);
+    const ada = await open("ada");
+    connection(user).refuseReceipt(code, 10);
+    write(friend, "one");
+    await eventually(() => assert.equal(channel.marks.get(user).received_seq, 1));
+    connection(user).refuseReceipt(code, 10);
+    ada.client.conversation(id).markSeen();
+    await eventually(() => assert.equal(channel.marks.get(user).seen_seq, 1));
+    assert.equal(gateway.upgrades.length, 1);
+    assert.deepEqual(told(ada, "error"), []);
+    await equal(ada);
+  });
+}
+
+test("what was seen while the conversation was closed is told when it is open again", async (t) => {
+  const { open, id, ben: friend, model, write, equal, channel, ada: user, gateway } = await world(t);
+  const ada = await open("ada");
+  write(friend, "one");
+  await equal(ada);
+  model.answer(friend, id, "rejected");
+  ada.client.conversation(id).markSeen();
+  await eventually(() => assert.deepEqual(told(ada, "error").map((error) => error.code), ["channel_closed"]));
+  model.answer(friend, id, "accepted");
+  await eventually(() => assert.equal(channel.marks.get(user).seen_seq, 1));
+  assert.equal(gateway.upgrades.length, 1);
+});
+
 test("unknown frames and fields are ignored", async (t) => {
   const { open, ada: user, ben: friend, connection, write, equal, gateway } = await world(t);
   const ada = await open("ada");
@@ -338,6 +498,56 @@ test("unknown frames and fields are ignored", async (t) => {
   write(friend, "still here");
   await equal(ada);
   assert.equal(gateway.upgrades.length, 1);
+});
+
+// Tabs.
+
+for (const from of ["the tab with the connection", "another tab"]) {
+  test(`what is seen in ${from} is seen in all tabs, and told once`, async (t) => {
+    const { open, id, gateway, ben: friend, ada: user, write, equal, channel } = await world(t);
+    const disk = new Disk();
+    const tabs = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+    assert.equal(gateway.of(user).length, 1);
+    write(friend, "one");
+    for (const tab of tabs) await equal(tab);
+    tabs[from === "another tab" ? 1 : 0].client.conversation(id).markSeen();
+    for (const tab of tabs) await eventually(() => assert.equal(tab.conversations.unread, 0));
+    await eventually(() => assert.equal(channel.marks.get(user).seen_seq, 1));
+    assert.equal(gateway.upgrades.length, 1);
+  });
+}
+
+test("what a tab has kept before it crashed, and told nobody, is sent by the tab with the connection", async (t) => {
+  const { open, id, gateway, ada: user, contents, equal } = await world(t);
+  const disk = new Disk();
+  const first = await open("ada", { disk, isShared: true });
+  const second = await open("ada", { disk, isShared: true });
+  const left = { clientId: "left", key: `outbox ${user} 0 left`, order: 0, kind: "send", channel: id, created: new Date().toISOString(), state: "pending", payload: "left" };
+  await disk.open().set(left.key, left);
+  await second.crash();
+  await eventually(() => assert.deepEqual(contents(), ["left"]));
+  await equal(first);
+  await equal(second);
+  assert.equal(gateway.upgrades.length, 1);
+  assert.deepEqual(await disk.open().entries("outbox"), []);
+});
+
+test("when the tab with the connection crashes, another one goes on with what it had", async (t) => {
+  const { open, natter, id, gateway, ada: user, contents, equal } = await world(t);
+  const disk = new Disk();
+  const first = await open("ada", { disk, isShared: true });
+  const second = await open("ada", { disk, isShared: true });
+  natter.down();
+  first.send(id, "one");
+  await eventually(() => assert.equal(second.shown(id).length, 1));
+  second.send(id, "two");
+  await eventually(() => assert.equal(first.shown(id).length, 2));
+  await first.crash();
+  natter.up();
+  await eventually(() => assert.deepEqual(contents(), ["one", "two"]));
+  await equal(first);
+  await equal(second);
+  assert.equal(gateway.of(user).length, 1);
 });
 
 // Windows.
@@ -548,6 +758,14 @@ test("requests with an expired token are repeated with a fresh one, which is ask
   assert.equal(count(/refresh-token/), 1);
 });
 
+test("a file is not refused because the token is, as long as there is a session", async (t) => {
+  const { open, http, id, model, channel } = await world(t);
+  const ada = await open("ada");
+  http.fault({ path: /POST .*media/, status: 401, code: "token_not_valid", times: 4 });
+  assert.ok((await settled(ada.send(id, "", { media: [new Blob(["content"])] }))).ack);
+  assert.equal(model.messagesOf(channel).length, 1);
+});
+
 test("a renewal whose answer was lost does not end the session", async (t) => {
   const { open, model, http, ada: user } = await world(t);
   const ada = await open("ada");
@@ -593,6 +811,47 @@ for (const [name, clockAhead] of [["behind", 3_600_000], ["ahead", -3_600_000]])
     await equal(ada);
     assert.ok(Math.abs(ada.client.now() - model.now()) < 2_500);
     assert.equal(count(/refresh-token/), 0);
+  });
+}
+
+test("a session that the store does not take lives as long as the page", async (t) => {
+  const { open, model, ada: user, count } = await world(t);
+  const ada = await open("ada");
+  ada.disk.isFull = true;
+  for (let renewal = 1; renewal <= 2; renewal++) {
+    await sleep(2);
+    model.expireTokens();
+    assert.equal((await ada.client.profile.get()).id, user);
+    assert.equal(count(/refresh-token/), renewal);
+  }
+  assert.deepEqual(told(ada, "session"), [{ user }]);
+  assert.deepEqual(told(ada, "error").map((error) => error.code), ["store", "store"]);
+  await ada.client.logOut();
+  await ada.logIn();
+  assert.equal(ada.client.user, user);
+});
+
+for (const [how, indexedDB] of [
+  ["cannot be opened", { open: () => { throw new Error("The operation is insecure"); } }],
+  ["may not even be asked for", null],
+]) {
+  test(`where IndexedDB ${how}, one can log in and chat, as long as the page lives`, async (t) => {
+    const { natter, id, ada: user, contents } = await world(t);
+    const blocked = { configurable: true, get: () => indexedDB ?? assert.fail("The operation is insecure") };
+    Object.defineProperty(globalThis, "indexedDB", blocked);
+    t.after(() => delete globalThis.indexedDB);
+    const client = new NatterClient({ url: natter.url, timing: QUICK });
+    t.after(() => client.close());
+    const errors = [];
+    client.on("error", (error) => errors.push(error.code));
+    assert.equal(await client.restore(), false);
+    assert.equal(client.persistent, false);
+    assert.deepEqual(errors, ["store"]);
+    await client.logIn({ username: "ada", password: PASSWORD });
+    await within(client.connect(), 5_000, "connecting");
+    assert.equal(client.user, user);
+    await within(client.conversation(id).send({ text: "Hello" }).acked, 5_000, "an ack");
+    assert.deepEqual(contents(), ["Hello"]);
   });
 }
 

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { logIn, message, messages, openBrowser, openChat, openPage, write } from "./support/browser.js";
-import { PASSWORD, befriend, nameFor, signUp } from "./support/people.js";
+import { goOffline, logIn, message, messages, openBrowser, openChat, openPage, write } from "./support/browser.js";
+import { PASSWORD, befriend, decide, nameFor, signUp } from "./support/people.js";
 import { startSite } from "./support/site.js";
 
 const { natter, browser } = await startSite();
@@ -114,8 +114,6 @@ test("what one writes oneself stays text: searches, a draft and its files, a mes
   await assertHarmless(page);
 
   await page.reload();
-  await page.getByTestId("tab-conversations").click();
-  await page.getByTestId("conversation").filter({ hasText: "Draft" }).click();
   await shown(page.getByTestId("attachment-preview"), file.name);
   assert.equal(await page.getByTestId("composer").inputValue(), ATTACK);
   await assertHarmless(page);
@@ -135,6 +133,18 @@ test("what one writes oneself stays text: searches, a draft and its files, a mes
   await shown(page.locator(".composer-context"));
   await write(page, `changed ${ATTACK}`);
   await message(page, `changed ${ATTACK}`).waitFor();
+  await assertHarmless(page);
+
+  // A change that is refused.
+  const bens = await ben.conversation(conversation).send({ text: "What Ben says" }).acked;
+  await goOffline(page);
+  await message(page, `changed ${ATTACK}`).hover();
+  await message(page, `changed ${ATTACK}`).getByTestId("message-menu").click();
+  await page.getByTestId("edit").click();
+  await write(page, `refused ${ATTACK}`);
+  await decide(ben, "reject", bens, "What Ben says");
+  await page.context().setOffline(false);
+  await shown(page.locator(".failure"), `refused ${ATTACK}`);
   await assertHarmless(page);
   await page.context().close();
 });

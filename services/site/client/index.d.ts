@@ -16,7 +16,10 @@ export interface NatterOptions {
    * is needed. It must be made at the call: its `iat` tells the server's time. Without `getToken`, the library keeps the session that `logIn` or `signUp` begins.
    */
   getToken?: () => Promise<string>;
-  /** Where the session and what was not sent yet are kept. Default: IndexedDB, in Node the memory. */
+  /**
+   * Where the session and what was not sent yet are kept. Default: IndexedDB; the memory in Node, and where
+   * a browser keeps nothing for the page (see `persistent`).
+   */
   store?: Store;
 }
 
@@ -53,7 +56,8 @@ export class MemoryStore implements Store {
 export class NatterError extends Error {
   /**
    * The server's word for it (`client_id_reused`), `offline` if it was not reached, `aborted` if the
-   * caller gave up, `logged_out` without a session, `discarded` for what was taken back.
+   * caller gave up, `logged_out` without a session, `discarded` for what was taken back, `store` where
+   * the store failed.
    */
   code: string;
   /** The HTTP status; absent where the answer came over the WebSocket or did not come. */
@@ -70,6 +74,8 @@ export interface UserCard {
   last_name: string;
   email: string;
   personal_image: string | null;
+  /** Whether the account was deleted: nothing but the id is left of it. */
+  deleted?: boolean;
 }
 
 /** A user as a search lists them. */
@@ -179,16 +185,45 @@ export interface Message {
   status: MessageStatus;
   /** Why it failed. */
   error: NatterError | null;
+  /** A change of its text on this device that the server does not have. */
+  edit: MessageEdit | null;
 }
 
-/** A message that was just sent: here at once, its `status` goes on by itself in what `subscribe` shows. */
+/**
+ * `pending`: under way, and already shown as the message's `content`, with the status `pending`. `failed`:
+ * refused; the message is shown as the server has it, and the text stays here until `retry`, `discard`, or
+ * another edit or deletion of the message.
+ */
+export interface MessageEdit {
+  /** What `retry` and `discard` take. */
+  client_id: string;
+  content: string;
+  status: "pending" | "failed";
+  error: NatterError | null;
+}
+
+/**
+ * A message that was just sent: here at once. `id`, `seq`, `created_at`, `media`, `status` and `error`
+ * change as it goes on; a copy of it (`{...message}`) stays as it was.
+ */
 export interface SentMessage extends Message {
   client_id: string;
-  /** Resolves once it would outlive the page: it is in the store. */
-  kept: Promise<void>;
+  kept: Kept;
   /** Settles once the server has committed or definitely refused it, over any number of reconnects. */
   acked: Promise<Ack>;
 }
+
+/** As `acked` of a message. */
+export interface SentChange extends Promise<Ack> {
+  client_id: string;
+  kept: Kept;
+}
+
+/**
+ * Resolves once it would outlive the page: it is in the store. Rejects with the code `store` where the store
+ * did not take it: then it is sent all the same, but lost if the page ends before the `Ack`.
+ */
+export type Kept = Promise<void>;
 
 export interface Ack {
   client_id: string | null;
@@ -265,13 +300,16 @@ export interface Conversation {
   readonly info: ConversationInfo | null;
   /** Keeps the message, shows it, and sends it as soon as all before it in this conversation are sent. */
   send(message: NewMessage): SentMessage;
-  /** Changes one's own message. Resolves when the server has it, over any number of reconnects. */
-  edit(message: string, text: string): Promise<Ack>;
+  /**
+   * Changes one's own message. Resolves when the server has it, over any number of reconnects; where it is
+   * refused, the text stays as the message's `edit`.
+   */
+  edit(message: string, text: string): SentChange;
   /** Deletes one's own message. Resolves when the server has it, over any number of reconnects. */
-  delete(message: string): Promise<Ack>;
-  /** Sends a failed message again. */
+  delete(message: string): SentChange;
+  /** Sends a failed message or edit again. */
   retry(clientId: string): void;
-  /** Forgets a message that is not sent. */
+  /** Forgets a message or an edit that the server does not have. */
   discard(clientId: string): void;
   /** Everything in it is seen. */
   markSeen(): void;
@@ -307,7 +345,12 @@ export interface Events {
   friendship: Friend;
   presence: { user: string } & Presence;
   typing: { conversation: string; user: string; active: boolean };
-  /** What went wrong beside any call: a frame that the server did not understand. */
+  /**
+   * What went wrong beside any call. `store`: the store failed, and what was to be kept there lives as long
+   * as the page. `protocol`: the server did not understand this client. `too_many_connections`: another
+   * connection of the user took this one's place. Else the server's word: of a deletion that an earlier page
+   * asked for, or of a frame that no call waits for.
+   */
   error: NatterError;
 }
 
@@ -318,6 +361,11 @@ export class NatterClient {
   readonly user: string | null;
   /** How many messages and changes of this user, on this device, the server does not have yet. */
   readonly unsent: number;
+  /**
+   * Whether the session and what is not sent outlive the page: not in the memory, which is also the store
+   * where a browser keeps nothing for the page. Known after `restore`, `connect`, `logIn` or `signUp`.
+   */
+  readonly persistent: boolean;
   /** The server's time in milliseconds, whatever this device's clock says. */
   now(): number;
 

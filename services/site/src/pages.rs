@@ -48,8 +48,9 @@ pub fn routes() -> Router {
 /// A browser asks each time whether its copy is still the newest: after an upgrade nobody runs half
 /// of the old client and half of the new one.
 fn answer(file: Option<EmbeddedFile>, sent: &HeaderMap) -> Response {
+    let policy = [(header::CONTENT_SECURITY_POLICY, POLICY)];
     let Some(file) = file else {
-        return StatusCode::NOT_FOUND.into_response();
+        return (StatusCode::NOT_FOUND, policy).into_response();
     };
     let digest: String = file.metadata.sha256_hash()[..16]
         .iter()
@@ -65,7 +66,6 @@ fn answer(file: Option<EmbeddedFile>, sent: &HeaderMap) -> Response {
         (header::CACHE_CONTROL, "no-cache".to_owned()),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
     ];
-    let policy = [(header::CONTENT_SECURITY_POLICY, POLICY)];
     if is_known {
         return (StatusCode::NOT_MODIFIED, headers, policy).into_response();
     }

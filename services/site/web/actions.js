@@ -19,9 +19,12 @@ export function openActions(message, anchor, chat) {
   if (items.length) openMenu(anchor, items);
 }
 
+/** A message that is not sent, or a change that was refused. */
 export async function discard(message, conversation) {
-  const text = "It was not sent, and will not be.";
-  if (await ask({ title: "Discard this message?", text, action: "Discard" })) conversation.discard(message.client_id);
+  const { edit } = message;
+  const title = edit ? "Discard this change?" : "Discard this message?";
+  const text = edit ? "The message stays as it is." : "It was not sent, and will not be.";
+  if (await ask({ title, text, action: "Discard" })) conversation.discard(edit?.client_id ?? message.client_id);
 }
 
 async function copy(message) {

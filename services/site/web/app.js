@@ -2,6 +2,7 @@
 
 import { NatterClient } from "../client/index.js";
 import { fill, sentence, toast } from "./dom.js";
+import { adoptDrafts } from "./drafts.js";
 import { Shell } from "./shell.js";
 import { welcome } from "./welcome.js";
 
@@ -9,7 +10,10 @@ const client = new NatterClient({ url: location.origin });
 const root = document.getElementById("root");
 let shell = null;
 
-function enter() {
+async function enter() {
+  await adoptDrafts(client.user);
+  // It may have ended meanwhile.
+  if (!client.user) return leave();
   shell = new Shell(client);
   fill(root, shell.element);
   shell.opened();
@@ -22,7 +26,8 @@ function leave(notice) {
   shell?.close();
   shell = null;
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
-  fill(root, welcome(client, { notice, done: enter }));
+  const notices = [notice, !client.persistent && "This browser keeps nothing for Natter: you stay logged in only until this page is closed or reloaded."];
+  fill(root, welcome(client, { notice: notices.filter(Boolean).join(" "), done: enter }));
 }
 
 client.on("session", (session) => {
@@ -37,5 +42,5 @@ for (const type of ["dragover", "drop"]) {
   addEventListener(type, (event) => event.dataTransfer.types.includes("Files") && event.preventDefault());
 }
 
-if (await client.restore().catch(() => false)) enter();
+if (await client.restore().catch(() => false)) await enter();
 else leave();

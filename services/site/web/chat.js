@@ -74,7 +74,7 @@ export class Chat {
       this.#foot,
       this.#news,
     );
-    this.#composer = new Composer(this.#conversation, client.user, {
+    this.#composer = new Composer(client, this.#conversation, {
       find: (id) => this.#find(id),
       quote: (id) => this.#quote(id),
       lastOwn: () => this.#window.messages.findLast((message) => message.mine && message.id && !message.deleted),
@@ -455,8 +455,10 @@ export class Chat {
     const { action } = button.dataset;
     if (action === "menu") this.#openMenu(view, button);
     else if (action === "quote") this.goTo(message.reply_to);
-    else if (action === "retry") this.#conversation.retry(message.client_id);
-    else discard(message, this.#conversation);
+    else if (action === "retry") this.#conversation.retry(message.edit?.client_id ?? message.client_id);
+    else if (action === "edit" && this.#open()) this.#composer.startEdit(message);
+    else if (action === "edit") toast("You are not friends any more, so nothing can be changed here.");
+    else if (action === "discard") discard(message, this.#conversation);
   }
 
   #menuAsked(event) {

@@ -1,23 +1,29 @@
 // Where a message is written: text, files, what it answers, or the message that is changed. All of it is
-// kept as a draft at each input.
+// kept as a draft at each input, and after sending until the library keeps it.
 
 import { h, arrange, fill, sentence, setText, toast } from "./dom.js";
-import { readDraft, readFiles, writeDraft, writeFiles } from "./drafts.js";
+import { Draft } from "./drafts.js";
 import { bytes } from "./format.js";
 import { icon } from "./icons.js";
 import { MAX_TEXT_BYTES, byteLength, split } from "./text.js";
 
 const MAX_FILES = 10;
 const MAX_FILE_BYTES = 25 * 1024 * 1024;
+/** How long what was sent may wait before it is said that nothing keeps it. */
+const UNKEPT_MS = 1_000;
 /** The part of the page's height that the text may take. */
 const MAX_HEIGHT = 0.4;
 
 export class Composer {
+  #client;
   #conversation;
-  #user;
   #chat;
-  /** How many times something was sent that the library has not stored yet. */
-  #leaving = 0;
+  #draft;
+  /** Whether the draft would outlive the page: its text, its files. */
+  #isKept = { text: true, files: true };
+  /** What was sent, is under way and would not outlive the page. */
+  #unkept = new Set();
+  #isClosed = false;
   #files = [];
   #previews = new Map();
   #replyTo = null;
@@ -38,13 +44,14 @@ export class Composer {
    * `lastOwn()` the last that can be changed, `friend()` the other's name; `sent()` is called when
    * something was sent.
    */
-  constructor(conversation, user, chat) {
+  constructor(client, conversation, chat) {
+    this.#client = client;
     this.#conversation = conversation;
-    this.#user = user;
     this.#chat = chat;
+    this.#draft = this.#newDraft();
     this.element = h(
       "form",
-      { class: "composer", "aria-label": "Write a message" },
+      { class: "composer", "aria-label": "Write a message", "aria-busy": "true" },
       this.#context,
       this.#attachments,
       this.#note,
@@ -86,11 +93,12 @@ export class Composer {
     this.focus();
   }
 
-  startEdit(message, text = message.content) {
+  /** Goes on with a change that was refused. */
+  startEdit(message) {
     if (!this.#editing) this.#kept = this.#text.value;
     this.#editing = message.id;
     this.#replyTo = null;
-    this.#setText(text);
+    this.#setText(message.edit?.content ?? message.content);
     this.focus();
   }
 
@@ -111,25 +119,35 @@ export class Composer {
   }
 
   close() {
+    this.#isClosed = true;
+    this.#draft.close();
     for (const { url } of this.#previews.values()) if (url) URL.revokeObjectURL(url);
     this.#conversation.typing.stop();
   }
 
+  #newDraft() {
+    return new Draft(this.#client.user, this.#conversation.id);
+  }
+
   async #restore() {
-    const draft = readDraft(this.#user, this.#conversation.id);
-    if (draft) {
-      this.#text.value = draft.text;
-      this.#replyTo = draft.replyTo;
-      this.#editing = draft.editing;
-      this.#kept = draft.kept;
-    }
     this.#update();
-    const files = await readFiles(this.#user, this.#conversation.id);
-    if (files.length) {
-      this.#files.unshift(...files);
-      this.#showFiles();
-      this.#update();
-    }
+    const draft = await Draft.open(this.#client.user, this.#conversation.id);
+    const files = await draft.readFiles();
+    this.element.removeAttribute("aria-busy");
+    const isUntouched = !this.#text.value && !this.#files.length && !this.#editing && !this.#replyTo;
+    // What was there waits for the next time, if something was begun meanwhile.
+    if (this.#isClosed || !isUntouched) return draft.close();
+    this.#draft.close();
+    this.#draft = draft;
+    const { text, replyTo, editing, kept } = draft.read() ?? {};
+    this.#text.value = text ?? "";
+    this.#replyTo = replyTo ?? null;
+    this.#editing = editing ?? null;
+    this.#kept = kept ?? "";
+    this.#files = files;
+    this.#showFiles();
+    this.#update();
+    this.fit();
   }
 
   #key(event) {
@@ -153,15 +171,14 @@ export class Composer {
     if (this.#editing) return this.#submitEdit(text);
     const parts = split(text);
     if (!parts.length && !this.#files.length) return;
+    let sent;
     try {
       const first = { text: parts[0] ?? "", media: this.#files, replyTo: this.#replyTo ?? undefined };
-      const sent = [first, ...parts.slice(1).map((text) => ({ text }))].map((message) => this.#conversation.send(message));
-      // What comes of it is shown at the message.
-      for (const { acked } of sent) acked.catch(() => {});
-      this.#leave(Promise.all(sent.map(({ kept }) => kept)));
+      sent = [first, ...parts.slice(1).map((text) => ({ text }))].map((message) => this.#conversation.send(message));
     } catch (error) {
       return toast(sentence(error));
     }
+    this.#leave(sent);
     this.#conversation.typing.stop();
     this.#replyTo = null;
     this.#files = [];
@@ -177,11 +194,15 @@ export class Composer {
     if (byteLength(text) > MAX_TEXT_BYTES) return;
     if (!text && !message?.media.length) return;
     this.#conversation.typing.stop();
+    if (message?.content === text && !message.edit) return this.#endEdit();
+    const acked = this.#conversation.edit(id, text);
+    this.#draft.write({ text, replyTo: null, editing: id, kept: "" });
+    this.#leave([{ kept: acked.kept, acked }]);
     this.#endEdit();
-    if (message?.content === text) return;
-    this.#conversation.edit(id, text).catch((error) => {
-      toast(`Not changed: ${sentence(error)}`);
-      if (this.element.isConnected && !this.#text.value && !this.#editing) this.startEdit({ id }, text);
+    acked.catch((error) => {
+      // Where the message is shown, it says so itself.
+      const isShown = !this.#isClosed && this.#chat.find(id);
+      if (!isShown && error.code !== "discarded") toast(`Not changed: ${sentence(error)}`);
     });
   }
 
@@ -209,14 +230,34 @@ export class Composer {
     this.fit();
   }
 
-  /** Until the library has stored it, what was sent stays in the draft. */
-  #leave(kept) {
-    this.#leaving++;
-    kept.then(() => {
-      if (--this.#leaving) return;
-      this.#writeDraft();
-      this.#writeFiles();
+  /** The draft of what was sent goes once the library has stored it, else once it is settled. */
+  async #leave(sent) {
+    const draft = this.#draft;
+    this.#draft = this.#newDraft();
+    const settled = sent.map(async (one) => {
+      try {
+        await one.kept;
+        if (this.#client.persistent) return true;
+      } catch {
+        // It is sent all the same.
+      }
+      const late = setTimeout(() => this.#showUnkept(one, true), UNKEPT_MS);
+      const isDone = await one.acked.then(
+        () => true,
+        (error) => error.code === "discarded",
+      );
+      clearTimeout(late);
+      // What was refused can be sent again from this page alone.
+      this.#showUnkept(one, !isDone);
+      return isDone;
     });
+    if ((await Promise.all(settled)).every(Boolean)) draft.forget();
+  }
+
+  #showUnkept(one, isUnkept) {
+    if (isUnkept) this.#unkept.add(one);
+    else this.#unkept.delete(one);
+    this.#showNote();
   }
 
   #changed() {
@@ -225,8 +266,7 @@ export class Composer {
   }
 
   #writeDraft() {
-    if (this.#leaving) return;
-    writeDraft(this.#user, this.#conversation.id, {
+    this.#isKept.text = this.#draft.write({
       text: this.#text.value,
       replyTo: this.#replyTo,
       editing: this.#editing,
@@ -234,8 +274,9 @@ export class Composer {
     });
   }
 
-  #writeFiles() {
-    if (!this.#leaving) writeFiles(this.#user, this.#conversation.id, this.#files);
+  async #writeFiles() {
+    this.#isKept.files = await this.#draft.writeFiles(this.#files);
+    this.#showNote();
   }
 
   #update() {
@@ -269,13 +310,17 @@ export class Composer {
     // Bytes are at most three times the length: most texts need no counting.
     const text = this.#text.value.length * 3 > MAX_TEXT_BYTES ? this.#text.value.trim() : "";
     const size = byteLength(text);
-    let note = "";
+    const notes = [];
     if (size > MAX_TEXT_BYTES) {
-      note = this.#editing
-        ? `This text has ${size.toLocaleString()} bytes; a message takes up to ${MAX_TEXT_BYTES.toLocaleString()}. Please shorten it.`
-        : `A long text: it will be sent as ${split(text).length} messages.`;
+      notes.push(
+        this.#editing
+          ? `This text has ${size.toLocaleString()} bytes; a message takes up to ${MAX_TEXT_BYTES.toLocaleString()}. Please shorten it.`
+          : `A long text: it will be sent as ${split(text).length} messages.`,
+      );
     }
-    setText(this.#note, note);
+    if (!this.#isKept.text || !this.#isKept.files) notes.push("This browser cannot keep your draft. It is lost if you close this page before you send it.");
+    if (this.#unkept.size) notes.push("This browser cannot keep what is not sent yet. Please leave this page open until it is sent.");
+    setText(this.#note, notes.join(" "));
   }
 
   #filesChanged() {

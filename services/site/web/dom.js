@@ -96,6 +96,7 @@ export function toast(text) {
 /** What an error says to the person. */
 export function sentence(error) {
   if (error?.code === "offline") return "Natter cannot be reached. Please try again when you are online.";
+  if (error?.code === "channel_closed") return "The friendship had ended.";
   return error?.message || "Something went wrong.";
 }
 

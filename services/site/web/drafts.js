@@ -1,63 +1,178 @@
-// What was typed and attached but not sent, by user and conversation. Texts go to localStorage, which
-// has them when the call returns; files to IndexedDB.
+// What was typed and attached but not sent, by user and conversation. Each tab has drafts of its own, and
+// takes over those of tabs that were closed or crashed. Texts go to localStorage, which has them when the
+// call returns; files to IndexedDB.
 
 import { IndexedDbStore } from "../client/index.js";
 
+const PREFIX = "natter.drafts";
 const files = new IndexedDbStore("natter-drafts");
+const tab = thisTab();
+/** What this page has in its composers, or has sent and the library not stored yet. */
+const taken = new Set();
+let serial = Date.now();
 
-const keyOf = (user, conversation) => `natter.draft.${user}.${conversation}`;
+// Held as long as the tab lives.
+navigator.locks?.request(lockOf(tab), () => new Promise(() => {}));
 
-/** `{ text, replyTo, editing, kept }`, or null. */
-export function readDraft(user, conversation) {
+/** The same after a reload. A duplicate of the tab, which begins with a copy of its storage, finds none there. */
+function thisTab() {
+  const key = "natter.tab";
+  const fresh = crypto.getRandomValues(new Uint32Array(2)).join("-");
   try {
-    return JSON.parse(localStorage.getItem(keyOf(user, conversation)));
+    const id = sessionStorage.getItem(key) ?? fresh;
+    sessionStorage.removeItem(key);
+    addEventListener("pagehide", () => sessionStorage.setItem(key, id));
+    return id;
   } catch {
-    return null;
+    return fresh;
   }
 }
 
-export function writeDraft(user, conversation, draft) {
-  const key = keyOf(user, conversation);
-  const empty = !draft.text && !draft.replyTo && !draft.editing && !draft.kept;
-  try {
-    if (empty) localStorage.removeItem(key);
-    else localStorage.setItem(key, JSON.stringify(draft));
-  } catch {
-    // No room: the text stays in its field, as it would without drafts.
-  }
+function lockOf(tab) {
+  return `natter tab ${tab}`;
 }
 
-export async function readFiles(user, conversation) {
+function textKeys(prefix) {
   try {
-    return (await files.get(keyOf(user, conversation))) ?? [];
+    return Object.keys(localStorage).filter((key) => key.startsWith(prefix));
   } catch {
     return [];
   }
 }
 
-export async function writeFiles(user, conversation, list) {
-  const key = keyOf(user, conversation);
+async function fileKeys(prefix) {
+  const entries = await files.entries(prefix).catch(() => []);
+  return entries.map(([key]) => key);
+}
+
+async function allKeys(user) {
+  const prefix = `${PREFIX}.${user}.`;
+  return [...new Set([...textKeys(prefix), ...(await fileKeys(prefix))])].sort();
+}
+
+const prefixOf = (user, conversation) => `${PREFIX}.${user}.${conversation}.${tab}.`;
+
+export class Draft {
+  #key;
+
+  constructor(user, conversation) {
+    this.#take(`${prefixOf(user, conversation)}${++serial}`);
+  }
+
+  /** The oldest of this tab that is not taken yet, or a new one. */
+  static async open(user, conversation) {
+    await adoptDrafts(user);
+    const draft = new Draft(user, conversation);
+    const prefix = prefixOf(user, conversation);
+    const known = (await allKeys(user)).find((key) => key.startsWith(prefix) && !taken.has(key));
+    if (known) {
+      draft.close();
+      draft.#take(known);
+    }
+    return draft;
+  }
+
+  #take(key) {
+    this.#key = key;
+    taken.add(key);
+  }
+
+  /** `{ text, replyTo, editing, kept }`, or null. */
+  read() {
+    return readText(this.#key);
+  }
+
+  /** Whether it would outlive the page. */
+  write(draft) {
+    const empty = !draft.text && !draft.replyTo && !draft.editing && !draft.kept;
+    try {
+      if (empty) localStorage.removeItem(this.#key);
+      else localStorage.setItem(this.#key, JSON.stringify(draft));
+      return true;
+    } catch {
+      return empty;
+    }
+  }
+
+  async readFiles() {
+    return (await files.get(this.#key).catch(() => null)) ?? [];
+  }
+
+  /** Whether they would outlive the page. */
+  async writeFiles(list) {
+    try {
+      await (list.length ? files.set(this.#key, list) : files.delete(this.#key));
+      return true;
+    } catch {
+      return !list.length;
+    }
+  }
+
+  /** Leaves it for whoever opens the conversation next. */
+  close() {
+    taken.delete(this.#key);
+  }
+
+  forget() {
+    this.close();
+    remove(this.#key);
+  }
+}
+
+function readText(key) {
   try {
-    await (list.length ? files.set(key, list) : files.delete(key));
+    return JSON.parse(localStorage.getItem(key));
   } catch {
-    // As above: the files stay in the composer.
+    return null;
+  }
+}
+
+function remove(key) {
+  try {
+    localStorage.removeItem(key);
+  } catch {
+    // Without localStorage nothing was kept there; and so below.
+  }
+  return files.delete(key).catch(() => {});
+}
+
+/** The text that opening the conversation would bring. */
+export function draftText(user, conversation) {
+  const key = textKeys(prefixOf(user, conversation)).sort().find((key) => !taken.has(key));
+  return key ? (readText(key)?.text ?? "") : "";
+}
+
+/** Makes the drafts of tabs that are gone this tab's. Without Web Locks nobody knows: those of all tabs. */
+export async function adoptDrafts(user) {
+  for (const key of await allKeys(user)) {
+    const parts = key.split(".");
+    const owner = parts.at(-2);
+    if (owner === tab) continue;
+    const to = [...parts.slice(0, -2), tab, ++serial].join(".");
+    if (!navigator.locks) await move(key, to);
+    else await navigator.locks.request(lockOf(owner), { ifAvailable: true }, (lock) => lock && move(key, to));
+  }
+}
+
+async function move(from, to) {
+  try {
+    const list = await files.get(from);
+    if (list) await files.set(to, list);
+    const text = localStorage.getItem(from);
+    // There may be no room for both.
+    localStorage.removeItem(from);
+    if (text !== null) localStorage.setItem(to, text);
+    await files.delete(from);
+  } catch {
+    // What cannot be moved stays.
   }
 }
 
 /** Whether the user has typed or attached something anywhere that is not sent. */
 export async function hasDrafts(user) {
-  const prefix = keyOf(user, "");
-  if (Object.keys(localStorage).some((key) => key.startsWith(prefix))) return true;
-  const attached = await files.entries(prefix).catch(() => []);
-  return attached.length > 0;
+  return (await allKeys(user)).length > 0;
 }
 
 export async function forgetDrafts(user) {
-  const prefix = keyOf(user, "");
-  for (const key of Object.keys(localStorage)) if (key.startsWith(prefix)) localStorage.removeItem(key);
-  try {
-    for (const [key] of await files.entries(prefix)) await files.delete(key);
-  } catch {
-    // Without IndexedDB nothing was kept there.
-  }
+  for (const key of await allKeys(user)) await remove(key);
 }

@@ -1,6 +1,6 @@
-// One message in a conversation: its bubble, and what changes in it while it is shown.
+// One message in a conversation: its bubble, what changes in it while it is shown, and what was refused.
 
-import { h, fill, hidden } from "./dom.js";
+import { h, fill, hidden, sentence } from "./dom.js";
 import { icon } from "./icons.js";
 import { exactTime, timeOfDay } from "./format.js";
 import { MediaTile, whenNear } from "./media.js";
@@ -15,7 +15,7 @@ const STATUS = {
 };
 
 /**
- * What can be clicked carries `data-action`: `menu`, `quote`, `retry`, `discard`. The conversation
+ * What can be clicked carries `data-action`: `menu`, `quote`, `retry`, `edit`, `discard`. The conversation
  * listens for all of its messages at once.
  */
 export class MessageView {
@@ -116,12 +116,22 @@ export class MessageView {
   }
 
   #updateFailure(message) {
-    const failed = message.status === "failed";
-    if (!this.#changed("failure", failed && (message.error?.message ?? ""))) return;
+    const change = message.edit?.status === "failed" ? message.edit : null;
+    const failed = message.status === "failed" || change;
+    const { error } = change ?? message;
+    const key = failed && JSON.stringify([change?.content, error?.message, message.deleted]);
+    if (!this.#changed("failure", key)) return;
     if (!failed) return fill(this.#failureSlot);
-    const reason = h("span", {}, message.error?.message || "This message was not sent.");
-    const retry = h("button", { type: "button", class: "link-button", "data-action": "retry", "data-testid": "retry" }, "Try again");
-    const discard = h("button", { type: "button", class: "link-button", "data-action": "discard", "data-testid": "discard" }, "Discard");
-    fill(this.#failureSlot, h("div", { class: "failure" }, reason, retry, discard));
+    const button = (action, text) => h("button", { type: "button", class: "link-button", "data-action": action, "data-testid": action }, text);
+    fill(
+      this.#failureSlot,
+      h(
+        "div",
+        { class: change ? "failure of-change" : "failure" },
+        h("p", { class: "failure-reason" }, `${change ? "Not changed" : "Not sent"}: ${sentence(error)}`),
+        change && h("p", { class: "failure-text", dir: "auto", "data-testid": "refused-edit" }, change.content),
+        h("div", { class: "failure-buttons" }, !message.deleted && button("retry", "Try again"), !message.deleted && change && button("edit", "Edit"), button("discard", "Discard")),
+      ),
+    );
   }
 }

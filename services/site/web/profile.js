@@ -39,6 +39,7 @@ export class ProfilePage {
       section("Devices", this.#devices),
       section("Password", this.#password(profile)),
       section("Account", this.#logOutButton(), this.#deleteButton()),
+      section("For developers", h("p", {}, h("a", { href: "/web/quick-start.html" }, "Quick start with the library"))),
     );
     this.#showDevices();
   }

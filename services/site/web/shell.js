@@ -23,6 +23,8 @@ const narrow = matchMedia("(max-width: 720px)");
 const NAME = "Natter";
 /** What fits into the badge of a tab. */
 const MOST = 99;
+/** How long the first connection may take before it is missed. */
+const CONNECT_MS = 4_000;
 
 export class Shell {
   #client;
@@ -31,7 +33,9 @@ export class Shell {
   #chat = null;
   #links = new Map();
   #badges = new Map();
-  #banner = h("div", { class: "banner", role: "status", "data-testid": "offline-banner", hidden: true }, icon("offline"), h("span", {}, "You are offline. What you send goes out as soon as you are back."));
+  /** Why there is no connection, also while one is tried: `offline`, `closed` by the server for good, or nothing. */
+  #lost = "";
+  #banner = h("div", { class: "banner", role: "status", "data-testid": "offline-banner", hidden: true });
   #title = h("h1", {});
   #overview;
   #panelBody = h("div", { class: "panel-body" });
@@ -45,6 +49,11 @@ export class Shell {
     this.element = h("div", { class: "shell" }, this.#banner, h("nav", { class: "tabs", "aria-label": "Main" }, links), this.#overview, this.#stage);
     const route = () => this.#route();
     const state = () => this.#showState();
+    const lost = (state) => {
+      if (state !== "connecting") this.#lost = state === "connected" ? "" : state;
+      this.#showState();
+    };
+    const missed = setTimeout(() => client.state === "connected" || this.#lost || lost("offline"), CONNECT_MS);
     addEventListener("hashchange", route);
     addEventListener("online", state);
     addEventListener("offline", state);
@@ -54,7 +63,8 @@ export class Shell {
       () => removeEventListener("hashchange", route),
       () => removeEventListener("online", state),
       () => removeEventListener("offline", state),
-      client.on("state", state),
+      () => clearTimeout(missed),
+      client.on("state", lost),
       client.conversations.watch((list) => this.#showUnread(list.unread)),
       client.friends.watch((friends) => this.#badge("people", friends.filter((each) => each.relation === "asking").length, "requests")),
     ];
@@ -83,7 +93,21 @@ export class Shell {
 
   /** The browser may know earlier than the connection. */
   #showState() {
-    this.#banner.hidden = this.#client.state !== "offline" && navigator.onLine;
+    const kind = this.#lost || (navigator.onLine ? "" : "offline");
+    if (this.#banner.dataset.shows === kind) return;
+    this.#banner.dataset.shows = kind;
+    this.#banner.hidden = !kind;
+    this.element.classList.toggle("lost", Boolean(kind));
+    if (kind === "offline") fill(this.#banner, icon("offline"), h("span", {}, "You are offline. What you send goes out as soon as you are back."));
+    else if (kind === "closed") {
+      const connect = () => this.#client.connect().catch(() => {});
+      fill(
+        this.#banner,
+        icon("offline"),
+        h("span", {}, "Disconnected here: Natter is open in too many places."),
+        h("button", { type: "button", class: "link-button", "data-testid": "use-here", onclick: connect }, "Use it here"),
+      );
+    } else fill(this.#banner);
   }
 
   #showUnread(unread) {
@@ -112,8 +136,8 @@ export class Shell {
     const left = this.#chat?.id;
     this.element.classList.remove("in-chat");
     if (narrow.matches) this.#closeChat();
-    else if (!this.#chat) this.#showNothing();
     if (tab !== this.#tab) this.#showPanel(tab);
+    if (!narrow.matches) this.#keepChat();
     if (left && narrow.matches) this.#panel.focus?.(left);
     else if (tab.name === "search") this.#panel.focus();
   }
@@ -133,17 +157,26 @@ export class Shell {
 
   #showChat(id, message) {
     this.element.classList.add("in-chat");
-    if (this.#chat?.id === id) {
-      if (message) this.#chat.goTo(message);
-    } else {
-      this.#closeChat();
-      this.#chat = new Chat(this.#client, id, { message, back: this.#tab.hash });
-      fill(this.#stage, this.#chat.element);
-      this.#chat.opened();
-      this.#panel.activate?.(id);
-    }
+    if (this.#chat?.id !== id) this.#openChat(id, message);
+    else if (message) this.#chat.goTo(message);
     if (narrow.matches) this.#chat.focusStart();
     else this.#chat.focus();
+  }
+
+  #openChat(id, message) {
+    this.#closeChat();
+    this.#chat = new Chat(this.#client, id, { message, back: this.#tab.hash });
+    fill(this.#stage, this.#chat.element);
+    this.#chat.opened();
+    this.#panel.activate?.(id);
+  }
+
+  /** The conversation beside a panel stays, also over a reload. */
+  #keepChat() {
+    const { chat } = history.state ?? {};
+    if (this.#chat) history.replaceState({ chat: this.#chat.id }, "");
+    else if (chat) this.#openChat(chat);
+    else this.#showNothing();
   }
 
   #closeChat() {

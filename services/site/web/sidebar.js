@@ -2,7 +2,7 @@
 
 import { avatar, showOnline } from "./avatar.js";
 import { arrange, arrowKeys, eachFrame, fill, h, hidden, setText } from "./dom.js";
-import { readDraft } from "./drafts.js";
+import { draftText } from "./drafts.js";
 import { count, displayName, exactTime, listTime } from "./format.js";
 import { icon } from "./icons.js";
 import { preview } from "./text.js";
@@ -110,7 +110,7 @@ class Item {
   update(info, active) {
     const { friend, last_message: last, typing, unread } = info;
     const online = Boolean(this.#client.presence.get(friend.id)?.online) && info.friendship.is_open;
-    const draft = active ? "" : (readDraft(this.#client.user, info.id)?.text.trim() ?? "");
+    const draft = active ? "" : draftText(this.#client.user, info.id).trim();
     const text = typing ? "typing…" : draft || (last ? preview(last) : "No messages yet");
     const who = typing ? "" : draft ? "Draft: " : last?.mine ? "You: " : "";
     const key = JSON.stringify([friend, last?.status, last?.created_at, unread, online, active, who, text, listTimeOf(last)]);

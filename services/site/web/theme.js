@@ -11,8 +11,12 @@ function dark() {
   return root.dataset.theme ? root.dataset.theme === "dark" : system.matches;
 }
 
-const chosen = localStorage.getItem(KEY);
-if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
+try {
+  const chosen = localStorage.getItem(KEY);
+  if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
+} catch {
+  // A browser that keeps nothing: the system's theme, and below for this page alone.
+}
 
 /** A button that changes between light and dark. */
 export function themeToggle() {
@@ -26,8 +30,12 @@ export function themeToggle() {
   };
   button.addEventListener("click", () => {
     root.dataset.theme = dark() ? "light" : "dark";
-    localStorage.setItem(KEY, root.dataset.theme);
     show();
+    try {
+      localStorage.setItem(KEY, root.dataset.theme);
+    } catch {
+      // As above.
+    }
   });
   show();
   return button;

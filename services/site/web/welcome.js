@@ -23,6 +23,7 @@ export function welcome(client, { notice, done }) {
     h("header", { class: "welcome-header" }, h("span", { class: "welcome-mark" }, icon("chats")), h("h1", {}, "Natter")),
     notice && h("p", { class: "welcome-notice", role: "status" }, notice),
     card,
+    h("p", { class: "welcome-foot" }, "Making an app? ", h("a", { href: "/web/quick-start.html" }, "Quick start for developers")),
   );
 }
 
@@ -32,7 +33,7 @@ function logInForm(client, done) {
   password.about = "invalid credentials";
   const submit = async (values) => {
     await client.logIn({ username: values.username.trim(), password: values.password });
-    done();
+    await done();
   };
   return form({ fields: [username, password], action: "Log in", submit, testid: "login-form", "aria-label": "Log in" });
 }
@@ -46,7 +47,7 @@ function signUpForm(client, done) {
   const picture = pictureField({ current: () => h("span", { class: "avatar large blank" }, icon("camera")), removable: () => false });
   const submit = async (values) => {
     await client.signUp({ ...values, username: values.username.trim(), email: values.email.trim(), personal_image: picture.value ?? null });
-    done();
+    await done();
   };
   const names = h("div", { class: "field-pair" }, firstName.element, lastName.element);
   return form({

@@ -120,53 +120,96 @@ export function compareDevice(model, device) {
   compareFriends(model, user, device.friends);
 }
 
+/** Who of the friends is online. */
+export function comparePresence({ model, gateway }, device) {
+  for (const channel of model.openChannels(device.user)) {
+    const friend = model.friendIn(channel, device.user);
+    assert.equal(device.client.presence.get(friend)?.online ?? false, gateway.isOnline(friend), "presence");
+  }
+}
+
+/** What is found is what the server finds, each message as a window would show it. */
+export function compareSearch(model, device, text, found) {
+  const expected = model
+    .conversationsOf(device.user)
+    .flatMap((channel) => expectedMessages(model, channel, device.user))
+    .filter((message) => message.content.includes(text));
+  const byId = (one, other) => (one.id < other.id ? -1 : 1);
+  assert.deepEqual(found.map(shownMessage).sort(byId), expected.sort(byId));
+}
+
 /**
- * What was sent on a device is in the log once, in the order in which it was sent. `vanished` has the
- * client ids of what was set back, `refusals` what the schedule may have had refused, and `loggedOut`
- * says that the session ended meanwhile.
+ * What was sent on a device is in the log once, in the order in which it was sent, or shown as failed;
+ * nothing is lost. `vanished` has the client ids of what was set back, `discarded` and `retried` of what
+ * was; `forgotten` those of before a logout; `refusals` says why sends may have been refused.
  */
-export function compareSends(model, device, { vanished, refusals, loggedOut }) {
-  const { user } = device;
+export function compareSends(model, device, schedule) {
+  const { vanished, discarded, forgotten, retried, refusals } = schedule;
   for (const [id] of device.subscriptions) {
     const channel = model.channels.get(id);
-    const entries = channel.entries.filter((entry) => entry.kind === "message" && entry.sender === user);
+    const entries = channel.entries.filter((entry) => entry.kind === "message" && entry.sender === device.user);
     let before = 0;
     for (const send of device.sends.filter((one) => one.conversation === id)) {
-      const stored = entries.filter((entry) => entry.clientId === send.clientId);
-      const isExcused = vanished.has(send.clientId) || loggedOut;
-      const isFailed = device.shown(id).some((one) => one.client_id === send.clientId && one.status === "failed");
-      assert.ok(stored.length <= 1, `"${send.text}" is stored once`);
-      if (send.outcome?.error) {
-        assert.ok(refusals.has(send.outcome.error.code), `"${send.text}" was refused: ${send.outcome.error}`);
-      } else if (send.outcome?.ack && !vanished.has(send.clientId)) {
-        assert.equal(stored.length, 1, `"${send.text}" was acknowledged`);
-        assert.equal(send.outcome.ack.seq, stored[0].seq);
-        assert.equal(send.outcome.ack.message, stored[0].message);
-      } else if (!isExcused && !isFailed) {
-        assert.ok(send.outcome || send.instance < device.instance, `"${send.text}" is settled`);
-        assert.equal(stored.length, 1, `"${send.text}" is stored`);
+      const { clientId, message, outcome, kept, instance } = send;
+      const what = `"${send.text}"`;
+      const [stored, ...repeats] = entries.filter((entry) => entry.clientId === clientId);
+      assert.equal(repeats.length, 0, `${what} is stored once`);
+      assert.ok(outcome || instance < device.instance, `${what} is settled`);
+      if (kept === "crashed") assert.equal(stored, undefined, `${what} was not tried before it was kept`);
+      else if (!stored) {
+        const isFailed = device.shown(id).some((one) => one.client_id === clientId && one.status === "failed");
+        const isTaken = [vanished, discarded, forgotten].some((ids) => ids.has(clientId));
+        // What no disk has ends with the page, and with the session.
+        const isGone = kept !== "yes" && (instance < device.instance || outcome?.error?.code === "logged_out");
+        assert.ok(isFailed || isTaken || isGone, `${what} is neither stored nor shown as failed`);
       }
-      if (stored.length === 0) continue;
-      assert.ok(stored[0].seq > before, `"${send.text}" comes after what was sent before it`);
-      before = stored[0].seq;
+      if (outcome?.error) assertExpected(outcome.error, what, clientId, schedule);
+      if (!stored) {
+        assert.ok(!outcome?.ack || vanished.has(clientId), `${what} was acknowledged`);
+        continue;
+      }
+      if (outcome?.ack && !vanished.has(clientId)) {
+        const status = statusOf(stored.seq, channel.marks.get(model.friendIn(channel, device.user)));
+        assert.deepEqual([outcome.ack.seq, outcome.ack.message], [stored.seq, stored.message], what);
+        const isLive = instance === device.instance;
+        if (isLive) assert.deepEqual([message.id, message.seq, message.status], [stored.message, stored.seq, status], `${what} goes on`);
+      }
+      assert.deepEqual([stored.replyTo, stored.media.length], [send.replyTo, send.media.length], what);
+      // What was lost by the server, or is sent after all because the page crashed, has no place any more.
+      if ([retried, vanished, discarded].some((ids) => ids.has(clientId))) continue;
+      assert.ok(stored.seq > before, `${what} comes after what was sent before it`);
+      before = stored.seq;
     }
   }
 }
 
-/** Edits and deletions are carried out once where the client said so, and refused only with a reason. */
-export function compareChanges(model, device, { vanished, refusals, loggedOut }) {
+/**
+ * Edits and deletions are carried out once where the client said so, and refused only with a reason; the
+ * text of a refused edit stays. `changes` are those of all tabs of the device.
+ */
+export function compareChanges(model, device, changes, schedule) {
+  const { vanished, discarded, forgotten } = schedule;
   for (const change of device.changes) {
-    const { entries } = model.channels.get(change.conversation);
-    const found = entries.filter(
-      (entry) => entry.kind === change.kind && entry.message === change.message && entry.content === change.text,
-    );
-    assert.ok(found.length <= 1, `${change.kind} once`);
-    const { ack, error } = change.outcome ?? {};
-    if (ack && !vanished.has(ack.client_id)) assert.equal(found[0]?.seq, ack.seq, `${change.kind} as acknowledged`);
-    if (error) {
-      // Another device may have deleted it before.
-      assert.ok(refusals.has(error.code) || error.code === "message_not_found", `${change.kind} was refused: ${error}`);
-    }
-    if (!change.outcome && !loggedOut) assert.ok(change.instance < device.instance, `${change.kind} is settled`);
+    const { kind, conversation, message, clientId, text, outcome, kept, instance } = change;
+    const { entries } = model.channels.get(conversation);
+    const [found, ...repeats] = entries.filter((entry) => entry.kind === kind && entry.message === message && entry.content === text);
+    const what = `${kind} to "${text}"`;
+    assert.equal(repeats.length, 0, `${what} once`);
+    assert.ok(outcome || instance < device.instance, `${what} is settled`);
+    if (outcome?.ack && !vanished.has(clientId)) assert.equal(found?.seq, outcome.ack.seq, `${what} as acknowledged`);
+    // Another device may have deleted it before.
+    if (outcome?.error?.code !== "message_not_found" && outcome?.error) assertExpected(outcome.error, what, clientId, schedule);
+    if (kept === "crashed") assert.equal(found, undefined, `${what} was not tried before it was kept`);
+    if (found || kind === "deleted" || kept !== "yes") continue;
+    const shown = device.shown(conversation).find((one) => one.id === message);
+    const isTaken = [vanished, discarded, forgotten].some((ids) => ids.has(clientId));
+    const isReplaced = changes.some((other) => other.message === message && other.at > change.at);
+    const isFailed = shown?.edit?.client_id === clientId && shown.edit.status === "failed" && shown.edit.content === text;
+    assert.ok(!shown || isTaken || isReplaced || isFailed, `${what} is neither stored nor shown as failed`);
   }
+}
+
+function assertExpected({ code }, what, clientId, { refusals, discarded }) {
+  const isExpected = code === "discarded" ? discarded.has(clientId) : refusals.has(code);
+  assert.ok(isExpected, `${what} was refused with ${code}`);
 }

@@ -1,6 +1,8 @@
-// A device of a user in a test: a client on a store, all that it shows, and all that was sent on it.
+// A device of a user in a test, or one of several tabs of it: a client on a disk, all that it shows, and
+// all that was sent on it.
 
-import { MemoryStore, NatterClient } from "../../../services/site/client/index.js";
+import { NatterClient } from "../../../services/site/client/index.js";
+import { Disk } from "./disk.js";
 import { eventually } from "./wait.js";
 
 /** As short as a schedule can bear on a busy machine. */
@@ -12,14 +14,17 @@ export const QUICK = {
   answerTimeout: 800,
   receiptDelay: 2,
   refreshDelay: 2,
+  typingEvery: 60,
+  typingEnds: 200,
+  presenceNamed: 20,
 };
 export const PASSWORD = "Correct-horse-1";
 /** More than any schedule sends, so that nothing is dropped at an end. */
 const EVERYTHING = 10_000;
 
 export class Device {
-  store = new MemoryStore();
   client = null;
+  store = null;
   /** The newest window of each conversation that is subscribed to. */
   windows = new Map();
   subscriptions = new Map();
@@ -27,18 +32,21 @@ export class Device {
   friends = null;
   /** What the client told: `{event, value}`. */
   events = [];
-  /** `{conversation, clientId, text, instance, outcome}`, in the order in which they were sent. */
+  /** `{conversation, clientId, text, media, replyTo, instance, message, kept, outcome}`, in the order in which they were sent. */
   sends = [];
-  /** Edits and deletions: `{kind, conversation, message, text, instance, outcome}`. */
+  /** Edits and deletions: `{kind, conversation, message, clientId, text, at, instance, kept, outcome}`. */
   changes = [];
   /** How often it was reloaded. */
   instance = 0;
 
-  constructor(natter, username, { timing = QUICK, getToken } = {}) {
+  /** Devices on one `disk` that say `isShared` are tabs of one browser. */
+  constructor(natter, username, { timing = QUICK, getToken, disk = new Disk(), isShared = false } = {}) {
     this.natter = natter;
     this.username = username;
     this.timing = timing;
     this.getToken = getToken;
+    this.disk = disk;
+    this.isShared = isShared;
   }
 
   /** A device that is logged in and connected, and shows these conversations. */
@@ -51,7 +59,7 @@ export class Device {
   async begin(conversations) {
     this.make();
     // On a machine that is too busy the first try may be given up.
-    await eventually(() => (this.getToken ? this.client.restore() : this.logIn()));
+    await eventually(() => this.resume());
     await this.client.connect();
     this.show(conversations);
   }
@@ -61,8 +69,9 @@ export class Device {
   }
 
   make() {
-    const { natter, store, timing, getToken } = this;
-    this.client = new NatterClient({ url: natter.url, store, timing, getToken });
+    const { natter, timing, getToken, isShared } = this;
+    this.store = this.disk.open({ isShared });
+    this.client = new NatterClient({ url: natter.url, store: this.store, timing, getToken });
     const instance = this.instance;
     for (const event of ["state", "session", "message", "friendship", "presence", "typing", "error"]) {
       this.client.on(event, (value) => this.events.push({ event, value, instance }));
@@ -71,6 +80,11 @@ export class Device {
 
   logIn() {
     return this.client.logIn({ username: this.username, password: PASSWORD });
+  }
+
+  /** With the session that the disk has, or a new one. */
+  async resume() {
+    if (!(await this.client.restore())) await this.logIn();
   }
 
   show(conversations) {
@@ -89,6 +103,19 @@ export class Device {
   async reload() {
     const shown = [...this.subscriptions.keys()];
     this.client.close();
+    await this.#again(shown);
+  }
+
+  /** As `reload`, where the page just stops. */
+  async crash() {
+    const shown = [...this.subscriptions.keys()];
+    this.store.cut();
+    // Nothing that is written meanwhile gets anywhere: what is left is to end its timers and sockets.
+    this.client.close();
+    await this.#again(shown);
+  }
+
+  async #again(shown) {
     this.instance += 1;
     this.make();
     this.windows.clear();
@@ -99,28 +126,36 @@ export class Device {
 
   send(conversation, text, more = {}) {
     const message = this.client.conversation(conversation).send({ text, ...more });
-    const send = { conversation, clientId: message.client_id, text, instance: this.instance, message };
-    this.#follow(send, message.acked);
+    const { media = [], replyTo = null } = more;
+    const send = { conversation, clientId: message.client_id, text, media, replyTo, instance: this.instance, message };
+    this.#follow(send, message);
     this.sends.push(send);
     return send;
   }
 
   edit(conversation, message, text) {
-    const change = { kind: "edited", conversation, message, text, instance: this.instance };
-    this.#follow(change, this.client.conversation(conversation).edit(message, text));
-    this.changes.push(change);
-    return change;
+    return this.#change("edited", conversation, message, text, this.client.conversation(conversation).edit(message, text));
   }
 
   delete(conversation, message) {
-    const change = { kind: "deleted", conversation, message, instance: this.instance };
-    this.#follow(change, this.client.conversation(conversation).delete(message));
+    return this.#change("deleted", conversation, message, undefined, this.client.conversation(conversation).delete(message));
+  }
+
+  #change(kind, conversation, message, text, acked) {
+    const at = performance.now();
+    const change = { kind, conversation, message, clientId: acked.client_id, text, at, instance: this.instance };
+    this.#follow(change, { kept: acked.kept, acked });
     this.changes.push(change);
     return change;
   }
 
-  #follow(one, promise) {
-    one.settled = promise.then(
+  #follow(one, { kept, acked }) {
+    // Whether the disk has it: `yes`, `no` where the disk was full, `crashed` where the page ended before.
+    kept.then(
+      () => (one.kept = "yes"),
+      (error) => (one.kept = /crashed/.test(error.message) ? "crashed" : "no"),
+    );
+    one.settled = acked.then(
       (ack) => (one.outcome = { ack }),
       (error) => (one.outcome = { error }),
     );

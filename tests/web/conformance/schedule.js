@@ -1,13 +1,18 @@
 // One random schedule: devices of friends do what users do while faults strike; then the faults stop,
 // and what every device shows must become what the server has.
 
+import assert from "node:assert/strict";
 import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 
 import { FakeNatter } from "../fake/server.js";
 import { Random } from "../fake/random.js";
-import { compareChanges, compareDevice, comparePart, compareSends } from "./compare.js";
+import { installTabs } from "./browser.js";
+import { compareChanges, compareDevice, comparePart, comparePresence, compareSearch, compareSends } from "./compare.js";
 import { Device, PASSWORD, QUICK } from "./device.js";
+import { Disk } from "./disk.js";
 import { eventually, within } from "./wait.js";
+
+installTabs();
 
 const CLOSE_CODES = [1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013, 4001, 4008, 4009];
 /** For all that is to come about once the faults have stopped. */
@@ -19,10 +24,13 @@ export class Schedule {
   #devices = [];
   #channels = [];
   #parts = [];
-  #vanished = new Set();
-  #loggedOut = new Set();
+  /** Client ids of what was set back, taken back, tried again, and written before a logout. */
+  vanished = new Set();
+  discarded = new Set();
+  retried = new Set();
+  forgotten = new Set();
   /** What sends may be refused with, because of what was done. */
-  #refusals = new Set();
+  refusals = new Set();
   #texts = 0;
   /** Timers that end a fault. */
   #ends = [];
@@ -44,8 +52,9 @@ export class Schedule {
       }
       this.#heal();
       await this.#compare();
-      this.#probe();
+      await this.#probe();
       await this.#compare();
+      await this.#part();
     } finally {
       for (const end of this.#ends) clearTimeout(end);
       for (const device of this.#devices) device.client?.close();
@@ -66,10 +75,20 @@ export class Schedule {
     for (const [name, id] of [["ada", ada], ["ben", ben]]) {
       const conversations = this.#channels.filter((one) => model.channels.get(one).members.includes(id));
       for (let count = random.between(1, 2); count > 0; count--) {
-        const options = { timing: QUICK, getToken: random.chance(0.25) ? tokensFrom(model, id) : undefined };
-        const device = new Device(this.#natter, name, options);
-        this.#devices.push(device);
-        await within(device.begin(conversations), DEADLINE, "opening a device");
+        const ms = random.pick([0, 0, 1, 3]);
+        const isShared = random.chance(0.4);
+        const options = {
+          timing: QUICK,
+          getToken: random.chance(0.25) ? tokensFrom(model, id) : undefined,
+          disk: new Disk(ms ? () => sleep(ms) : turn),
+          isShared,
+        };
+        for (let tabs = isShared ? random.between(1, 3) : 1; tabs > 0; tabs--) {
+          const device = new Device(this.#natter, name, options);
+          this.trace.push(`${name}${this.#devices.length} is ${isShared ? `a tab of ${tabs} or more` : "alone"}${options.getToken ? ", with getToken" : ""}`);
+          this.#devices.push(device);
+          await within(device.begin(conversations), DEADLINE, "opening a device");
+        }
       }
     }
   }
@@ -102,6 +121,8 @@ export class Schedule {
     const own = device.shown(conversation).filter((one) => one.mine && one.id && !one.deleted);
     return random.weighted([
       [5, [`${place} sends`, () => this.#send(device, conversation, random.between(1, 6))]],
+      [2, [`${place} retries`, () => this.#retry(device, conversation)]],
+      [1, [`${place} discards`, () => this.#discard(device, conversation)]],
       [4, [`elsewhere writes in ${this.#channels.indexOf(conversation)}`, () => this.#elsewhere(conversation, random.weighted([[5, 1], [3, 4], [1, 30]]))]],
       [2, [`${place} edits`, () => own.length > 0 && device.edit(conversation, random.pick(own).id, this.#text())]],
       [1, [`${place} deletes`, () => own.length > 0 && device.delete(conversation, random.pick(own).id)]],
@@ -109,7 +130,9 @@ export class Schedule {
       [1, [`${place} types`, () => device.client.conversation(conversation).typing.keystroke()]],
       [1, [`${place} shows a part`, () => this.#showPart(device, conversation)]],
       [1, [`${of} moves a part`, () => this.#movePart(device)]],
-      [1, [`${of} reloads`, () => this.#reload(device)]],
+      [1, [`${of} reloads`, () => device.reload()]],
+      [1, [`${of} crashes`, () => device.crash()]],
+      [0.3, [`${of} logs out`, () => this.#logOut(device)]],
       [0.4, [`${place} rejects or accepts`, () => this.#turnFriendship(conversation)]],
     ]);
   }
@@ -117,9 +140,49 @@ export class Schedule {
   #send(device, conversation, count) {
     if (device.client.user === null) return;
     for (; count > 0; count--) {
-      const { text, clientId } = device.send(conversation, this.#text());
+      const { text, clientId } = device.send(conversation, this.#text(), this.#attached(device, conversation));
       this.trace.push(`  "${text}" is ${clientId}`);
     }
+  }
+
+  #attached(device, conversation) {
+    const random = this.#random;
+    const answered = random.chance(0.2) ? random.pick(device.shown(conversation).filter((one) => one.id)) : undefined;
+    const media = Array.from({ length: random.weighted([[8, 0], [1, 1], [1, 2]]) }, (_, index) => new Blob([`file ${index}`]));
+    return { ...(answered && { replyTo: answered.id }), ...(media.length > 0 && { media }) };
+  }
+
+  #retry(device, conversation) {
+    const failed = device.shown(conversation).filter((one) => one.status === "failed" || one.edit?.status === "failed");
+    const one = this.#random.pick(failed);
+    if (!one) return;
+    const clientId = one.edit?.client_id ?? one.client_id;
+    this.retried.add(clientId);
+    device.client.conversation(conversation).retry(clientId);
+  }
+
+  #discard(device, conversation) {
+    const one = this.#random.pick(device.shown(conversation).filter(({ id, edit }) => id === null || edit));
+    if (!one) return;
+    const clientId = one.edit?.client_id ?? one.client_id;
+    this.discarded.add(clientId);
+    device.client.conversation(conversation).discard(clientId);
+  }
+
+  /** Where the server is not reached nothing has ended; otherwise what was not sent is forgotten, in all tabs. */
+  #logOut(device) {
+    if (device.client.user === null) return;
+    this.refusals.add("logged_out");
+    const forget = () => {
+      for (const { sends, changes } of this.#tabsOf(device)) {
+        for (const { clientId } of [...sends, ...changes]) this.forgotten.add(clientId);
+      }
+    };
+    device.client.logOut().then(forget, () => {});
+  }
+
+  #tabsOf(device) {
+    return this.#devices.filter(({ disk }) => disk === device.disk);
   }
 
   /** Written by either member, without any of the devices. */
@@ -159,16 +222,10 @@ export class Schedule {
     return this.#parts.filter((part) => part.device === device && part.instance === device.instance);
   }
 
-  async #reload(device) {
-    // A page that ends in the very turn in which a message was written does not keep it.
-    await turn();
-    await device.reload();
-  }
-
   #turnFriendship(conversation) {
     const { model } = this.#natter;
     const user = this.#random.pick(model.channels.get(conversation).members);
-    this.#refusals.add("channel_closed");
+    this.refusals.add("channel_closed");
     model.answer(user, conversation, this.#random.pick(["accepted", "rejected"]));
   }
 
@@ -193,6 +250,7 @@ export class Schedule {
           [3, ["cut after a send was stored", () => connection.cutAtSend({ isStored: true })]],
           [2, ["cut before a send was stored", () => connection.cutAtSend({ isStored: false })]],
           [2, ["unavailable", () => connection.refuseSend("unavailable")]],
+          [1, ["no time for a mark", () => connection.refuseReceipt("unavailable")]],
           [2, ["rate limited", () => connection.refuseSend("rate_limited", random.between(2, 20))]],
           [0.5, ["half-open", () => connection.freeze()]],
           [1, ["goaway", () => connection.goAway(random.between(0, 10), random.between(5, 20))]],
@@ -207,6 +265,7 @@ export class Schedule {
       [2, [`${status} at ${path}`, () => http.fault({ path, status, retryAfter: 0, times: random.between(1, 2) })]],
       [1, [`cut an answer at ${path}`, () => http.fault({ path, cut })]],
       [0.3, [`hang at ${path}`, () => http.fault({ path, hang: true })]],
+      [1, ["a disk is full", () => this.#fill(random.pick(this.#devices).disk, random.between(3, 25))]],
       [0.7, ["set the log back", () => this.#setBack(random.pick(this.#channels), random.between(0, 4))]],
     ]);
   }
@@ -216,22 +275,28 @@ export class Schedule {
     this.#ends.push(setTimeout(() => this.#natter.up(), ms));
   }
 
+  #fill(disk, ms) {
+    disk.isFull = true;
+    this.#ends.push(setTimeout(() => (disk.isFull = false), ms));
+  }
+
   #close(connection, code) {
-    if (code === 1009) this.#refusals.add("too_large");
+    if (code === 1009) this.refusals.add("too_large");
     connection.close(code);
   }
 
-  #endSession({ sid, user }) {
-    this.#refusals.add("logged_out");
-    for (const device of this.#devices) if (device.user === user) this.#loggedOut.add(device);
+  #endSession({ sid }) {
+    this.refusals.add("logged_out");
     this.#natter.model.endSession(sid);
   }
 
   #setBack(conversation, count) {
     const { model } = this.#natter;
     const channel = model.channels.get(conversation);
+    // A reply to what is gone, or a change of it.
+    this.refusals.add("message_not_found");
     for (const entry of channel.entries.slice(Math.max(0, channel.entries.length - count))) {
-      this.#vanished.add(entry.clientId);
+      this.vanished.add(entry.clientId);
     }
     model.setBack(channel, count);
   }
@@ -242,6 +307,7 @@ export class Schedule {
     const { model } = this.#natter;
     this.trace.push("heal");
     this.#ends.forEach(clearTimeout);
+    for (const { disk } of this.#devices) disk.isFull = false;
     for (const friendship of model.friendships.values()) {
       for (const user of [friendship.from_user, friendship.to_user]) model.answer(user, friendship.id, "accepted");
     }
@@ -250,21 +316,22 @@ export class Schedule {
 
   /** Who was logged out logs in again; who stopped trying to connect tries again. */
   async #recover(device) {
-    if (device.client.user === null && !device.getToken) await device.logIn();
+    if (device.client.user === null) await device.resume();
     if (device.client.state === "closed") await within(device.client.connect(), 1_000, "connecting again");
   }
 
   async #compare() {
     const { model } = this.#natter;
     for (const device of this.#devices) {
-      const sent = { vanished: this.#vanished, refusals: this.#refusals, loggedOut: this.#loggedOut.has(device) };
+      const changes = this.#tabsOf(device).flatMap((tab) => tab.changes);
       try {
         await eventually(async () => {
           await this.#recover(device);
           await device.showAll();
           compareDevice(model, device);
-          compareSends(model, device, sent);
-          compareChanges(model, device, sent);
+          comparePresence(this.#natter, device);
+          compareSends(model, device, this);
+          compareChanges(model, device, changes, this);
           for (const { conversation, window, limit } of this.#partsOf(device)) {
             comparePart(model, model.channels.get(conversation), device.user, window, limit);
           }
@@ -275,9 +342,45 @@ export class Schedule {
     }
   }
 
-  /** One more message everywhere: what is still on its way comes before it. */
-  #probe() {
-    for (const channel of this.#natter.model.channels.values()) this.#elsewhere(channel.id, 1);
+  /** One more message everywhere: what is still on its way comes before it. And what has no state to compare. */
+  async #probe() {
+    const { model } = this.#natter;
+    for (const channel of model.channels.values()) this.#elsewhere(channel.id, 1);
+    const [device] = this.#devices;
+    const [conversation] = device.subscriptions.keys();
+    const media = [await eventually(() => device.client.upload(new Blob(["uploaded before"])))];
+    this.trace.push(`  uploaded: ${device.send(conversation, this.#text(), { media }).clientId}`);
+    for (const one of this.#devices) {
+      const text = `text ${this.#random.between(1, this.#texts)}`;
+      await eventually(async () => {
+        const { results, hasNext } = await one.client.search(text, { pageSize: 100 });
+        assert.equal(hasNext, false);
+        compareSearch(model, one, text, results);
+      }, DEADLINE);
+    }
+    await this.#type(device, this.#devices.filter(({ user }) => user !== device.user), conversation);
+  }
+
+  /** One types, and all the friend's devices show it; and show its end. */
+  async #type(device, others, conversation) {
+    const heard = (one) => one.events.filter(({ event, value }) => event === "typing" && value.active).length;
+    const before = others.map(heard);
+    await eventually(() => {
+      device.client.conversation(conversation).typing.keystroke();
+      for (const [index, one] of others.entries()) assert.ok(heard(one) > before[index], "typing is shown");
+    }, DEADLINE);
+    await eventually(() => {
+      for (const one of others) assert.equal(one.client.conversation(conversation).info.typing, false);
+    }, DEADLINE);
+  }
+
+  /** Whose devices are all closed is offline to the friend. */
+  async #part() {
+    const { user } = this.#devices.at(-1);
+    for (const device of this.#devices) if (device.user === user) device.client.close();
+    await eventually(() => {
+      for (const device of this.#devices) if (device.user !== user) comparePresence(this.#natter, device);
+    }, DEADLINE);
   }
 }
 

@@ -3,6 +3,7 @@
 
 import { WebSocketServer } from "ws";
 
+import { assertDocumented } from "./frames.js";
 import { Refused } from "./log.js";
 
 const REASONS = {
@@ -20,6 +21,7 @@ const REASONS = {
 };
 /** Frames that an `ack` answers; the faults of sends strike these. */
 const SENDS = ["friendship", "friendship_edit", "friendship_delete"];
+const RECEIPTS = ["friendship_notification_received", "friendship_notification_seen"];
 
 export class Gateway {
   #model;
@@ -159,11 +161,13 @@ class Connection {
   #stalled = null;
   /** What the next frames to the client meet: `{kind, matches}`. */
   #tricks = [];
-  /** What the next frames that are answered by an ack meet. */
-  #sendFaults = [];
+  /** What the next sends or receipts meet: `{types, kind}`. */
+  #frameFaults = [];
   /** Channels in which this client says that its user is typing. */
   #typingIn = new Set();
   isLive = false;
+  /** Whether it made its user online. */
+  #wasLive = false;
   isHalfOpen = false;
 
   constructor(gateway, model, ws, { user_id, sid, exp }, isBrowser) {
@@ -216,8 +220,8 @@ class Connection {
     this.#timers.forEach(clearTimeout);
     for (const channel of this.#typingIn) this.#typing({ channel, active: false });
     this.#gateway.connections.delete(this);
-    if (this.isLive && !this.#gateway.isOnline(this.user)) this.#gateway.tellPresence(this.user);
     this.isLive = false;
+    if (this.#wasLive && !this.#gateway.isOnline(this.user)) this.#gateway.tellPresence(this.user);
   }
 
   // To the client.
@@ -246,7 +250,8 @@ class Connection {
   }
 
   /** Writes a frame, if the faults let it. */
-  #write(frame) {
+  #write(frame, isDocumented = true) {
+    if (isDocumented) assertDocumented("server", frame);
     const index = this.#tricks.findIndex(({ matches }) => matches(frame));
     const [trick] = index < 0 ? [] : this.#tricks.splice(index, 1);
     if (trick?.kind === "drop") return;
@@ -282,7 +287,8 @@ class Connection {
       this.#write({ type: "error", code: isBinary ? "unsupported" : "invalid_json", detail: "Not JSON." });
       return;
     }
-    if (SENDS.includes(frame.type) && this.#meetFault(frame)) return;
+    assertDocumented("client", frame);
+    if (this.#meetFault(frame)) return;
     this.#waiting = this.#gateway.ackFirst && SENDS.includes(frame.type) ? [] : null;
     try {
       this.#carryOut(frame);
@@ -295,10 +301,11 @@ class Connection {
     for (const one of waiting) this.#write(one);
   }
 
-  /** Whether a fault took a send. */
+  /** Whether a fault took the frame. */
   #meetFault(frame) {
-    const fault = this.#sendFaults.shift();
-    if (!fault) return false;
+    const index = this.#frameFaults.findIndex(({ types }) => types.includes(frame.type));
+    if (index < 0) return false;
+    const [fault] = this.#frameFaults.splice(index, 1);
     if (fault.kind === "refuse") this.#refuse(frame, fault.code, fault.retryAfterMs);
     if (fault.kind === "ackLost") {
       try {
@@ -325,6 +332,7 @@ class Connection {
         return;
       case "friendship_notification_received":
       case "friendship_notification_seen":
+        if (!this.#model.isOpen(this.#model.friendships.get(frame.channel))) throw new Refused("channel_closed");
         this.#model.mark(
           this.user,
           frame.channel,
@@ -408,7 +416,7 @@ class Connection {
 
   #beLive() {
     const wasOnline = this.#gateway.isOnline(this.user);
-    this.isLive = true;
+    this.isLive = this.#wasLive = true;
     for (const channel of this.#model.openChannels(this.user)) {
       const friend = this.#model.friendIn(channel, this.user);
       if (this.#gateway.isOnline(friend)) {
@@ -428,11 +436,15 @@ class Connection {
 
   /** What the client's next send meets: its error, or the end of the connection with or without it stored. */
   refuseSend(code, retryAfterMs) {
-    this.#sendFaults.push({ kind: "refuse", code, retryAfterMs });
+    this.#frameFaults.push({ types: SENDS, kind: "refuse", code, retryAfterMs });
+  }
+
+  refuseReceipt(code, retryAfterMs) {
+    this.#frameFaults.push({ types: RECEIPTS, kind: "refuse", code, retryAfterMs });
   }
 
   cutAtSend({ isStored }) {
-    this.#sendFaults.push({ kind: isStored ? "ackLost" : "sendLost" });
+    this.#frameFaults.push({ types: SENDS, kind: isStored ? "ackLost" : "sendLost" });
   }
 
   /** What is written in the next `ms` arrives after them. */
@@ -459,7 +471,7 @@ class Connection {
 
   /** A frame that no contract knows, or any other. */
   say(frame) {
-    this.#write(frame);
+    this.#write(frame, false);
   }
 
   close(code, reason = REASONS[code]) {

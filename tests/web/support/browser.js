@@ -15,24 +15,36 @@ export function launch() {
   return chromium.launch({ executablePath, args: ["--no-sandbox"] });
 }
 
-/** A person's browser: what its pages complain of is kept in `complaints`. */
+const contexts = [];
+
+/** A person's browser: what its pages complain of, a policy that was violated or an error, is kept in `complaints`. */
 export async function openBrowser(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
   context.setDefaultTimeout(30_000);
   context.complaints = [];
-  return context;
-}
-
-export async function openPage(context, natter, hash = "") {
-  const page = await context.newPage();
-  page.on("pageerror", (error) => context.complaints.push(String(error)));
-  page.on("console", (message) => {
+  context.on("weberror", (error) => context.complaints.push(String(error.error())));
+  context.on("console", (message) => {
     const text = message.text();
-    // What the network does is the test's doing; a refused policy or an error of the page is not.
+    // What the network does is the test's doing.
     if (message.type() === "error" && !text.startsWith("Failed to load resource") && !text.includes("WebSocket connection")) {
       context.complaints.push(text);
     }
   });
+  // Not every violation of the policy is said on the console.
+  await context.addInitScript(() => {
+    document.addEventListener("securitypolicyviolation", ({ effectiveDirective, blockedURI }) => console.error(`${effectiveDirective}: ${blockedURI}`));
+  });
+  contexts.push(context);
+  return context;
+}
+
+/** What all pages complained of since the last call. */
+export function takeComplaints() {
+  return contexts.flatMap((context) => context.complaints.splice(0));
+}
+
+export async function openPage(context, natter, hash = "") {
+  const page = await context.newPage();
   await page.goto(`${natter.url}/${hash}`);
   return page;
 }
@@ -53,6 +65,20 @@ export async function openChat(browser, natter, { username }, conversation, opti
   await page.goto(`${natter.url}/#/c/${conversation}`);
   await page.getByTestId("composer").waitFor();
   return page;
+}
+
+/** Ends the page as a crash does: nothing in it runs any more. */
+export async function crash(page) {
+  const crashed = page.waitForEvent("crash");
+  const devtools = await page.context().newCDPSession(page);
+  devtools.send("Page.crash").catch(() => {});
+  await crashed;
+  await page.close();
+}
+
+export async function goOffline(page) {
+  await page.context().setOffline(true);
+  await page.getByTestId("offline-banner").waitFor();
 }
 
 export async function write(page, text) {

@@ -27,6 +27,17 @@ export async function befriend(asking, asked) {
   return id;
 }
 
+/**
+ * Ends a friendship or takes that back (`reject`, `accept`), and waits until the service that takes messages
+ * has heard of it: by a change of a message that this person has sent (`own`, its ack), which stays as it is.
+ */
+export async function decide(person, decision, own, text) {
+  await person.friends[decision](own.channel);
+  const change = () => person.conversation(own.channel).edit(own.message, text);
+  const isTaken = () => change().then(() => true, () => false);
+  while ((await isTaken()) !== (decision === "accept"));
+}
+
 /** A client that is not closed goes on trying to connect, and the process with it. */
 export function closeAll() {
   for (const client of clients) client.close();

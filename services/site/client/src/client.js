@@ -22,7 +22,22 @@ const TIMING = {
   answerTimeout: 10_000,
   receiptDelay: 50,
   refreshDelay: 200,
+  /** While a user types, the friend is told so this often at most. */
+  typingEvery: 3_000,
+  /** Who stops typing without saying so has stopped after this. */
+  typingEnds: 6_000,
+  /** After a new connection the server names who is online; who is not named by then is not. */
+  presenceNamed: 3_000,
 };
+
+/** Whether this is a browser; one that keeps nothing for the page may throw at the very name. */
+function hasIndexedDb() {
+  try {
+    return typeof indexedDB !== "undefined";
+  } catch {
+    return true;
+  }
+}
 
 /** What the parts of a client know of each other. */
 class Core {
@@ -32,6 +47,7 @@ class Core {
   #ofFriend = new Map();
   /** How often it was closed: a `connect` from before is given up. */
   #closes = 0;
+  #ready = null;
   state = "closed";
   /** From `connect` to `close`: what fails is tried again. */
   isJoined = false;
@@ -39,7 +55,7 @@ class Core {
   constructor(options) {
     this.options = options;
     this.timing = { ...TIMING, ...options.timing };
-    this.store = options.store ?? (typeof indexedDB === "undefined" ? new MemoryStore() : new IndexedDbStore());
+    this.store = options.store ?? (hasIndexedDb() ? new IndexedDbStore() : new MemoryStore());
     this.tabs = new Tabs(this);
     this.session = new Session(this);
     this.http = new Http(this);
@@ -77,6 +93,35 @@ class Core {
     for (const fn of [...(this.#listeners.get(event) ?? [])]) call(fn, value);
   }
 
+  /** Finds out whether the browser keeps anything for this page; if not, the memory is the store. */
+  async ready() {
+    if (this.options.store) return;
+    this.#ready ??= this.store.get("session").catch((error) => {
+      this.store = new MemoryStore();
+      this.#storeFailed(error);
+    });
+    await this.#ready;
+  }
+
+  /** Stores it. That this failed is told beside the rejection: whoever holds the promise may not be the app. */
+  async keep(key, value) {
+    try {
+      await this.store.set(key, value);
+    } catch (error) {
+      throw this.#storeFailed(error);
+    }
+  }
+
+  async forget(key) {
+    await this.store.delete(key).catch((error) => this.#storeFailed(error));
+  }
+
+  #storeFailed(error) {
+    const failure = new NatterError("store", `The store failed: ${error?.message ?? error}`);
+    this.emit("error", failure);
+    return failure;
+  }
+
   /** Repeats what may be repeated until the server answers, or nobody waits for it any more. */
   async persist(work) {
     const { user } = this.session;
@@ -86,7 +131,9 @@ class Core {
         if (user && this.session.user !== user) throw new NatterError("logged_out", "The session has ended.");
         return answer;
       } catch (error) {
-        if (!isPassing(error) || this.session.user !== user || !this.isJoined) throw error;
+        // As long as there is a session, there will be a token that is valid.
+        const isTried = isPassing(error) || error.code === "token_not_valid";
+        if (!isTried || this.session.user !== user || !this.isJoined) throw error;
         await this.sleep(error.retryAfter ?? Math.min(5_000, this.timing.backoffMin * 2 ** tries));
       }
     }
@@ -96,11 +143,13 @@ class Core {
 
   /** With tokens that the server has just made. */
   async begin(tokens) {
+    await this.ready();
     await this.session.begin(tokens);
     this.emit("session", { user: this.session.user });
   }
 
   async restore() {
+    await this.ready();
     const isThere = await this.session.restore();
     if (isThere) this.emit("session", { user: this.session.user });
     return isThere;
@@ -111,7 +160,7 @@ class Core {
     if (!this.session.user && !(await this.restore())) {
       throw new NatterError("logged_out", "There is no session.");
     }
-    if (!this.isJoined) await this.outbox.restore();
+    if (!this.isJoined && !this.tabs.areShared) await this.outbox.restore();
     if (closes !== this.#closes) throw new NatterError("closed", "There is no connection.");
     if (this.state === "connected") return;
     const connected = new Promise((resolve, reject) => {
@@ -126,19 +175,25 @@ class Core {
       this.isJoined = true;
       for (const conversation of this.#conversations.values()) conversation.reload();
       this.tabs.join({ onLead: () => this.#lead(), onTold: (what) => this.#told(what) });
+      // Not before other tabs are heard, which say what they settle.
+      this.#restoreShared();
     } else this.#wake();
     return connected;
   }
 
-  /** With what a tab that crashed has left in the store, and told nobody. */
+  /** Not before it has what is to be sent first, also what a tab that crashed has told nobody. */
   async #lead() {
-    if (this.tabs.areShared) await this.outbox.restore().catch(() => {});
+    await this.#restoreShared();
     if (this.tabs.isLeader) this.connection.start();
+  }
+
+  async #restoreShared() {
+    if (this.tabs.areShared) await this.outbox.restore().catch((error) => this.#storeFailed(error));
   }
 
   /** Tries at once to have a connection, or to know whether it still lives. */
   #wake() {
-    if (this.tabs.isLeader) this.connection.start();
+    if (this.tabs.isLeader) this.#lead();
     else this.tabs.tell({ wake: true });
   }
 
@@ -159,7 +214,7 @@ class Core {
         if (error.status !== 401 && error.code !== "logged_out") throw error;
       });
     }
-    for (const item of this.outbox.clear()) await this.store.delete(item.key);
+    for (const item of this.outbox.clear()) await this.forget(item.key);
     await this.session.end();
   }
 
@@ -202,13 +257,15 @@ class Core {
   #told(what) {
     if (what.frame) this.#handle(what.frame);
     else if (what.item) this.outbox.told(what.item);
+    else if (what.added) this.outbox.added(what.added);
     else if (what.uploading) this.outbox.uploading(what.uploading);
+    else if (what.seen) this.receipts.told(what.seen);
     else if (what.ended) {
       this.session.adopt(null);
       this.ended(true);
     } else if (this.tabs.isLeader) {
       if (what.transmit) this.connection.send(what.transmit);
-      if (what.wake) this.connection.start();
+      if (what.wake) this.#lead();
       if (what.hello) {
         const welcome = this.logs.isLive && { logs: this.logs.snapshot(), presence: this.presence.snapshot() };
         this.tabs.tell({ welcome, state: this.state });
@@ -241,7 +298,10 @@ class Core {
         return this.conversations.notified(frame);
       case "friendship_update":
         this.friends.update(frame.friendship);
-        if (frame.friendship.is_open) this.logs.opened(frame.friendship.id, frame.friendship.revision).catch(() => {});
+        if (frame.friendship.is_open) {
+          this.logs.opened(frame.friendship.id, frame.friendship.revision).catch(() => {});
+          this.receipts.opened(frame.friendship.id);
+        }
         return;
       case "typing":
         return this.conversations.typing(frame);
@@ -250,7 +310,8 @@ class Core {
       case "token":
         return void this.session.begin(frame).catch(() => {});
       case "error":
-        if (!this.outbox.refused(frame)) this.emit("error", new NatterError(frame.code, frame.detail));
+        if (this.outbox.refused(frame) || this.receipts.refused(frame)) return;
+        this.emit("error", new NatterError(frame.code, frame.detail));
     }
   }
 
@@ -260,7 +321,7 @@ class Core {
       this.conversations.setMarks(channel, marks);
       this.receipts.confirmed(channel, marks);
     }
-    this.receipts.resumed();
+    for (const channel in frame.channels) this.receipts.opened(channel);
     this.presence.resumed();
     this.outbox.pump();
     if (this.friends.isUsed || this.conversations.isUsed) this.friends.reload().catch(() => {});
@@ -341,15 +402,20 @@ class Core {
     };
   }
 
-  /** With how far it has come, and with a change that is under way. */
+  /** With how far it has come, and with a change that is under way or was refused. */
   withStatus(message, change) {
     const marks = this.conversations.marks(message.friendship);
     const side = message.mine ? "friend_" : "";
     const reached = (mark) => message.seq <= marks[`${side}${mark}_seq`];
     const status = reached("seen") ? "seen" : reached("received") ? "received" : "sent";
-    const shown = { ...message, status, error: null };
-    if (change?.kind === "edit") Object.assign(shown, { content: change.payload, status: "pending" });
-    else if (change) Object.assign(shown, { content: "", media: [], deleted: true, status: "pending" });
+    const shown = { ...message, status, error: null, edit: null };
+    if (change?.kind === "delete") Object.assign(shown, { content: "", media: [], deleted: true, status: "pending" });
+    else if (change) {
+      const isFailed = change.state === "failed";
+      const { clientId: client_id, payload: content } = change;
+      if (!isFailed) Object.assign(shown, { content, status: "pending" });
+      shown.edit = { client_id, content, status: isFailed ? "failed" : "pending", error: errorOf(change) };
+    }
     return shown;
   }
 
@@ -370,8 +436,7 @@ class Core {
       mine: true,
     };
     if (item.state === "sent") return this.withStatus(message);
-    const error = item.error ? new NatterError(item.error.code, item.error.message) : null;
-    return { ...message, status: item.state, error };
+    return { ...message, status: item.state, error: errorOf(item), edit: null };
   }
 
   noteOfFriend({ id, friendship, seq, mine }) {
@@ -446,6 +511,10 @@ export class NatterClient {
     return this.#core.outbox.unsent;
   }
 
+  get persistent() {
+    return !(this.#core.store instanceof MemoryStore);
+  }
+
   now() {
     return this.#core.now();
   }
@@ -490,6 +559,11 @@ export class NatterClient {
   download({ id }) {
     return this.#core.http.get(`/api/messages/media/${encodeURIComponent(id)}/`, { as: "blob" });
   }
+}
+
+/** Why an item of the outbox failed. */
+function errorOf({ error }) {
+  return error ? new NatterError(error.code, error.message) : null;
 }
 
 /** As JSON, or with a picture as a form. */

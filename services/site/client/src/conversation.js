@@ -3,9 +3,6 @@
 import { NatterError, call } from "./errors.js";
 import { newer } from "./conversations.js";
 
-/** While a user types, the friend is told so this often at most; and that it stopped, this long after the last key. */
-const TYPING_EVERY = 3_000;
-
 export class Conversation {
   #core;
   #windows = new Set();
@@ -24,16 +21,25 @@ export class Conversation {
   send({ text = "", media = [], replyTo } = {}) {
     this.#stop();
     const files = media.map((one) => (one instanceof Blob ? fileOf(one) : one));
-    const { item, acked } = this.#core.outbox.add("send", this.id, { payload: text, media: files, replyTo });
-    return { ...this.#core.pending(item), kept: item.stored, acked };
+    const { item, kept, acked } = this.#core.outbox.add("send", this.id, { payload: text, media: files, replyTo });
+    const message = { ...this.#core.pending(item), kept, acked };
+    for (const name of ["id", "seq", "created_at", "media", "status", "error"]) {
+      Object.defineProperty(message, name, { enumerable: true, get: () => this.#core.pending(item)[name] });
+    }
+    return message;
   }
 
   edit(message, text) {
-    return this.#core.outbox.add("edit", this.id, { message, payload: text }).acked;
+    return this.#change("edit", { message, payload: text });
   }
 
   delete(message) {
-    return this.#core.outbox.add("delete", this.id, { message }).acked;
+    return this.#change("delete", { message });
+  }
+
+  #change(kind, content) {
+    const { item, kept, acked } = this.#core.outbox.add(kind, this.id, content);
+    return Object.assign(acked, { client_id: item.clientId, kept });
   }
 
   retry(clientId) {
@@ -92,13 +98,14 @@ export class Conversation {
 
   #keystroke() {
     const { told, stops } = this.#typing;
+    const { typingEvery } = this.#core.timing;
     const now = performance.now();
     clearTimeout(stops);
-    if (now - told >= TYPING_EVERY) {
+    if (now - told >= typingEvery) {
       this.#typing.told = now;
       this.#core.transmit({ type: "typing", channel: this.id, active: true });
     }
-    this.#typing.stops = setTimeout(() => this.#stop(), TYPING_EVERY + 1_000);
+    this.#typing.stops = setTimeout(() => this.#stop(), (4 / 3) * typingEvery);
     this.#typing.stops.unref?.();
   }
 
@@ -321,9 +328,9 @@ class Window {
   }
 }
 
-function same(a, b) {
-  for (const name in b) if (a[name] !== b[name]) return false;
-  return true;
+function same({ edit: a, ...one }, { edit: b, ...other }) {
+  for (const name in other) if (one[name] !== other[name]) return false;
+  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 /** What an item of the history says of the marks. Listing the friend's messages is receiving them. */

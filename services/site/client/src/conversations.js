@@ -3,8 +3,6 @@
 import { call } from "./errors.js";
 
 const NO_MARKS = { received_seq: 0, seen_seq: 0, friend_received_seq: 0, friend_seen_seq: 0 };
-/** Who stops typing without saying so has stopped after this. */
-const TYPING_ENDS = 6_000;
 
 export class Conversations {
   #core;
@@ -208,7 +206,7 @@ export class Conversations {
     clearTimeout(timer);
     if (!active && timer === undefined) return;
     if (active) {
-      const ends = setTimeout(() => this.typing({ channel, user, active: false }), TYPING_ENDS);
+      const ends = setTimeout(() => this.typing({ channel, user, active: false }), this.#core.timing.typingEnds);
       ends.unref?.();
       this.#typing.set(channel, ends);
     } else this.#typing.delete(channel);

@@ -33,15 +33,17 @@ export class Http {
   }
 
   async #authorized(method, path, options) {
-    const { token } = options;
-    const own = token === undefined;
-    const first = own ? await this.#core.session.access() : token;
-    try {
-      return await this.#send(method, path, options, first);
-    } catch (error) {
-      if (!own || error.status !== 401 || error.code !== "token_not_valid") throw error;
-      if (this.#core.session.tokens?.access === first) await this.#core.session.renew();
-      return this.#send(method, path, options, await this.#core.session.access());
+    const { session } = this.#core;
+    const own = options.token === undefined;
+    // Once more with the token that another tab has got meanwhile, and once with one of its own.
+    for (let left = 2; ; left--) {
+      const token = own ? await session.access() : options.token;
+      try {
+        return await this.#send(method, path, options, token);
+      } catch (error) {
+        if (!own || !left || error.status !== 401 || error.code !== "token_not_valid") throw error;
+        if (session.tokens?.access === token) await session.renew();
+      }
     }
   }
 

@@ -15,6 +15,9 @@ export class Outbox {
   /** Whether conversations wait for each other: one of several items was too big, and it is not known which. */
   #isOneAtATime = false;
   #order = 0;
+  /** The reading of the store that is under way, and what was settled since it began, which it may still have. */
+  #reading = null;
+  #restoring = Promise.resolve();
 
   constructor(core) {
     this.#core = core;
@@ -25,11 +28,34 @@ export class Outbox {
   }
 
   /** Takes what an earlier page or another tab left. */
-  async restore() {
-    for (const [, item] of await this.#core.store.entries(this.#prefix())) {
-      if (!this.#items.has(item.clientId)) this.#take(item);
-    }
+  restore() {
+    const restored = this.#restoring.then(async () => {
+      const reading = (this.#reading = { settled: new Set() });
+      const entries = await this.#core.store.entries(this.#prefix());
+      // Logged out meanwhile.
+      if (this.#reading !== reading) return;
+      this.#reading = null;
+      for (const [, item] of entries) {
+        if (reading.settled.has(item.clientId)) this.#core.forget(item.key);
+        else if (!this.#items.has(item.clientId)) {
+          this.#take(item);
+          // A page that has crashed may have told nobody.
+          this.#core.tabs.tell({ added: item });
+        }
+      }
+      this.#sort();
+      this.pump();
+    });
+    this.#restoring = restored.catch(() => {});
+    return restored;
+  }
+
+  /** In another tab. */
+  added(item) {
+    if (this.#items.has(item.clientId)) return;
+    this.#take(item);
     this.#sort();
+    this.pump();
   }
 
   add(kind, channel, content) {
@@ -43,27 +69,31 @@ export class Outbox {
     const acked = new Promise((resolve, reject) => this.#promises.set(clientId, { resolve, reject }));
     // Whoever does not look at the answer sees the message's status.
     acked.catch(() => {});
-    // Without room in the store it is sent all the same.
-    item.stored = this.#core.store.set(key, plain(item)).catch((error) => this.#core.emit("error", new NatterError("store", String(error))));
+    const kept = this.#core.keep(key, plain(item));
+    // What the store does not take is sent all the same.
+    item.stored = kept.catch(() => {});
     item.stored.then(() => {
       if (!this.#items.has(clientId)) return;
-      this.#core.tabs.tell({ item: plain(item) });
+      this.#core.tabs.tell({ added: plain(item) });
       this.pump();
     });
-    return { item, acked };
+    for (const other of this.of(channel)) {
+      // Whoever changes the message again wants this and not what was refused.
+      if (isRefusedEdit(other) && other.message === item.message) this.discard(other.clientId);
+    }
+    return { item, kept, acked };
   }
 
-  /** From another tab. */
+  /** What has become of it in another tab; of what is not here any more, this one has told the others. */
   told(item) {
     const known = this.#items.get(item.clientId);
     if (item.gone) {
-      this.#promise(item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
+      this.#reading?.settled.add(item.clientId);
+      this.#end(known ?? item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
       this.#forget(known);
-    } else {
-      if (item.state === "failed") this.#promise(item, "reject", new NatterError(item.error.code, item.error.message));
-      if (known) Object.assign(known, item);
-      else this.#take(item);
-      this.#sort();
+    } else if (known) {
+      if (item.state === "failed") this.#end(known, "reject", new NatterError(item.error.code, item.error.message));
+      Object.assign(known, item);
       this.#core.changed(item.channel);
     }
     this.pump();
@@ -117,14 +147,14 @@ export class Outbox {
 
   /** An `ack`, or the message itself: its sender knows it by the `client_id`. */
   acked({ type, ...ack }) {
+    this.#reading?.settled.add(ack.client_id);
     const item = this.#items.get(ack.client_id);
     if (!item || item.channel !== ack.channel) return;
     this.#free(item);
     if (this.#core.logs.have(item.channel) < ack.seq) {
       // Shown until its entry of the log comes.
-      this.#core.store.delete(item.key).catch(() => {});
-      Object.assign(item, { state: "sent", id: ack.message, seq: ack.seq, created: ack.created_at });
-      this.#promise(item, "resolve", ack);
+      this.#core.forget(item.key);
+      this.#end(item, "resolve", ack);
       this.#core.changed(item.channel);
     } else this.#settle(item, "resolve", ack);
     this.pump();
@@ -132,6 +162,7 @@ export class Outbox {
 
   /** A message of a log or of the history: one's own is as good as its `ack`. */
   found({ id, client_id, sender, created_at }, channel, seq) {
+    this.#reading?.settled.add(client_id);
     const item = this.#items.get(client_id);
     if (item?.channel !== channel || item.kind !== "send" || sender !== this.#core.session.user) return;
     this.#settle(item, "resolve", { client_id, channel, message: id, seq, created_at, duplicate: false });
@@ -178,10 +209,11 @@ export class Outbox {
   /** Forgets them here; they stay in the store. */
   clear() {
     this.halt();
+    this.#reading = null;
     const items = [...this.#items.values()];
     for (const item of items) {
       this.#items.delete(item.clientId);
-      this.#promise(item, "reject", new NatterError("logged_out", "The session has ended."));
+      if (item.state !== "sent") this.#end(item, "reject", new NatterError("logged_out", "The session has ended."));
     }
     return items;
   }
@@ -260,13 +292,18 @@ export class Outbox {
     this.#busy.delete(item.channel);
   }
 
-  /** An edit or a deletion has no place of its own where it could be shown as failed. */
+  /** What was written stays, to be tried again or discarded; unless it has been written anew, or deleted. */
   #fail(item, error) {
     this.#free(item);
-    if (item.kind === "send") {
-      this.#promise(item, "reject", error);
-      this.#change(item, { state: "failed", error: { code: error.code, message: error.message } });
-    } else this.#settle(item, "reject", error);
+    const { kind, channel, message, order } = item;
+    const isReplaced = kind === "edit" && this.of(channel).some((other) => other.message === message && other.order > order);
+    if (kind === "delete" || isReplaced) {
+      if (!this.#promises.has(item.clientId)) this.#core.emit("error", error);
+      this.#settle(item, "reject", error);
+    } else {
+      this.#end(item, "reject", error);
+      this.#change(item, {});
+    }
     this.pump();
   }
 
@@ -285,13 +322,14 @@ export class Outbox {
     Object.assign(item, patch);
     this.#core.changed(item.channel);
     this.#core.tabs.tell({ item: plain(item) });
-    return this.#core.store.set(item.key, plain(item)).catch(() => {});
+    return this.#core.keep(item.key, plain(item)).catch(() => {});
   }
 
   #settle(item, how, value) {
     this.#free(item);
-    this.#core.store.delete(item.key).catch(() => {});
-    this.#promise(item, how, value);
+    this.#reading?.settled.add(item.clientId);
+    this.#core.forget(item.key);
+    this.#end(item, how, value);
     this.#forget(item);
     const told = how === "reject" ? { code: value.code, message: value.message } : value;
     this.#core.tabs.tell({ item: { clientId: item.clientId, gone: true, how, value: told } });
@@ -305,10 +343,17 @@ export class Outbox {
     this.#core.changed(item.channel);
   }
 
-  #promise(item, how, value) {
+  /** Says what has become of it: to who waits for it, and in the item itself, which a sent message follows. */
+  #end(item, how, value) {
+    if (how === "resolve") Object.assign(item, { state: "sent", id: value.message, seq: value.seq, created: value.created_at });
+    else Object.assign(item, { state: "failed", error: { code: value.code, message: value.message } });
     this.#promises.get(item.clientId)?.[how](value);
     this.#promises.delete(item.clientId);
   }
+}
+
+function isRefusedEdit({ kind, state }) {
+  return kind === "edit" && state === "failed";
 }
 
 /** As it is stored and told to other tabs. */

@@ -2,9 +2,6 @@
 
 import { call } from "./errors.js";
 
-/** After a new connection the server names who is online; who is not named by then is not. */
-const NAMED_WITHIN = 3_000;
-
 export class PresenceList {
   #core;
   #all = new Map();
@@ -39,7 +36,7 @@ export class PresenceList {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       for (const user of this.#unconfirmed) this.update({ user, online: false, last_seen: null });
-    }, NAMED_WITHIN);
+    }, this.#core.timing.presenceNamed);
     this.#timer.unref?.();
   }
 

@@ -1,9 +1,15 @@
 // Says what this device has received and what the user has seen, until the server knows it.
 
+import { isPassing } from "./errors.js";
+
+const FRAMES = { received: "friendship_notification_received", seen: "friendship_notification_seen" };
+
 export class Receipts {
   #core;
+  /** By channel: {message, seq, sentAt}. It stays here when it is sent: that it arrived, the marks of a `resumed` say. */
   #wanted = { received: new Map(), seen: new Map() };
   #due = new Set();
+  #timer = null;
 
   constructor(core) {
     this.#core = core;
@@ -19,11 +25,15 @@ export class Receipts {
     this.#core.conversations.setMarks(channel, { received_seq: seq, seen_seq: seq });
   }
 
-  /** With a new connection: what the server does not know yet. */
-  resumed() {
-    for (const kind of ["received", "seen"]) {
-      for (const channel of this.#wanted[kind].keys()) this.#plan(`${kind} ${channel}`);
-    }
+  /** In another tab. */
+  told({ channel, message, seq }) {
+    if (this.#core.tabs.isLeader) this.seen(channel, message, seq);
+    else this.#core.conversations.setMarks(channel, { received_seq: seq, seen_seq: seq });
+  }
+
+  /** It takes receipts, with a new connection or because it was closed: what the server does not know yet. */
+  opened(channel) {
+    for (const kind in FRAMES) if (this.#wanted[kind].has(channel)) this.#plan(kind, channel);
   }
 
   /** What the server says of this user. */
@@ -31,6 +41,19 @@ export class Receipts {
     for (const [kind, upTo] of [["received", received_seq], ["seen", seen_seq]]) {
       if (this.#wanted[kind].get(channel)?.seq <= upTo) this.#wanted[kind].delete(channel);
     }
+  }
+
+  /** The `error` says of which kind the receipt was, not of which channel: those that were just sent go again. */
+  refused(frame) {
+    const kind = Object.keys(FRAMES).find((one) => FRAMES[one] === frame.answers);
+    if (!kind || !isPassing(frame)) return false;
+    const { answerTimeout, backoffMin } = this.#core.timing;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#flush(), frame.retry_after_ms ?? backoffMin);
+    for (const [channel, { sentAt }] of this.#wanted[kind]) {
+      if (performance.now() - sentAt < answerTimeout) this.#plan(kind, channel);
+    }
+    return true;
   }
 
   clear() {
@@ -43,23 +66,29 @@ export class Receipts {
     const known = Math.max(marks[`${kind}_seq`], this.#wanted[kind].get(channel)?.seq ?? 0);
     if (seq <= known) return;
     this.#wanted[kind].set(channel, { message, seq });
-    this.#plan(`${kind} ${channel}`);
+    this.#plan(kind, channel);
   }
 
   /** Several at a time are one. */
-  #plan(due) {
-    if (!this.#due.size) setTimeout(() => this.#flush(), this.#core.timing.receiptDelay);
-    this.#due.add(due);
+  #plan(kind, channel) {
+    this.#timer ??= setTimeout(() => this.#flush(), this.#core.timing.receiptDelay);
+    this.#due.add(`${kind} ${channel}`);
   }
 
   #flush() {
-    for (const due of this.#due) {
-      const [kind, channel] = due.split(" ");
-      const wanted = this.#wanted[kind].get(channel);
-      // A tab that does not keep the connection has the leader say what is seen; received, the leader says itself.
-      if (!wanted || (kind === "received" && !this.#core.tabs.isLeader)) continue;
-      this.#core.transmit({ type: `friendship_notification_${kind}`, channel, message: wanted.message });
-    }
+    const { connection, tabs } = this.#core;
+    this.#timer = null;
+    const due = [...this.#due];
     this.#due.clear();
+    for (const [kind, channel] of due.map((one) => one.split(" "))) {
+      const wanted = this.#wanted[kind].get(channel);
+      if (!wanted) continue;
+      // What is received, each tab knows by itself; and the server tells only the user's other connections.
+      if (kind === "seen") tabs.tell({ seen: { channel, ...wanted } });
+      if (!tabs.isLeader) continue;
+      if (connection.send({ type: FRAMES[kind], channel, message: wanted.message })) {
+        wanted.sentAt = performance.now();
+      } else if (connection.isLive) this.#plan(kind, channel);
+    }
   }
 }

@@ -8,6 +8,8 @@ const MARGIN = 10_000;
 export class Session {
   #core;
   #renewing = null;
+  /** Whether the store has these tokens; else they live as long as the page. */
+  #isStored = true;
   /** {access, refresh?, user, sid?, expires, skew}; null without a session. */
   tokens = null;
 
@@ -48,12 +50,13 @@ export class Session {
       // Times in tokens are whole seconds.
       skew: Math.abs(behind) < 2000 ? 0 : behind,
     };
-    if (this.isOwn) await this.#core.store.set("session", this.tokens);
+    if (this.isOwn) this.#isStored = await this.#core.keep("session", this.tokens).then(() => true, () => false);
   }
 
   /** Takes the session as another tab left it. */
   adopt(tokens) {
     this.tokens = tokens;
+    this.#isStored = true;
   }
 
   /** The access token, renewed if it has expired. */
@@ -77,14 +80,17 @@ export class Session {
   async #renew() {
     if (!this.isOwn) return this.begin({ access: await this.#core.options.getToken() });
     await this.#core.tabs.exclusively("session", async () => {
-      const stored = await this.#core.store.get("session");
+      const stored = this.#isStored ? await this.#core.store.get("session") : this.tokens;
       // Logged out in another tab, or another user has logged in there.
       if (!stored || stored.user !== this.user) {
         await this.end();
         throw new NatterError("logged_out", "The session has ended.");
       }
-      // Another tab was here before.
-      if (stored.access !== this.tokens.access) return this.adopt(stored);
+      // Another tab was here before. Older tokens are those that these are about to replace.
+      if (stored.access !== this.tokens.access && stored.expires >= this.tokens.expires) {
+        this.adopt(stored);
+        if (this.expiresIn() > MARGIN) return;
+      }
       const { access, refresh } = this.tokens;
       try {
         await this.begin(

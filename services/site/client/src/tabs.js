@@ -11,8 +11,10 @@ export class Tabs {
 
   constructor(core) {
     this.#core = core;
-    this.areShared =
-      core.store instanceof IndexedDbStore && typeof BroadcastChannel !== "undefined" && Boolean(navigator.locks);
+  }
+
+  get areShared() {
+    return this.#core.store instanceof IndexedDbStore && typeof BroadcastChannel !== "undefined" && Boolean(navigator.locks);
   }
 
   get #name() {
