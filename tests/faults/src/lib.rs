@@ -7,6 +7,8 @@ pub mod checker;
 pub mod client;
 pub mod crowd;
 pub mod disk;
+pub mod fuzz;
 pub mod nemesis;
 pub mod record;
 pub mod run;
+pub mod soak;

@@ -1,2 +1,4 @@
 mod checker;
 mod faults;
+mod fuzz;
+mod soak;

@@ -1,0 +1,16 @@
+//! A part of `deploy/faults --fuzz`: enough to find what breaks at once.
+
+use natter_faults::fuzz::{Fuzz, fuzz};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_sent_is_answered_as_documented() {
+    let settings = Fuzz {
+        frames: 30_000,
+        bodies: 1_500,
+        seed: 1,
+    };
+    let report = fuzz(settings, |line| eprintln!("{line}")).await;
+    let report = report.unwrap_or_else(|error| panic!("{error:#}"));
+    eprintln!("{report}");
+    assert!(report.violations.is_empty(), "{report}");
+}
