@@ -14,7 +14,7 @@ use anyhow::ensure;
 use natter_test_support::{Choices, PASSWORD, Person, Socket};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::record::{Ack, Answer, At, Device, Event, Kind, Seen, Send, Sight, Source, Try};
 
@@ -416,14 +416,16 @@ impl Client {
     /// The next frame, unless the time is over or the connection ends.
     async fn next(&mut self, until: Instant) -> Option<Value> {
         let socket = self.socket.as_mut()?;
-        match timeout_at(until, socket.next()).await {
-            Ok(Ok(frame)) => Some(frame),
-            Ok(Err(_)) => {
-                self.socket = None;
-                None
-            }
-            Err(_) => None,
+        let next = tokio::select! {
+            // First: after a machine that stood still the time of both is over.
+            biased;
+            () = sleep_until(until) => return None,
+            next = socket.next() => next,
+        };
+        if next.is_err() {
+            self.socket = None;
         }
+        next.ok()
     }
 
     /// Whether it is connected now.
