@@ -10,10 +10,11 @@ use utoipa::ToSchema;
 /// The fields, as everybody who sees the user sees them. A field that a replica of the previous
 /// version does not send reads as empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
 pub struct ProfileFields {
+    #[serde(default)]
     #[schema(required = true)]
     pub first_name: String,
+    #[serde(default)]
     #[schema(required = true)]
     pub last_name: String,
 }
