@@ -152,6 +152,7 @@ impl<'a> Judge<'a> {
         self.invented(id, log, &sends);
         self.real_time(id, &sends.all);
         let items = items(log);
+        self.reads_as_sent(id, log, &items, &sends);
         for (side, history) in &channel.histories {
             if *history != items {
                 let differs = difference(&items, history);
@@ -168,6 +169,21 @@ impl<'a> Judge<'a> {
             && let Some(other) = friendships.find(|other| *other != one)
         {
             self.find(Rule::OneFriendship, format!("{one} and {other}"));
+        }
+        let mut changes = self
+            .history
+            .changes
+            .iter()
+            .filter(|change| change.channel == id);
+        let last = changes.next_back();
+        if let Some(last) = last
+            && let Some(end) = channel.friendships.values().next()
+            && end["is_open"] != last.is_open
+        {
+            self.find(
+                Rule::OneFriendship,
+                format!("the last change of {id} was answered with is_open {}, and in the end it is {end}", last.is_open),
+            );
         }
         self.marks(id, channel, log, &sends);
         for device in &self.history.devices {
@@ -243,6 +259,43 @@ impl<'a> Judge<'a> {
                     format!(
                         "{name} was acknowledged as {} of {id}, where {event:?} is",
                         first.seq
+                    ),
+                );
+            }
+        }
+    }
+
+    /// A message reads as the newest change of it in the log says.
+    fn reads_as_sent(&mut self, id: &str, log: &[Event], items: &[Item], sends: &Sends) {
+        let mut newest: BTreeMap<&str, &Event> = BTreeMap::new();
+        for event in log {
+            newest.insert(&event.message, event);
+        }
+        for item in items {
+            let Some(last) = newest.get(item.message.as_str()) else {
+                continue;
+            };
+            let acked = |send: &&Send| send.acks().any(|(_, ack)| ack.seq == last.seq);
+            let by = match last.kind {
+                Kind::Message => sends.message(last),
+                _ => sends.changes(&item.message).find(acked),
+            };
+            let reads = item.content.as_deref();
+            let is_right = match (by, last.kind) {
+                (Some(send), _) => reads == send.content.as_deref(),
+                (None, Kind::Delete) => reads.is_none(),
+                // Nobody was told that it is stored.
+                (None, Kind::Edit) => sends
+                    .changes(&item.message)
+                    .any(|send| send.kind == Kind::Edit && reads == send.content.as_deref()),
+                (None, Kind::Message) => true,
+            };
+            if !is_right {
+                self.find(
+                    Rule::AckedIsKept,
+                    format!(
+                        "{} of {id} reads {reads:?} in the end, which is not what {} made of it",
+                        item.message, last.seq
                     ),
                 );
             }
@@ -348,11 +401,11 @@ impl<'a> Judge<'a> {
                         ),
                     );
                 }
-                let (end_received, end_seen) = channel
-                    .marks
-                    .get(user)
-                    .copied()
-                    .unwrap_or((u64::MAX, u64::MAX));
+                // `resumed` tells the friend's marks without the friend's name.
+                let is_own = *user == device.user;
+                let mut of = channel.marks.iter();
+                let end = of.find(|(of, _)| (**of == device.user) == is_own);
+                let (end_received, end_seen) = end.map_or((u64::MAX, u64::MAX), |(_, end)| *end);
                 if *received > end_received || *seen > end_seen {
                     self.find(Rule::MarksMoveForward, format!("{} was told {received} and {seen} of {user} in {id}, and in the end it is {end_received} and {end_seen}", device.name));
                 }
@@ -362,7 +415,7 @@ impl<'a> Judge<'a> {
 
     fn device(&mut self, device: &Device) {
         let name = &device.name;
-        let mut marks: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
+        let mut marks: BTreeMap<(&str, bool), (u64, u64)> = BTreeMap::new();
         for sight in &device.sights {
             let channel = sight.channel.as_str();
             let is_member = self
@@ -382,7 +435,7 @@ impl<'a> Judge<'a> {
                 seen,
             } = &sight.seen
             {
-                let before = marks.entry((channel, user)).or_default();
+                let before = marks.entry((channel, *user == device.user)).or_default();
                 if *received < before.0 || *seen < before.1 {
                     self.find(
                         Rule::MarksMoveForward,
@@ -494,7 +547,6 @@ impl<'a> Judge<'a> {
 
     /// Nothing later than the second after a rejection or a logout.
     fn promptness(&mut self, device: &Device) {
-        let late = PROMPT + self.history.lag;
         if let Some(out) = device.logged_out {
             let shown = device
                 .sights
@@ -506,7 +558,7 @@ impl<'a> Judge<'a> {
                 .iter()
                 .map(|at| (*at, "a connection".to_owned()));
             let acked = device.sends.iter().flat_map(|send| {
-                let tries = send.tries.iter().filter(move |one| one.sent > out + late);
+                let tries = send.tries.iter().filter(move |one| one.sent > out + PROMPT);
                 tries.filter_map(|one| match &one.answer {
                     Some((at, Answer::Acked(_))) => {
                         Some((*at, format!("an ack of {}", send.client_id)))
@@ -517,10 +569,8 @@ impl<'a> Judge<'a> {
             let first = shown
                 .chain(connected)
                 .chain(acked)
-                .find(|(at, _)| *at > out + late);
-            if let Some((at, what)) = first
-                && !self.is_disturbed(out, at)
-            {
+                .find(|(at, _)| self.history.is_late(out, *at));
+            if let Some((at, what)) = first {
                 self.find(
                     Rule::Prompt,
                     format!(
@@ -533,16 +583,14 @@ impl<'a> Judge<'a> {
             }
         }
         for (closed, opened, channel) in self.closed_times() {
-            let is_late = |at: At| at > closed + late && at < opened;
+            let is_late = |at: At| self.history.is_late(closed, at) && at < opened;
             let shown = device.sights.iter().find(|sight| {
                 sight.channel == channel
                     && sight.source != Source::Http
                     && is_late(sight.at)
                     && matches!(sight.seen, Seen::Event(_) | Seen::Typing)
             });
-            if let Some(sight) = shown
-                && !self.is_disturbed(closed, sight.at)
-            {
+            if let Some(sight) = shown {
                 self.find(
                     Rule::Prompt,
                     format!(
@@ -559,9 +607,7 @@ impl<'a> Judge<'a> {
                 let accepted = send
                     .acks()
                     .find(|(at, _)| begun.is_some_and(is_late) && *at < opened);
-                if let Some((at, _)) = accepted
-                    && !self.is_disturbed(closed, at)
-                {
+                if let Some((at, _)) = accepted {
                     self.find(
                         Rule::Prompt,
                         format!(
@@ -595,10 +641,6 @@ impl<'a> Judge<'a> {
         times
     }
 
-    fn is_disturbed(&self, from: At, to: At) -> bool {
-        self.history.is_disturbed(from, to)
-    }
-
     fn availability(&mut self, device: &Device) {
         let closed = self.closed_times();
         for (at, channel) in &device.unavailable {
@@ -614,10 +656,9 @@ impl<'a> Judge<'a> {
                 channel.as_deref() == Some(*closed) && (*from..=until).contains(at)
             });
             let is_excused = match then.as_slice() {
-                [] => false,
-                [fault] => !fault.is_covered || is_closed,
-                // Of two that are covered, one may have struck the other's replica.
-                _ => true,
+                // The servers are on the clients' machine.
+                [] => self.history.stood_still(*at),
+                then => is_closed || leave_nobody(then) || self.history.stood_still(*at),
             };
             if !is_excused {
                 self.find(
@@ -640,10 +681,41 @@ impl History {
         faults.any(|fault| overlaps(fault, from, to))
     }
 
+    /// Whether something that ended at `end` is seen too late at `at`: the second is over, what the
+    /// clients' own machine kept them waiting is added to it, and no fault has held meanwhile or just
+    /// before.
+    fn is_late(&self, end: At, at: At) -> bool {
+        let lags = self
+            .lags
+            .iter()
+            .filter(|(then, _)| (end..=at).contains(then));
+        let late = PROMPT + lags.map(|(_, lag)| *lag).max().unwrap_or_default();
+        at > end + late && !self.is_disturbed(at - late, at)
+    }
+
+    /// Whether the clients' own machine had no time for them for a second, not long before.
+    fn stood_still(&self, at: At) -> bool {
+        let mut lags = self.lags.iter();
+        lags.any(|(then, lag)| *lag > PROMPT && *then <= at + *lag && *then + SETTLED >= at)
+    }
+
     /// Whether everything must work at this time.
     pub fn is_calm(&self, at: At) -> bool {
         !self.is_disturbed(at, at)
     }
+}
+
+/// Whether these faults together may keep somebody from being served: one strikes what there is no
+/// other of, or two strike both replicas of a service.
+fn leave_nobody(faults: &[&Fault]) -> bool {
+    let mut struck: BTreeMap<&str, &str> = BTreeMap::new();
+    faults.iter().any(|fault| match fault.covered.as_deref() {
+        None => true,
+        Some(replica) => {
+            let service = replica.trim_end_matches("-2");
+            *struck.entry(service).or_insert(replica) != replica
+        }
+    })
 }
 
 fn overlaps(fault: &Fault, from: At, to: At) -> bool {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     client::{Client, HTTP, PATIENCE, Place, events_url, insist, log_in},
-    record::{Change, Channel, Device, Event, History, Item},
+    record::{At, Change, Channel, Device, Event, History, Item},
 };
 
 const DEVICES: usize = 2;
@@ -32,7 +32,7 @@ pub struct Crowd {
     seed: u64,
     changes: Vec<Change>,
     visitors: Vec<Device>,
-    lag: Duration,
+    lags: Vec<(At, Duration)>,
 }
 
 impl Crowd {
@@ -74,7 +74,7 @@ impl Crowd {
             seed,
             changes: Vec::new(),
             visitors: Vec::new(),
-            lag: Duration::ZERO,
+            lags: Vec::new(),
         })
     }
 
@@ -98,17 +98,17 @@ impl Crowd {
         let living = join_all(clients.iter_mut().map(|client| client.live()));
         let friends = friends.clone();
         let sides = friends[turbulent].clone();
-        let (_, changes, races, visitors, lag) = tokio::try_join!(
+        let (_, changes, races, visitors, lags) = tokio::try_join!(
             async { anyhow::Ok(living.await) },
             fall_out(place, turbulent, sides, Choices::new(*seed, 100)),
             ask_each_other(place, Choices::new(*seed, 101)),
             visit(place, &friends, Choices::new(*seed, 102)),
-            async { Ok(lag(place).await) },
+            async { Ok(lags(place).await) },
         )?;
         self.changes = changes;
         self.visitors = visitors;
         self.friends.extend(races);
-        self.lag = lag;
+        self.lags = lags;
         Ok(())
     }
 
@@ -145,7 +145,7 @@ impl Crowd {
             devices,
             changes: self.changes,
             channels,
-            lag: self.lag,
+            lags: self.lags,
             ..History::default()
         })
     }
@@ -304,14 +304,17 @@ async fn visit(
 }
 
 /// The longest that this machine kept us waiting.
-async fn lag(place: &Place) -> Duration {
-    let mut longest = Duration::ZERO;
+async fn lags(place: &Place) -> Vec<(At, Duration)> {
+    let mut lags = Vec::new();
     while !place.is_over() {
         let begun = Instant::now();
         sleep(TICK).await;
-        longest = longest.max(begun.elapsed().saturating_sub(TICK));
+        let lag = begun.elapsed().saturating_sub(TICK);
+        if lag > TICK {
+            lags.push((place.now(), lag));
+        }
     }
-    longest
+    lags
 }
 
 /// What Natter says of a channel, to both sides.

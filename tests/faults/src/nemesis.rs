@@ -24,7 +24,7 @@ pub struct Site {
     /// Dropped after the servers that use them.
     disks: Option<Disks>,
     is_cluster: bool,
-    /// An older state of the single NATS server.
+    /// The first state of the single NATS server.
     copy: Option<TempDir>,
     /// What the clocks of the services say, each in a file.
     clocks: Option<TempDir>,
@@ -43,6 +43,8 @@ type Links = BTreeMap<String, Link>;
 pub enum Strike {
     Kill(&'static str),
     Freeze(&'static str),
+    /// Longer than the other replica waits for an event to be handled.
+    LongFreeze(&'static str),
     Restart(&'static str),
     /// Ends itself between two steps.
     Failpoint(&'static str, &'static str),
@@ -102,8 +104,10 @@ const FAILPOINTS: [(&str, &str); 8] = [
 ];
 /// How often something is looked at.
 const TICK: Duration = Duration::from_millis(50);
-/// Longer than any deadline within Natter.
+/// Longer than anybody waits for an answer.
 const LONG: Duration = Duration::from_secs(12);
+/// Longer than a consumer has for an event before another replica gets it.
+const LONGEST: Duration = Duration::from_secs(35);
 const SLOW_BYTES_PER_SECOND: usize = 20_000;
 /// How far a clock jumps, in seconds: less than a token lives.
 const CLOCK_JUMP: i32 = 40;
@@ -112,6 +116,10 @@ const CLOCK_JUMP: i32 = 40;
 const CALM: Duration = Duration::from_secs(15);
 /// One fault in this many is followed by such a pause.
 const CALM_IN: u64 = 12;
+/// One trouble of a link in this many is followed by a pause of the links, in which a replica is struck
+/// while all else works.
+const LINKS_REST_IN: u64 = 5;
+const LINKS_REST: Duration = Duration::from_secs(25);
 
 impl Site {
     /// Starts everything. Without disks where this is not root on a Linux that may mount, and without
@@ -151,12 +159,19 @@ impl Site {
         for name in SERVICES {
             put_between(&mut world, &mut links, name, is_cluster).await;
         }
+        let mut copy = None;
+        if !is_cluster {
+            world.nats.stop(Signal::Term).await;
+            copy = Some(world.nats.copy());
+            world.nats.start_again().await;
+            world.ready().await;
+        }
         Ok(Self {
             world,
             links,
             disks,
             is_cluster,
-            copy: None,
+            copy,
             clocks,
         })
     }
@@ -194,6 +209,7 @@ impl Site {
                 Strike::Restart(name),
             ]);
         }
+        all.extend(["friendships-2", "messages-2"].map(Strike::LongFreeze));
         all.extend(FAILPOINTS.map(|(name, point)| Strike::Failpoint(name, point)));
         all.extend([
             Strike::Crowd,
@@ -272,7 +288,8 @@ impl Site {
                     world,
                     links,
                     disks: disks.as_ref(),
-                    copy,
+                    copy: copy.as_ref(),
+                    pace: &pace,
                     clocks: clocks.as_ref(),
                 };
                 struck.strike(strike, hold).await?;
@@ -280,7 +297,7 @@ impl Site {
                     name: format!("{strike:?}"),
                     from,
                     to: place.now(),
-                    is_covered: is_covered(strike),
+                    covered: covered(strike).map(str::to_owned),
                 };
                 told(&fault);
                 faults.push(fault);
@@ -321,11 +338,20 @@ struct Pace {
 impl Pace {
     /// Nothing is struck, once the trouble that a link has is over.
     async fn calm(&self, length: Duration) {
+        self.hold().await;
+        sleep(length).await;
+        self.go_on();
+    }
+
+    /// From its end on no link has a trouble.
+    async fn hold(&self) {
         self.is_calm.store(true, Ordering::Relaxed);
         while self.is_troubled.load(Ordering::Relaxed) {
             sleep(TICK).await;
         }
-        sleep(length).await;
+    }
+
+    fn go_on(&self) {
         self.is_calm.store(false, Ordering::Relaxed);
     }
 }
@@ -395,16 +421,18 @@ async fn put_between(world: &mut World, links: &mut Links, name: &'static str, i
     }
 }
 
-/// Whether another replica is there for what is struck.
-fn is_covered(strike: Strike) -> bool {
+/// The replica that is struck, where another is there for it.
+fn covered(strike: Strike) -> Option<&'static str> {
     match strike {
         Strike::Kill(name)
         | Strike::Freeze(name)
+        | Strike::LongFreeze(name)
         | Strike::Restart(name)
-        | Strike::Failpoint(name, _) => name != "users",
-        Strike::Crowd | Strike::FeedFull(_) => true,
+        | Strike::Failpoint(name, _) => (name != "users").then_some(name),
+        Strike::Crowd => Some("crowd"),
+        Strike::FeedFull(_) => Some("feed"),
         // The servers that are left of a cluster elect leaders first.
-        _ => false,
+        _ => None,
     }
 }
 
@@ -441,9 +469,12 @@ async fn trouble(links: &Links, place: &Place, mut choices: Choices, pace: &Pace
             name: format!("{trouble:?} {name}"),
             from,
             to: place.now(),
-            is_covered: !name.contains(" to "),
+            covered: (!name.contains(" to ")).then(|| name.clone()),
         });
-        rest(&mut choices).await;
+        match choices.below(LINKS_REST_IN) {
+            0 => sleep(LINKS_REST).await,
+            _ => rest(&mut choices).await,
+        }
     }
     faults
 }
@@ -452,7 +483,8 @@ struct Struck<'a> {
     world: &'a mut World,
     links: &'a Links,
     disks: Option<&'a Disks>,
-    copy: &'a mut Option<TempDir>,
+    copy: Option<&'a TempDir>,
+    pace: &'a Pace,
     clocks: Option<&'a TempDir>,
 }
 
@@ -467,9 +499,10 @@ impl<'a> Struck<'a> {
                 world.begin(name);
             }
             Strike::Restart(name) => world.restart(name, Signal::Term).await,
-            Strike::Freeze(name) => {
+            Strike::Freeze(name) | Strike::LongFreeze(name) => {
+                let is_long = matches!(strike, Strike::LongFreeze(_));
                 world.signal(name, Signal::Stop).await;
-                sleep(LONG).await;
+                sleep(if is_long { LONGEST } else { LONG }).await;
                 world.signal(name, Signal::Cont).await;
             }
             Strike::Failpoint(name, point) => {
@@ -543,19 +576,20 @@ impl<'a> Struck<'a> {
                 self.world.nats.start_again().await;
             }
             Strike::NatsOlder => {
+                let copy = self.copy.context("there is no copy")?;
                 world.nats.stop(Signal::Term).await;
-                match self.copy.take() {
-                    Some(copy) => world.nats.restore(&copy),
-                    None => *self.copy = Some(world.nats.copy()),
-                }
+                world.nats.restore(copy);
                 world.nats.start_again().await;
             }
             Strike::FeedFull(stream) => fill_feed(world, stream, LONG).await?,
             Strike::Deaf(gateway) => {
                 let link = &self.links[&format!("{gateway} to nats")];
+                // The troubles of links would mend it.
+                self.pace.hold().await;
                 link.partition();
                 sleep(LONG).await;
                 link.mend();
+                self.pace.go_on();
             }
             Strike::Clock(name) => {
                 let clocks = self.clocks.context("there are no clocks")?;

@@ -186,8 +186,9 @@ pub struct Fault {
     pub name: String,
     pub from: At,
     pub to: At,
-    /// Another replica is there for what is struck: nobody may be told `unavailable`.
-    pub is_covered: bool,
+    /// The replica that is struck, where there is another one of its service: nobody may be told
+    /// `unavailable`.
+    pub covered: Option<String>,
 }
 
 /// A message as history has it.
@@ -221,8 +222,8 @@ pub struct History {
     pub changes: Vec<Change>,
     pub faults: Vec<Fault>,
     pub channels: BTreeMap<String, Channel>,
-    /// The longest that the clients' own machine kept them waiting for their turn.
-    pub lag: Duration,
+    /// How long the clients' own machine kept them waiting for their turn, each time that it did.
+    pub lags: Vec<(At, Duration)>,
     /// What is left that should be gone, or does not agree: queues, dead letters, what a subscriber has.
     pub residue: Vec<String>,
 }

@@ -262,10 +262,12 @@ impl fmt::Display for Summary {
         for (what, number) in rows {
             writeln!(f, "{what:<28}{number:>8}")?;
         }
+        let lags = self.history.lags.iter();
+        let longest = lags.map(|(_, lag)| *lag).max().unwrap_or_default();
         writeln!(
             f,
             "seed {}, longest wait of the clients for their turn {:?}",
-            self.seed, self.history.lag
+            self.seed, longest
         )?;
         for violation in &self.violations {
             writeln!(f, "{violation}")?;

@@ -109,7 +109,9 @@ fn kept(seed: u64) -> History {
         members: sides().collect(),
         logs: sides().map(|side| (side, log.clone())).collect(),
         histories: sides().map(|side| (side, items.clone())).collect(),
-        friendships: sides().map(|side| (side, json!({"revision": 3}))).collect(),
+        friendships: sides()
+            .map(|side| (side, json!({"revision": 3, "is_open": false})))
+            .collect(),
         marks: sides()
             .map(|side| (side, (log.len() as u64, log.len() as u64)))
             .collect(),
@@ -230,6 +232,54 @@ fn another_text_than_was_sent() {
         if let Seen::Event(event) = &mut device.sights[shown].seen {
             event.content = Some("something else".to_owned());
         }
+    });
+}
+
+#[test]
+fn a_text_that_is_wrong_at_rest() {
+    finds(Rule::AckedIsKept, |history, choices| {
+        let channel = history.channels.get_mut(CHANNEL).expect("it is there");
+        let items = channel.histories["ada"].iter();
+        let kept: Vec<String> = items
+            .filter(|item| !item.is_deleted)
+            .map(|item| item.message.clone())
+            .collect();
+        let message = choices.of(&kept);
+        let other = Some("something else".to_owned());
+        for log in channel.logs.values_mut() {
+            let mut of = log.iter_mut().filter(|event| event.message == *message);
+            of.next_back().expect("it is there").content = other.clone();
+        }
+        for item in channel.histories.values_mut().flatten() {
+            if item.message == *message {
+                item.content = other.clone();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_friendship_that_is_not_as_it_was_answered() {
+    finds(Rule::OneFriendship, |history, _| {
+        let channel = history.channels.get_mut(CHANNEL).expect("it is there");
+        for side in channel.friendships.values_mut() {
+            side["is_open"] = json!(true);
+        }
+    });
+}
+
+#[test]
+fn marks_that_go_back_where_a_connection_resumes() {
+    finds(Rule::MarksMoveForward, |history, _| {
+        let newest = history.channels[CHANNEL].logs["ada"].len() as u64;
+        let seen = Seen::Marks {
+            user: "the friend".to_owned(),
+            received: newest - 1,
+            seen: 0,
+        };
+        history.devices[1]
+            .sights
+            .push(sight(newest * 1_000 + 100, seen));
     });
 }
 
@@ -505,14 +555,14 @@ fn who_is_told_unavailable_while_nothing_is_down() {
             name: "over".to_owned(),
             from: at(0),
             to: at(59_999) - SETTLED,
-            is_covered: false,
+            covered: None,
         });
         if choices.below(2) == 0 {
             history.faults.push(Fault {
                 name: "covered".to_owned(),
                 from: at(59_000),
                 to: at(61_000),
-                is_covered: true,
+                covered: Some("messages".to_owned()),
             });
         }
     });

@@ -1,4 +1,4 @@
-//! A part of `deploy/faults --fuzz`: enough to find what breaks at once.
+//! A part of `deploy/faults fuzz`: enough to find what breaks at once.
 
 use natter_faults::fuzz::{Fuzz, fuzz};
 
