@@ -796,6 +796,41 @@ test("a connection of access tokens alone is kept by fresh ones", async (t) => {
   await equal(ada);
 });
 
+test("a `getToken` that fails for a while fails no message, and what is asked for meanwhile rejects as `offline`", async (t) => {
+  const { open, model, id, ada: user, channel } = await world(t);
+  const { sid } = readToken(model.beginSession(user).access);
+  const failure = new TypeError("Failed to fetch");
+  let failed = null;
+  const getToken = async () => {
+    if (failed === null) return model.accessOf(sid);
+    failed += 1;
+    throw failure;
+  };
+  const ada = await open("ada", { getToken });
+  const fail = async () => {
+    await sleep(2);
+    failed = 0;
+    model.expireTokens();
+  };
+  const goOn = async () => {
+    await eventually(() => assert.ok(failed >= 3));
+    failed = null;
+  };
+  await fail();
+  await assert.rejects(ada.client.profile.get(), { name: "NatterError", code: "offline", cause: failure });
+  const send = ada.send(id, "", { media: [new Blob(["content"])] });
+  await goOn();
+  assert.ok((await settled(send)).ack);
+  assert.equal(model.messagesOf(channel).length, 1);
+  await fail();
+  const shown = [];
+  const subscription = ada.client.conversation(id).subscribe((window) => shown.push(window.error));
+  await goOn();
+  await eventually(() => assert.ok(shown.length));
+  assert.deepEqual(shown, shown.map(() => null));
+  subscription.unsubscribe();
+});
+
 for (const [name, clockAhead] of [["behind", 3_600_000], ["ahead", -3_600_000]]) {
   test(`a device whose clock is an hour ${name} keeps its token and knows the time`, async (t) => {
     const { open, natter, model, id, ben: friend, write, equal, count } = await world(t);

@@ -13,7 +13,9 @@ export interface NatterOptions {
   url: string;
   /**
    * An access token, for apps whose own backend holds the sessions: called again whenever a fresh one
-   * is needed. It must be made at the call: its `iat` tells the server's time. Without `getToken`, the library keeps the session that `logIn` or `signUp` begins.
+   * is needed. It must be made at the call: its `iat` tells the server's time. Where it rejects, it is as if
+   * the server was not reached: what may be repeated is, and calls it again. Without `getToken`, the library
+   * keeps the session that `logIn` or `signUp` begins.
    */
   getToken?: () => Promise<string>;
   /**
