@@ -928,6 +928,22 @@ test("what was shown is gone with the session, and comes again with the next", a
   await equal(ada);
 });
 
+test("nobody is logged in over somebody else: they are logged out first", async (t) => {
+  const { open, model, id, ada: user, ben: friend, channel, count, equal } = await world(t);
+  const ada = await open("ada");
+  const before = count(/log-?in|signup/);
+  await assert.rejects(ada.client.logIn({ username: "ben", password: PASSWORD }), { name: "NatterError", code: "logged_in" });
+  const other = { username: "cleo", email: "cleo@natter.test", password: PASSWORD };
+  await assert.rejects(ada.client.signUp(other), { name: "NatterError", code: "logged_in" });
+  assert.deepEqual([ada.client.user, count(/log-?in|signup/)], [user, before]);
+  assert.ok((await settled(ada.send(id, "Ada's"))).ack);
+  await ada.client.logOut();
+  await ada.client.logIn({ username: "ben", password: PASSWORD });
+  await ada.client.connect();
+  assert.ok((await settled(ada.send(id, "Ben's"))).ack);
+  assert.deepEqual(model.messagesOf(channel).map((message) => message.sender), [user, friend]);
+});
+
 test("wrong credentials are refused with the server's code", async (t) => {
   const { natter } = await world(t);
   const device = new Device(natter, "ada");

@@ -371,7 +371,9 @@ export class NatterClient {
   /** The server's time in milliseconds, whatever this device's clock says. */
   now(): number;
 
+  /** Rejects with the code `logged_in` where this client has a session: `logOut` first. */
   signUp(user: NewUser): Promise<void>;
+  /** As `signUp`. */
   logIn(credentials: { username: string; password: string }): Promise<void>;
   /**
    * Ends this device's session, in all its tabs, and forgets what was not sent. Rejects where the server

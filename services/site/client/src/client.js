@@ -141,10 +141,11 @@ class Core {
 
   // ---- Beginning and end
 
-  /** With tokens that the server has just made. */
-  async begin(tokens) {
+  /** With the tokens that `ask` gets. The connection and what is shown would stay those of who was there before. */
+  async begin(ask) {
+    if (this.session.user) throw new NatterError("logged_in", "There is a session already: log out first.");
     await this.ready();
-    await this.session.begin(tokens);
+    await this.session.begin(await ask());
     this.emit("session", { user: this.session.user });
   }
 
@@ -520,12 +521,12 @@ export class NatterClient {
   }
 
   async signUp(user) {
-    await this.#core.begin(await this.#core.http.post("/api/users/signup/", { ...body(user), token: false }));
+    await this.#core.begin(() => this.#core.http.post("/api/users/signup/", { ...body(user), token: false }));
   }
 
   async logIn({ username, password }) {
     const json = { username, password };
-    await this.#core.begin(await this.#core.http.post("/api/users/login/", { json, token: false }));
+    await this.#core.begin(() => this.#core.http.post("/api/users/login/", { json, token: false }));
   }
 
   logOut() {
