@@ -172,6 +172,8 @@ class Core {
         else reject(new NatterError(this.session.user ? "closed" : "logged_out", "There is no connection."));
       });
     });
+    // From here on `close` is a change.
+    this.setState("connecting");
     if (!this.isJoined) {
       this.isJoined = true;
       for (const conversation of this.#conversations.values()) conversation.reload();
