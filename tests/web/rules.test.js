@@ -912,6 +912,25 @@ test("logging out ends the session and forgets what was not sent, here alone", a
   assert.deepEqual(contents(), ["sent"]);
 });
 
+for (const [how, end] of [
+  ["deleted", (client) => client.profile.delete({ password: PASSWORD })],
+  ["logged out", (client) => client.logOut()],
+]) {
+  test(`what was not sent is forgotten when the user is ${how}, also where the connection ends first`, async (t) => {
+    const { open, http, id, ada: user, connection, model } = await world(t);
+    const ada = await open("ada", { timing: { ...QUICK, requestTimeout: 10_000 } });
+    const { sid } = connection(user);
+    connection(user).refuseSend("rate_limited", 60_000);
+    const send = ada.send(id, "not sent");
+    await within(send.message.kept, 2_000, "keeping");
+    http.fault({ path: /DELETE .*profile|logout/, until: () => eventually(() => assert.equal(ada.client.user, null)) });
+    await end(ada.client);
+    assert.equal((await settled(send)).error.code, "logged_out");
+    assert.equal(model.sessions.has(sid), false);
+    assert.deepEqual(await ada.store.entries(""), []);
+  });
+}
+
 test("what was shown is gone with the session, and comes again with the next", async (t) => {
   const { open, id, write, ben: friend, equal } = await world(t);
   const ada = await open("ada");

@@ -212,12 +212,20 @@ class Core {
 
   async logOut() {
     const { refresh } = this.session.tokens ?? {};
-    if (refresh) {
+    await this.quit(async () => {
+      if (!refresh) return;
       await this.http.post("/api/users/logout/", { json: { refresh } }).catch((error) => {
         if (error.status !== 401 && error.code !== "logged_out") throw error;
       });
-    }
-    for (const item of this.outbox.clear()) await this.forget(item.key);
+    });
+  }
+
+  /** Ends the session with a request, of which the connection may tell first, and forgets what was not sent. */
+  async quit(request) {
+    const { prefix } = this.outbox;
+    await request();
+    this.outbox.clear();
+    for (const [key] of await this.store.entries(prefix).catch(() => [])) await this.forget(key);
     await this.session.end();
   }
 
@@ -472,8 +480,7 @@ export class NatterClient {
         await http.post("/api/users/password/", { json: { current, new: next } });
       },
       delete: async ({ password }) => {
-        await http.request("DELETE", "/api/users/profile/", { json: { password } });
-        await core.session.end();
+        await core.quit(() => http.request("DELETE", "/api/users/profile/", { json: { password } }));
       },
       sessions: () => http.get("/api/users/sessions/"),
       endSession: async (sid) => {
