@@ -1014,6 +1014,25 @@ test("uploads report progress", async (t) => {
   assert.equal(parts.at(-1), 1);
 });
 
+test("an upload that is refused is never told as done", async (t) => {
+  const { open, http } = await world(t);
+  const ada = await open("ada");
+  http.fault({ path: /POST .*media/, status: 413, code: "too_large" });
+  const parts = [];
+  await assert.rejects(ada.client.upload(new Blob(["content"]), { onProgress: (part) => parts.push(part) }), { code: "too_large" });
+  assert.deepEqual(parts, []);
+});
+
+test("a download that stands still is given up", async (t) => {
+  const { open, http } = await world(t);
+  const ada = await open("ada");
+  const media = await ada.client.upload(new Blob(["content"], { type: "text/plain" }));
+  http.fault({ path: /GET .*media/, stall: true });
+  await assert.rejects(within(ada.client.download(media), 5_000, "giving up"), { name: "NatterError", code: "offline" });
+  const blob = await ada.client.download(media);
+  assert.equal(await blob.text(), "content");
+});
+
 test("an upload can be given up", async (t) => {
   const { open, http } = await world(t);
   const ada = await open("ada");
