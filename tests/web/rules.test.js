@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { NatterClient } from "../../services/site/client/index.js";
+import { NodeSocket } from "../../services/site/client/src/node-socket.js";
 import { installTabs } from "./conformance/browser.js";
 import { compareConversations, compareDevice, comparePart, compareWindow } from "./conformance/compare.js";
 import { Device, PASSWORD, QUICK } from "./conformance/device.js";
@@ -489,6 +490,29 @@ test("what was seen while the conversation was closed is told when it is open ag
   model.answer(friend, id, "accepted");
   await eventually(() => assert.equal(channel.marks.get(user).seen_seq, 1));
   assert.equal(gateway.upgrades.length, 1);
+});
+
+test("while the socket holds back too much, nothing is handed to it; then each message goes once, in order", async (t) => {
+  const { open, id, ben: friend, write, channel, ada: user, contents, gateway, equal } = await world(t);
+  let held = 0;
+  const { bufferedAmount } = Object.getOwnPropertyDescriptors(NodeSocket.prototype);
+  Object.defineProperty(NodeSocket.prototype, "bufferedAmount", { configurable: true, get: () => held });
+  t.after(() => Object.defineProperty(NodeSocket.prototype, "bufferedAmount", bufferedAmount));
+  const ada = await open("ada");
+  held = 1 << 21;
+  const texts = ["one", "two", "three"];
+  const sends = texts.map((text) => ada.send(id, text));
+  write(friend, "theirs");
+  await eventually(() => assert.equal(ada.shown(id).length, 4));
+  await sleep(3 * A_WHILE);
+  assert.deepEqual([contents(), channel.marks.get(user).received_seq], [["theirs"], 0]);
+  assert.deepEqual(sends.map(({ message }) => message.status), ["pending", "pending", "pending"]);
+  held = 0;
+  for (const send of sends) assert.ok((await settled(send)).ack);
+  assert.deepEqual(contents(), ["theirs", ...texts]);
+  await eventually(() => assert.equal(channel.marks.get(user).received_seq, 1));
+  assert.equal(gateway.upgrades.length, 1);
+  await equal(ada);
 });
 
 test("unknown frames and fields are ignored", async (t) => {
