@@ -152,7 +152,8 @@ const STATES = {
     await message(page, "other drawer").getByTestId("message-menu").click();
     await page.getByTestId("edit").click();
     await write(page, "Yes, it was in the blue drawer");
-    await message(page, "blue drawer", '[data-status="pending"]').waitFor();
+    const changed = message(page, "blue drawer", '[data-status="pending"]');
+    await changed.locator(".meta", { hasText: "edited" }).waitFor();
   },
   ended: async (page, { olu }) => {
     await decide(olu, "reject", olu.sent, "Did you find the map?");
