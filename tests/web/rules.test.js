@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { NatterClient } from "../../services/site/client/index.js";
+import { NodeSocket } from "../../services/site/client/src/node-socket.js";
 import { installTabs } from "./conformance/browser.js";
 import { compareConversations, compareDevice, comparePart, compareWindow } from "./conformance/compare.js";
 import { Device, PASSWORD, QUICK } from "./conformance/device.js";
@@ -491,6 +492,29 @@ test("what was seen while the conversation was closed is told when it is open ag
   assert.equal(gateway.upgrades.length, 1);
 });
 
+test("while the socket holds back too much, nothing is handed to it; then each message goes once, in order", async (t) => {
+  const { open, id, ben: friend, write, channel, ada: user, contents, gateway, equal } = await world(t);
+  let held = 0;
+  const { bufferedAmount } = Object.getOwnPropertyDescriptors(NodeSocket.prototype);
+  Object.defineProperty(NodeSocket.prototype, "bufferedAmount", { configurable: true, get: () => held });
+  t.after(() => Object.defineProperty(NodeSocket.prototype, "bufferedAmount", bufferedAmount));
+  const ada = await open("ada");
+  held = 1 << 21;
+  const texts = ["one", "two", "three"];
+  const sends = texts.map((text) => ada.send(id, text));
+  write(friend, "theirs");
+  await eventually(() => assert.equal(ada.shown(id).length, 4));
+  await sleep(3 * A_WHILE);
+  assert.deepEqual([contents(), channel.marks.get(user).received_seq], [["theirs"], 0]);
+  assert.deepEqual(sends.map(({ message }) => message.status), ["pending", "pending", "pending"]);
+  held = 0;
+  for (const send of sends) assert.ok((await settled(send)).ack);
+  assert.deepEqual(contents(), ["theirs", ...texts]);
+  await eventually(() => assert.equal(channel.marks.get(user).received_seq, 1));
+  assert.equal(gateway.upgrades.length, 1);
+  await equal(ada);
+});
+
 test("unknown frames and fields are ignored", async (t) => {
   const { open, ada: user, ben: friend, connection, write, equal, gateway } = await world(t);
   const ada = await open("ada");
@@ -796,6 +820,41 @@ test("a connection of access tokens alone is kept by fresh ones", async (t) => {
   await equal(ada);
 });
 
+test("a `getToken` that fails for a while fails no message, and what is asked for meanwhile rejects as `offline`", async (t) => {
+  const { open, model, id, ada: user, channel } = await world(t);
+  const { sid } = readToken(model.beginSession(user).access);
+  const failure = new TypeError("Failed to fetch");
+  let failed = null;
+  const getToken = async () => {
+    if (failed === null) return model.accessOf(sid);
+    failed += 1;
+    throw failure;
+  };
+  const ada = await open("ada", { getToken });
+  const fail = async () => {
+    await sleep(2);
+    failed = 0;
+    model.expireTokens();
+  };
+  const goOn = async () => {
+    await eventually(() => assert.ok(failed >= 3));
+    failed = null;
+  };
+  await fail();
+  await assert.rejects(ada.client.profile.get(), { name: "NatterError", code: "offline", cause: failure });
+  const send = ada.send(id, "", { media: [new Blob(["content"])] });
+  await goOn();
+  assert.ok((await settled(send)).ack);
+  assert.equal(model.messagesOf(channel).length, 1);
+  await fail();
+  const shown = [];
+  const subscription = ada.client.conversation(id).subscribe((window) => shown.push(window.error));
+  await goOn();
+  await eventually(() => assert.ok(shown.length));
+  assert.deepEqual(shown, shown.map(() => null));
+  subscription.unsubscribe();
+});
+
 for (const [name, clockAhead] of [["behind", 3_600_000], ["ahead", -3_600_000]]) {
   test(`a device whose clock is an hour ${name} keeps its token and knows the time`, async (t) => {
     const { open, natter, model, id, ben: friend, write, equal, count } = await world(t);
@@ -877,6 +936,25 @@ test("logging out ends the session and forgets what was not sent, here alone", a
   assert.deepEqual(contents(), ["sent"]);
 });
 
+for (const [how, end] of [
+  ["deleted", (client) => client.profile.delete({ password: PASSWORD })],
+  ["logged out", (client) => client.logOut()],
+]) {
+  test(`what was not sent is forgotten when the user is ${how}, also where the connection ends first`, async (t) => {
+    const { open, http, id, ada: user, connection, model } = await world(t);
+    const ada = await open("ada", { timing: { ...QUICK, requestTimeout: 10_000 } });
+    const { sid } = connection(user);
+    connection(user).refuseSend("rate_limited", 60_000);
+    const send = ada.send(id, "not sent");
+    await within(send.message.kept, 2_000, "keeping");
+    http.fault({ path: /DELETE .*profile|logout/, until: () => eventually(() => assert.equal(ada.client.user, null)) });
+    await end(ada.client);
+    assert.equal((await settled(send)).error.code, "logged_out");
+    assert.equal(model.sessions.has(sid), false);
+    assert.deepEqual(await ada.store.entries(""), []);
+  });
+}
+
 test("what was shown is gone with the session, and comes again with the next", async (t) => {
   const { open, id, write, ben: friend, equal } = await world(t);
   const ada = await open("ada");
@@ -891,6 +969,22 @@ test("what was shown is gone with the session, and comes again with the next", a
   await ada.logIn();
   await ada.client.connect();
   await equal(ada);
+});
+
+test("nobody is logged in over somebody else: they are logged out first", async (t) => {
+  const { open, model, id, ada: user, ben: friend, channel, count, equal } = await world(t);
+  const ada = await open("ada");
+  const before = count(/log-?in|signup/);
+  await assert.rejects(ada.client.logIn({ username: "ben", password: PASSWORD }), { name: "NatterError", code: "logged_in" });
+  const other = { username: "cleo", email: "cleo@natter.test", password: PASSWORD };
+  await assert.rejects(ada.client.signUp(other), { name: "NatterError", code: "logged_in" });
+  assert.deepEqual([ada.client.user, count(/log-?in|signup/)], [user, before]);
+  assert.ok((await settled(ada.send(id, "Ada's"))).ack);
+  await ada.client.logOut();
+  await ada.client.logIn({ username: "ben", password: PASSWORD });
+  await ada.client.connect();
+  assert.ok((await settled(ada.send(id, "Ben's"))).ack);
+  assert.deepEqual(model.messagesOf(channel).map((message) => message.sender), [user, friend]);
 });
 
 test("wrong credentials are refused with the server's code", async (t) => {
@@ -942,6 +1036,25 @@ test("uploads report progress", async (t) => {
   assert.ok(parts.length > 0);
   assert.deepEqual(parts, [...parts].sort((one, other) => one - other));
   assert.equal(parts.at(-1), 1);
+});
+
+test("an upload that is refused is never told as done", async (t) => {
+  const { open, http } = await world(t);
+  const ada = await open("ada");
+  http.fault({ path: /POST .*media/, status: 413, code: "too_large" });
+  const parts = [];
+  await assert.rejects(ada.client.upload(new Blob(["content"]), { onProgress: (part) => parts.push(part) }), { code: "too_large" });
+  assert.deepEqual(parts, []);
+});
+
+test("a download that stands still is given up", async (t) => {
+  const { open, http } = await world(t);
+  const ada = await open("ada");
+  const media = await ada.client.upload(new Blob(["content"], { type: "text/plain" }));
+  http.fault({ path: /GET .*media/, stall: true });
+  await assert.rejects(within(ada.client.download(media), 5_000, "giving up"), { name: "NatterError", code: "offline" });
+  const blob = await ada.client.download(media);
+  assert.equal(await blob.text(), "content");
 });
 
 test("an upload can be given up", async (t) => {
@@ -1071,6 +1184,19 @@ test("a listener that throws stops neither the library nor the other listeners",
   await equal(ada);
   await eventually(() => assert.ok(thrown.includes("from message")));
   assert.equal(ada.shown(id).length, 2);
+});
+
+test("a tab that is closed before anything came of its connecting says so", async (t) => {
+  const { open, natter } = await world(t);
+  const disk = new Disk();
+  await open("ada", { disk, isShared: true });
+  const second = new Device(natter, "ada", { disk, isShared: true });
+  second.make();
+  await eventually(() => second.resume());
+  const connecting = second.client.connect();
+  second.client.close();
+  await assert.rejects(within(connecting, 2_000, "closing"), { name: "NatterError", code: "closed" });
+  assert.equal(second.client.state, "closed");
 });
 
 test("connecting and closing in quick succession leaves as many connections as are wanted", async (t) => {

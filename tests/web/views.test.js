@@ -152,7 +152,8 @@ const STATES = {
     await message(page, "other drawer").getByTestId("message-menu").click();
     await page.getByTestId("edit").click();
     await write(page, "Yes, it was in the blue drawer");
-    await message(page, "blue drawer", '[data-status="pending"]').waitFor();
+    const changed = message(page, "blue drawer", '[data-status="pending"]');
+    await changed.locator(".meta", { hasText: "edited" }).waitFor();
   },
   ended: async (page, { olu }) => {
     await decide(olu, "reject", olu.sent, "Did you find the map?");
@@ -227,24 +228,46 @@ for (const [width, viewport] of [["desktop", { width: 1280, height: 800 }], ["ph
   }
 }
 
-test("by keyboard alone a conversation is opened, written in and left", async () => {
+test("by keyboard alone a conversation is opened, written in, and a message changed and deleted", async () => {
   const context = await openBrowser(browser);
   const page = await openPage(context, natter);
   await logIn(page, ada.username);
   await page.getByTestId("conversation").first().waitFor();
-  const focused = (testid) => page.evaluate((wanted) => document.activeElement?.dataset.testid === wanted, testid);
-  for (let presses = 0; !(await focused("conversation")); presses++) {
-    assert.ok(presses < 30, "Tab reaches the conversations");
-    await page.keyboard.press("Tab");
-  }
+  const focused = (selector) => page.evaluate((wanted) => document.activeElement?.matches(wanted), selector);
+  const reach = async (selector, key = "Tab") => {
+    for (let presses = 0; !(await focused(selector)); presses++) {
+      assert.ok(presses < 60, `${key} reaches ${selector}`);
+      await page.keyboard.press(key);
+    }
+  };
+  const choose = async (action) => {
+    await reach('[data-testid="message"]', "Shift+Tab");
+    await page.keyboard.press("End");
+    await page.keyboard.press("Enter");
+    await reach(`[data-testid="${action}"]`, "ArrowDown");
+    await page.keyboard.press("Enter");
+  };
+  await reach('[data-testid="conversation"]');
   await page.keyboard.press("Enter");
   await page.getByTestId("composer").waitFor();
-  for (let presses = 0; !(await focused("composer")); presses++) {
-    assert.ok(presses < 60, "Tab reaches the composer");
-    await page.keyboard.press("Tab");
-  }
+  await reach('[data-testid="composer"]');
+  const NOT_PENDING = ':not([data-status="pending"])';
   await page.keyboard.type("By keyboard");
   await page.keyboard.press("Enter");
-  await message(page, "By keyboard").waitFor();
+  await message(page, "By keyboard", NOT_PENDING).waitFor();
+  await choose("edit");
+  await page.locator('[data-testid="composer"]:focus').waitFor();
+  assert.equal(await page.getByTestId("composer").inputValue(), "By keyboard");
+  await page.keyboard.press("End");
+  await page.keyboard.type(" alone");
+  await page.keyboard.press("Enter");
+  await message(page, "By keyboard alone", NOT_PENDING).waitFor();
+  await choose("delete");
+  await page.getByRole("dialog").waitFor();
+  await reach('dialog [type="submit"]');
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await message(page, "By keyboard alone").waitFor({ state: "detached" });
+  assert.ok(await focused('[data-testid="message"]'), "the focus is where it was");
   await context.close();
 });

@@ -13,7 +13,9 @@ export interface NatterOptions {
   url: string;
   /**
    * An access token, for apps whose own backend holds the sessions: called again whenever a fresh one
-   * is needed. It must be made at the call: its `iat` tells the server's time. Without `getToken`, the library keeps the session that `logIn` or `signUp` begins.
+   * is needed. It must be made at the call: its `iat` tells the server's time. Where it rejects, it is as if
+   * the server was not reached: what may be repeated is, and calls it again. Without `getToken`, the library
+   * keeps the session that `logIn` or `signUp` begins.
    */
   getToken?: () => Promise<string>;
   /**
@@ -55,14 +57,26 @@ export class MemoryStore implements Store {
 /** What the server refused, or why it was not reached. */
 export class NatterError extends Error {
   /**
-   * The server's word for it (`client_id_reused`), `offline` if it was not reached, `aborted` if the
-   * caller gave up, `logged_out` without a session, `discarded` for what was taken back, `store` where
-   * the store failed.
+   * The server's word for it, as its documents list them (`client_id_reused`, also `unavailable` and
+   * `rate_limited`), or one of the library's own:
+   *
+   * - `offline`: the server was not reached, its answer broke off, or `getToken` rejected
+   * - `unavailable`: a status from 500 on without a word; `http_413` and so on: another one without
+   * - `logged_out`: there is no session, or it has ended
+   * - `logged_in`: there is a session already
+   * - `closed`: `connect` was ended before it came to a connection
+   * - `aborted`: the caller gave up
+   * - `discarded`: a message or change was taken back
+   * - `too_large`: a message is larger than the server takes
+   * - `store`: the store failed
+   * - `protocol`, `too_many_connections`: see the event `error`
    */
   code: string;
+  /** What failed, where that was not the library: what `getToken` rejected with. */
+  cause?: unknown;
   /** The HTTP status; absent where the answer came over the WebSocket or did not come. */
   status?: number;
-  /** Milliseconds after which it may be tried again. */
+  /** Milliseconds after which it may be tried again, where an answer to a request says so. */
   retryAfter?: number;
 }
 
@@ -369,7 +383,9 @@ export class NatterClient {
   /** The server's time in milliseconds, whatever this device's clock says. */
   now(): number;
 
+  /** Rejects with the code `logged_in` where this client has a session: `logOut` first. */
   signUp(user: NewUser): Promise<void>;
+  /** As `signUp`. */
   logIn(credentials: { username: string; password: string }): Promise<void>;
   /**
    * Ends this device's session, in all its tabs, and forgets what was not sent. Rejects where the server
@@ -378,7 +394,13 @@ export class NatterClient {
   logOut(): Promise<void>;
   /** Whether there is a session in the store, which is then used. */
   restore(): Promise<boolean>;
-  /** Connects, and stays connected until `close`. Resolves at the first `connected`. */
+  /**
+   * Connects, and again whenever a connection is lost, until `close`, the end of the session, or 4009: another
+   * connection of the user took this one's place, and `connect` takes it back. Resolves at the first
+   * `connected`. Before that, it rejects as `logged_out` where there is no session or it ends, as `closed`
+   * after `close` or 4009, and as `offline` where the first `getToken` rejects. That the server is not reached
+   * is no reason to reject: `state` tells.
+   */
   connect(): Promise<void>;
   close(): void;
   on<E extends keyof Events>(event: E, fn: (value: Events[E]) => void): () => void;

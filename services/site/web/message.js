@@ -75,9 +75,10 @@ export class MessageView {
   }
 
   #updateMeta(message) {
-    const key = `${message.created_at} ${message.edited_at} ${message.deleted} ${message.status}`;
+    const isEdited = (message.edited_at || message.edit?.status === "pending") && !message.deleted;
+    const key = `${message.created_at} ${isEdited} ${message.deleted} ${message.status}`;
     if (!this.#changed("meta", key)) return;
-    const edited = message.edited_at && !message.deleted && h("span", {}, "edited");
+    const edited = isEdited && h("span", {}, "edited");
     const time = h("time", { dir: "ltr", datetime: message.created_at, title: exactTime(message.created_at) }, timeOfDay(message.created_at));
     // Whether a deleted message was seen says nothing any more.
     const status = message.mine && (!message.deleted || message.status === "pending") && STATUS[message.status];

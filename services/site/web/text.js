@@ -5,10 +5,20 @@ export const MAX_TEXT_BYTES = 8192;
 
 const encoder = new TextEncoder();
 const LINK = /https?:\/\/[^\s<>"]+/gi;
-const AFTER_LINK = /[.,;:!?'")\]}]+$/;
+const AFTER_LINK = ".,;:!?'\")]}";
 
 export function byteLength(text) {
   return encoder.encode(text).length;
+}
+
+/** Without what the sentence around it put at its end; a `)` that the address itself opened stays. */
+function withoutEnd(address) {
+  let end = address.length;
+  let unopened = address.split(")").length - address.split("(").length;
+  for (; AFTER_LINK.includes(address[end - 1]); end--) {
+    if (address[end - 1] === ")" && unopened-- <= 0) break;
+  }
+  return address.slice(0, end);
 }
 
 /** The text as nodes, http and https addresses in it as links. */
@@ -16,7 +26,7 @@ export function linked(text) {
   const nodes = [];
   let from = 0;
   for (const match of text.matchAll(LINK)) {
-    const address = match[0].replace(AFTER_LINK, "");
+    const address = withoutEnd(match[0]);
     if (!URL.canParse(address)) continue;
     const link = document.createElement("a");
     link.href = address;

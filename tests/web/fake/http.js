@@ -58,7 +58,8 @@ export class HttpDoor {
 
   /**
    * Lets the next `times` requests whose `METHOD /path` matches meet a fault: `status` (with
-   * `retryAfter`, `code`), `cut` (`before` it takes effect, in the `middle` of its answer) or `hang`.
+   * `retryAfter`, `code`), `cut` (`before` it takes effect, in the `middle` of its answer), `hang`, `stall` (in
+   * the middle of its answer) or `until`, which is waited for before the answer.
    */
   fault({ path = /./, times = 1, ...what }) {
     this.#faults.push({ path, times, ...what });
@@ -101,7 +102,8 @@ export class HttpDoor {
     const answer = fault.status
       ? new Answer(fault.status, { error: "Injected.", code: fault.code ?? "unavailable" }, retryAfter(fault))
       : await this.#answer(request, url, Buffer.concat(chunks));
-    write(response, answer, fault.cut === "middle");
+    await fault.until?.();
+    write(response, answer, fault);
   }
 
   async #answer(request, url, body) {
@@ -139,6 +141,8 @@ export class HttpDoor {
         return new Answer(200, this.#model.card(user));
       case "PATCH /api/users/profile/":
         return this.#changeProfile(user, await fieldsOf(request, body));
+      case "DELETE /api/users/profile/":
+        return this.#deleteProfile(user, json(body));
       case "GET /api/users/sessions/":
         return new Answer(200, this.#sessions(claims));
       case "GET /api/users/":
@@ -189,6 +193,13 @@ export class HttpDoor {
   #signUp(fields, request) {
     const user = this.#model.addUser(fields);
     return new Answer(201, this.#model.beginSession(user.id, request.headers["user-agent"]));
+  }
+
+  /** As far as the user's own devices see it. */
+  #deleteProfile(user, { password }) {
+    if (this.#model.users.get(user).password !== password) throw new Refused("invalid_credentials");
+    for (const [sid, session] of this.#model.sessions) if (session.user === user) this.#model.endSession(sid);
+    return new Answer(204);
   }
 
   #refresh(access, { refresh }) {
@@ -382,16 +393,16 @@ async function fieldsOf(request, body) {
   return Object.fromEntries(form);
 }
 
-function write(response, { status, body, headers }, isCut) {
+function write(response, { status, body, headers }, { cut, stall }) {
   const isFile = Buffer.isBuffer(body);
   const bytes = isFile ? body : Buffer.from(body === undefined ? "" : JSON.stringify(body));
   const type = isFile ? {} : { "Content-Type": "application/json" };
   const length = status === 204 ? {} : { "Content-Length": bytes.length };
   response.writeHead(status, { ...type, ...length, ...headers });
-  if (!isCut) {
+  if (cut !== "middle" && !stall) {
     response.end(bytes);
     return;
   }
   response.write(bytes.subarray(0, Math.floor(bytes.length / 2)));
-  setImmediate(() => response.socket?.destroy());
+  if (!stall) setImmediate(() => response.socket?.destroy());
 }

@@ -141,10 +141,11 @@ class Core {
 
   // ---- Beginning and end
 
-  /** With tokens that the server has just made. */
-  async begin(tokens) {
+  /** With the tokens that `ask` gets. The connection and what is shown would stay those of who was there before. */
+  async begin(ask) {
+    if (this.session.user) throw new NatterError("logged_in", "There is a session already: log out first.");
     await this.ready();
-    await this.session.begin(tokens);
+    await this.session.begin(await ask());
     this.emit("session", { user: this.session.user });
   }
 
@@ -171,6 +172,8 @@ class Core {
         else reject(new NatterError(this.session.user ? "closed" : "logged_out", "There is no connection."));
       });
     });
+    // From here on `close` is a change.
+    this.setState("connecting");
     if (!this.isJoined) {
       this.isJoined = true;
       for (const conversation of this.#conversations.values()) conversation.reload();
@@ -209,12 +212,20 @@ class Core {
 
   async logOut() {
     const { refresh } = this.session.tokens ?? {};
-    if (refresh) {
+    await this.quit(async () => {
+      if (!refresh) return;
       await this.http.post("/api/users/logout/", { json: { refresh } }).catch((error) => {
         if (error.status !== 401 && error.code !== "logged_out") throw error;
       });
-    }
-    for (const item of this.outbox.clear()) await this.forget(item.key);
+    });
+  }
+
+  /** Ends the session with a request, of which the connection may tell first, and forgets what was not sent. */
+  async quit(request) {
+    const { prefix } = this.outbox;
+    await request();
+    this.outbox.clear();
+    for (const [key] of await this.store.entries(prefix).catch(() => [])) await this.forget(key);
     await this.session.end();
   }
 
@@ -469,8 +480,7 @@ export class NatterClient {
         await http.post("/api/users/password/", { json: { current, new: next } });
       },
       delete: async ({ password }) => {
-        await http.request("DELETE", "/api/users/profile/", { json: { password } });
-        await core.session.end();
+        await core.quit(() => http.request("DELETE", "/api/users/profile/", { json: { password } }));
       },
       sessions: () => http.get("/api/users/sessions/"),
       endSession: async (sid) => {
@@ -520,12 +530,12 @@ export class NatterClient {
   }
 
   async signUp(user) {
-    await this.#core.begin(await this.#core.http.post("/api/users/signup/", { ...body(user), token: false }));
+    await this.#core.begin(() => this.#core.http.post("/api/users/signup/", { ...body(user), token: false }));
   }
 
   async logIn({ username, password }) {
     const json = { username, password };
-    await this.#core.begin(await this.#core.http.post("/api/users/login/", { json, token: false }));
+    await this.#core.begin(() => this.#core.http.post("/api/users/login/", { json, token: false }));
   }
 
   logOut() {

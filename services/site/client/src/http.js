@@ -56,21 +56,21 @@ export class Http {
     const headers = {};
     if (token) headers.Authorization = `Bearer ${token}`;
     if (json !== undefined) headers["Content-Type"] = "application/json";
-    const isLarge = Boolean(form) || as === "blob";
-    const deadline = timeout ?? this.#core.timing.requestTimeout * (isLarge ? 20 : 1);
+    const { requestTimeout } = this.#core.timing;
+    const deadline = timeout ?? requestTimeout * (form ? 20 : 1);
     const body = json !== undefined ? JSON.stringify(json) : form;
     let answer;
     try {
       answer =
         onProgress && typeof XMLHttpRequest !== "undefined"
           ? await withProgress({ method, url, headers, body, signal, onProgress, deadline })
-          : await fetchWithin(deadline, url, { method, headers, body, signal }, isLarge);
+          : await fetchWithin(deadline, url, { method, headers, body, signal }, as === "blob");
     } catch (error) {
       if (signal?.aborted) throw new NatterError("aborted", "The caller gave up.");
       throw new NatterError("offline", `The server was not reached: ${error.message}`);
     }
-    onProgress?.(1);
     if (answer.status >= 400) throw await refusal(answer);
+    onProgress?.(1);
     if (answer.status === 204) return null;
     try {
       return await answer[as]();
@@ -80,17 +80,23 @@ export class Http {
   }
 }
 
-/** Of small bodies also the body comes within the deadline. */
+/** The whole answer comes within the deadline; of a large one, its beginning and each further part do. */
 async function fetchWithin(deadline, url, request, isLarge) {
   const late = new AbortController();
   const abort = () => late.abort();
-  const timer = setTimeout(abort, deadline);
+  let timer = setTimeout(abort, deadline);
   request.signal?.addEventListener("abort", abort);
   try {
-    const answer = await fetch(url, { ...request, signal: late.signal, cache: "no-store" });
-    if (isLarge) return answer;
-    const text = await answer.text();
-    return { status: answer.status, headers: answer.headers, json: async () => JSON.parse(text) };
+    const { status, headers, body } = await fetch(url, { ...request, signal: late.signal, cache: "no-store" });
+    const parts = [];
+    const reader = body?.getReader();
+    for (let part; reader && !(part = await reader.read()).done; parts.push(part.value)) {
+      if (!isLarge) continue;
+      clearTimeout(timer);
+      timer = setTimeout(abort, deadline);
+    }
+    const whole = new Blob(parts, { type: headers.get("Content-Type") ?? "" });
+    return { status, headers, blob: async () => whole, json: async () => JSON.parse(await whole.text()) };
   } finally {
     clearTimeout(timer);
     request.signal?.removeEventListener("abort", abort);

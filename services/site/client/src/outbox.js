@@ -23,7 +23,7 @@ export class Outbox {
     this.#core = core;
   }
 
-  #prefix() {
+  get prefix() {
     return `outbox ${this.#core.session.user} `;
   }
 
@@ -31,7 +31,7 @@ export class Outbox {
   restore() {
     const restored = this.#restoring.then(async () => {
       const reading = (this.#reading = { settled: new Set() });
-      const entries = await this.#core.store.entries(this.#prefix());
+      const entries = await this.#core.store.entries(this.prefix);
       // Logged out meanwhile.
       if (this.#reading !== reading) return;
       this.#reading = null;
@@ -62,7 +62,7 @@ export class Outbox {
     const now = this.#core.now();
     this.#order = Math.max(this.#order + 1, now);
     const clientId = uuid();
-    const key = `${this.#prefix()}${String(Math.floor(this.#order)).padStart(16, "0")} ${clientId}`;
+    const key = `${this.prefix}${String(Math.floor(this.#order)).padStart(16, "0")} ${clientId}`;
     const created = new Date(now).toISOString();
     const item = { key, order: this.#order, clientId, kind, channel, created, state: "pending", ...content };
     this.#take(item);
@@ -210,12 +210,10 @@ export class Outbox {
   clear() {
     this.halt();
     this.#reading = null;
-    const items = [...this.#items.values()];
-    for (const item of items) {
+    for (const item of [...this.#items.values()]) {
       this.#items.delete(item.clientId);
       if (item.state !== "sent") this.#end(item, "reject", new NatterError("logged_out", "The session has ended."));
     }
-    return items;
   }
 
   /** Sends the first item of each conversation that has none under way. Only the leader sends. */

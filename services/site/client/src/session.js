@@ -78,7 +78,7 @@ export class Session {
   }
 
   async #renew() {
-    if (!this.isOwn) return this.begin({ access: await this.#core.options.getToken() });
+    if (!this.isOwn) return this.#ask();
     await this.#core.tabs.exclusively("session", async () => {
       const stored = this.#isStored ? await this.#core.store.get("session") : this.tokens;
       // Logged out in another tab, or another user has logged in there.
@@ -102,6 +102,15 @@ export class Session {
         throw error;
       }
     });
+  }
+
+  /** The app has a token, now or soon: only the app knows of an end of its session. */
+  async #ask() {
+    try {
+      await this.begin({ access: await this.#core.options.getToken() });
+    } catch (cause) {
+      throw new NatterError("offline", `The app gave no token: ${cause?.message ?? cause}`, { cause });
+    }
   }
 
   async end() {
