@@ -353,6 +353,7 @@ export class Schedule {
     for (const one of this.#devices) {
       const text = `text ${this.#random.between(1, this.#texts)}`;
       await eventually(async () => {
+        await this.#recover(one);
         const { results, hasNext } = await one.client.search(text, { pageSize: 100 });
         assert.equal(hasNext, false);
         compareSearch(model, one, text, results);

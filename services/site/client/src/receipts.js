@@ -25,10 +25,12 @@ export class Receipts {
     this.#core.conversations.setMarks(channel, { received_seq: seq, seen_seq: seq });
   }
 
-  /** In another tab. */
+  /** In another tab. Each tab keeps it: the one that leads next may have to say it. */
   told({ channel, message, seq }) {
-    if (this.#core.tabs.isLeader) this.seen(channel, message, seq);
-    else this.#core.conversations.setMarks(channel, { received_seq: seq, seen_seq: seq });
+    if (this.#core.tabs.isLeader) return this.seen(channel, message, seq);
+    const { seen } = this.#wanted;
+    if (!(seen.get(channel)?.seq >= seq)) seen.set(channel, { message, seq });
+    this.#core.conversations.setMarks(channel, { received_seq: seq, seen_seq: seq });
   }
 
   /** It takes receipts, with a new connection or because it was closed: what the server does not know yet. */
