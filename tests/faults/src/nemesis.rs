@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use async_nats::jetstream::stream::Config;
 use natter_e2e::{Topology, World};
-use natter_test_support::{Choices, Link, Nats, Postgres, Signal, is_root};
+use natter_test_support::{Choices, Link, Nats, Postgres, Signal, is_root, until};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -380,17 +380,25 @@ fn set_clocks(world: &mut World, library: &str) -> anyhow::Result<TempDir> {
 }
 
 /// Leaves a stream no room while it holds.
-async fn fill_feed(world: &World, name: &str, hold: Duration) -> anyhow::Result<()> {
+async fn fill_feed(world: &World, name: &str, hold: Duration) {
     let admin = natter_e2e::jetstream(&world.nats, "admin").await;
-    let config = admin.get_stream(name).await?.cached_info().config.clone();
+    // A server may be struck at the same time.
+    let config = until("the stream is there", async || {
+        let stream = admin.get_stream(name).await.ok()?;
+        Some(stream.cached_info().config.clone())
+    })
+    .await;
     let full = Config {
         max_bytes: 1,
         ..config.clone()
     };
-    admin.update_stream(full).await?;
-    sleep(hold).await;
-    admin.update_stream(config).await?;
-    Ok(())
+    for (config, hold) in [(full, hold), (config, Duration::ZERO)] {
+        until("the stream is changed", async || {
+            admin.update_stream(config.clone()).await.ok()
+        })
+        .await;
+        sleep(hold).await;
+    }
 }
 
 /// Puts a link before a gateway, and between a service and what it needs.
@@ -581,7 +589,7 @@ impl<'a> Struck<'a> {
                 world.nats.restore(copy);
                 world.nats.start_again().await;
             }
-            Strike::FeedFull(stream) => fill_feed(world, stream, LONG).await?,
+            Strike::FeedFull(stream) => fill_feed(world, stream, LONG).await,
             Strike::Deaf(gateway) => {
                 let link = &self.links[&format!("{gateway} to nats")];
                 // The troubles of links would mend it.

@@ -43,11 +43,13 @@ async fn what_a_disk_that_lies_has_lost_is_found() {
 }
 
 #[tokio::test]
+#[ignore = "see Runs in tests/faults/README.md"]
 async fn faults_with_one_broker_break_no_promise() {
     keeps_every_promise(false).await;
 }
 
 #[tokio::test]
+#[ignore = "see Runs in tests/faults/README.md"]
 async fn faults_with_a_cluster_of_brokers_break_no_promise() {
     keeps_every_promise(true).await;
 }
