@@ -67,7 +67,7 @@ struct Present {
     local: HashMap<UserId, usize>,
     peers: HashMap<u64, Connected>,
     watched: HashMap<UserId, Watched>,
-    /// Users of whom nothing is known yet, and who wants to know.
+    /// Users whom the next event asks about, and the local user whose event that is.
     to_ask: BTreeSet<UserId>,
     asker: Option<UserId>,
     /// Connections whose queues had no room: they get the present state of all their friends later.
@@ -236,7 +236,7 @@ impl Present {
         }
     }
 
-    /// Tells a connection of all its friends who are online.
+    /// Tells a connection the presence of all its friends of whom anything is known.
     fn show_all(&mut self, id: u64) {
         let Some(connected) = self.peers.get(&id) else {
             return;

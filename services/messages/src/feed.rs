@@ -34,8 +34,8 @@ use crate::{
 
 /// Batches whose confirmation is awaited; past it the outbox takes care of them.
 const AWAITED: usize = 1_000;
-/// How long confirmed batches are gathered before they are noted. Not waited for, and if the note
-/// is lost the batch is published again, so it need not be on disk before others go on.
+/// How long confirmed batches are gathered before they are noted. Nobody waits for a note, and the
+/// batches of a lost one are published again, so it need not be on disk before others go on.
 const NOTE_EVERY: Duration = Duration::from_millis(500);
 const NOTE_TIMEOUT: Duration = Duration::from_secs(10);
 const NOTE_SETTINGS: [(&str, &str); 1] = [("synchronous_commit", "off")];

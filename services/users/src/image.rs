@@ -229,7 +229,7 @@ fn in_srgb(image: DynamicImage, profile: &[u8]) -> DynamicImage {
     converted().unwrap_or(image)
 }
 
-/// JPEG, or PNG where something is transparent.
+/// JPEG, or PNG where the image has an alpha channel.
 fn encode(image: &DynamicImage) -> image::ImageResult<(Vec<u8>, &'static str)> {
     let mut out = Cursor::new(Vec::new());
     if image.color().has_alpha() {

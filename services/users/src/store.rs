@@ -402,7 +402,7 @@ impl Store {
         Ok(account)
     }
 
-    /// The live sessions of a user, newest first.
+    /// The live sessions of a user, the last used first.
     pub async fn sessions(&self, user: UserId) -> sqlx::Result<Vec<SessionRow>> {
         sqlx::query_as(
             "SELECT sid, created_at, last_used_at, user_agent FROM sessions
@@ -611,7 +611,7 @@ pub async fn end_session(tx: &mut PgConnection, subject: Subject) -> sqlx::Resul
         user,
         revoked_at: Timestamp::now(),
     };
-    // The event that other services act on, then the notices to clients.
+    // The bucket's entry, on which services act; the notice to gateways; the event for others.
     outbox::push(tx, Uuid::now_v7(), &natter_bus::put_subject(sid), &entry).await?;
     let notice = Event::new(UserNotice::SessionEnded { sid });
     outbox::push_notice(tx, notice.id, &subject::notify_user(user), &notice).await?;

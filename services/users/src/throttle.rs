@@ -22,7 +22,8 @@ const ADDRESS_FAILURES: u32 = 100;
 const NAME_SIGNUPS: u32 = 10;
 /// Many people may share an address: an office, a campus, a mobile network.
 const ADDRESS_SIGNUPS: u32 = 100;
-/// How many names or addresses are counted at once; past it, expired counts are dropped first.
+/// How many names or addresses are counted at once; past it, expired counts are dropped, and a new
+/// name or address is not counted while there is no room.
 const MAX_KEYS: usize = 100_000;
 
 #[derive(Clone)]

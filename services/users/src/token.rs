@@ -145,7 +145,7 @@ impl Signer {
         self.keys().jwks.clone()
     }
 
-    /// An access token from now on.
+    /// An access token that is valid from now on.
     pub fn access(&self, subject: Subject) -> Result<String, Error> {
         let now = Timestamp::now().utc();
         self.sign(

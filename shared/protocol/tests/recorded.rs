@@ -1,4 +1,4 @@
-//! What replicas of the version before said, read by today's types: `tests/e2e/recorded`.
+//! What replicas of the previous version said, read by today's types: `tests/e2e/recorded`.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

@@ -152,7 +152,7 @@ impl Connection {
             Ok(claims) if claims.user_id == self.peer.user => {
                 self.peer.set_sid(claims.sid);
                 self.timer.expire(Some(claims.exp));
-                // It may have ended between the two lines above.
+                // The session may have ended between the check of the token and `set_sid`.
                 return if self.gateway.verifier.is_revoked(claims.sid) {
                     Err(Close::SessionEnded)
                 } else {

@@ -70,7 +70,7 @@ pub enum MediaItem {
 }
 
 impl MediaItem {
-    /// Whether a file's name can be one.
+    /// Checks the name of a file that comes in the frame.
     pub fn check(&self) -> Result<(), TextError> {
         match self {
             Self::Uploaded(_) => Ok(()),
@@ -204,7 +204,7 @@ impl ClientFrame {
                 )
             });
         };
-        // An error repeats the `client_id`: not one of any length.
+        // Answers repeat the `client_id`: one that is too long is left out.
         let client_id = client_id.filter(|id| id.chars().count() <= MAX_CLIENT_ID_CHARS);
         match Self::parse_typed(tag, text) {
             Ok(frame) => Ok(Parsed { frame, client_id }),
