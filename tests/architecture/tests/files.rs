@@ -1,4 +1,4 @@
-//! Which file of a crate may use which, and in which files a statement may stand.
+//! Which file of a crate may use which, and in which files an SQL statement may stand.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -211,7 +211,7 @@ fn statements_stand_in_stores_and_name_their_columns() {
             let has = calls.iter().any(|call| code.contains(call));
             assert!(may || !has, "{name}: {module} has a statement");
             for all in ["SELECT *", "RETURNING *"] {
-                // The columns of arrays that are unnested are named before it.
+                // Before `SELECT * FROM unnest(…)` the INSERT has named the columns.
                 let code = code.replace("SELECT * FROM unnest(", "");
                 assert!(!code.contains(all), "{name}: {module} takes all columns");
             }

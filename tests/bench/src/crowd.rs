@@ -76,8 +76,8 @@ async fn tokens(world: &World, users: &[Uuid]) -> anyhow::Result<Vec<String>> {
         .collect()
 }
 
-/// Opens a connection for each token, at most so many at a time, and resumes those that have a
-/// channel. Each of these users has so many channels.
+/// Opens a connection for each token, at most `at_a_time` at a time, and resumes those that have a
+/// channel. Each of these users has as many as `channels` says.
 pub async fn open(
     gateway: &str,
     tokens: &[String],

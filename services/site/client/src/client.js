@@ -141,7 +141,7 @@ class Core {
 
   // ---- Beginning and end
 
-  /** With the tokens that `ask` gets. The connection and what is shown would stay those of who was there before. */
+  /** Begins a session with the tokens that `ask` gets; not over another, whose connection and messages would stay. */
   async begin(ask) {
     if (this.session.user) throw new NatterError("logged_in", "There is a session already: log out first.");
     await this.ready();
@@ -172,7 +172,7 @@ class Core {
         else reject(new NatterError(this.session.user ? "closed" : "logged_out", "There is no connection."));
       });
     });
-    // From here on `close` is a change.
+    // So that a `close` changes the state, and ends the waiting.
     this.setState("connecting");
     if (!this.isJoined) {
       this.isJoined = true;
@@ -184,7 +184,7 @@ class Core {
     return connected;
   }
 
-  /** Not before it has what is to be sent first, also what a tab that crashed has told nobody. */
+  /** Connects, but first reads what is to be sent, also what a tab that crashed told nobody of. */
   async #lead() {
     await this.#restoreShared();
     if (this.tabs.isLeader) this.connection.start();

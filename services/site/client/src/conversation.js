@@ -86,12 +86,12 @@ export class Conversation {
     for (const window of this.#windows) window.reload();
   }
 
-  /** Whose messages these were is logged out. */
+  /** The user whose messages these were is logged out. */
   clear() {
     for (const window of this.#windows) window.clear();
   }
 
-  /** A connection is there again: what could not be loaded is. */
+  /** A connection is there again: loads what could not be loaded. */
   resumed() {
     for (const window of this.#windows) if (window.hasFailed) window.reload();
   }
@@ -129,7 +129,7 @@ class Window {
   #hasAfter = false;
   #loading = true;
   #error = null;
-  /** Loads follow each other; entries that come meanwhile are put in after each. */
+  /** Loads follow each other; entries that come meanwhile are put in after the last. */
   #last = Promise.resolve();
   #meanwhile = [];
   #loads = 0;
@@ -178,7 +178,7 @@ class Window {
     return this.#next;
   }
 
-  /** Loads the same place again: with all that has come, also what may be of a log that was set back. */
+  /** Loads the same place again. The answer has what came meanwhile, unless that is of a log that was set back. */
   reload() {
     this.#meanwhile = [];
     const middle = this.#messages[this.#messages.length >> 1]?.message.id;

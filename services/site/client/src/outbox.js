@@ -50,7 +50,7 @@ export class Outbox {
     return restored;
   }
 
-  /** In another tab. */
+  /** An item of another tab. */
   added(item) {
     if (this.#items.has(item.clientId)) return;
     this.#take(item);
@@ -84,7 +84,7 @@ export class Outbox {
     return { item, kept, acked };
   }
 
-  /** What has become of it in another tab; of what is not here any more, this one has told the others. */
+  /** What has become of an item in another tab. One that is not here any more, this tab has told the others of. */
   told(item) {
     const known = this.#items.get(item.clientId);
     if (item.gone) {
@@ -145,7 +145,7 @@ export class Outbox {
     if (sent.length === 1) this.#fail(sent[0].item, new NatterError("too_large", "The message is too large."));
   }
 
-  /** An `ack`, or the message itself: its sender knows it by the `client_id`. */
+  /** An `ack`: its `client_id` says of which item. */
   acked({ type, ...ack }) {
     this.#reading?.settled.add(ack.client_id);
     const item = this.#items.get(ack.client_id);
@@ -290,7 +290,7 @@ export class Outbox {
     this.#busy.delete(item.channel);
   }
 
-  /** What was written stays, to be tried again or discarded; unless it has been written anew, or deleted. */
+  /** It stays, to be tried again or discarded; but not a deletion, nor an edit with a later change of the message. */
   #fail(item, error) {
     this.#free(item);
     const { kind, channel, message, order } = item;

@@ -71,7 +71,7 @@ export class Session {
     return this.tokens.expires - this.#core.now();
   }
 
-  /** Gets a fresh access token; many calls at a time are one. */
+  /** Gets a fresh access token; concurrent calls share one request. */
   renew() {
     this.#renewing ??= this.#renew().finally(() => (this.#renewing = null));
     return this.#renewing;
@@ -94,7 +94,7 @@ export class Session {
       const { access, refresh } = this.tokens;
       try {
         await this.begin(
-          // Tried twice within the ten seconds in which the server gives the same answer again.
+          // Repeated twice within the ten seconds in which the server gives the same answer again.
           await this.#core.http.post("/api/users/refresh-token/", { json: { refresh }, token: access, retries: 3, timeout: 3_000 }),
         );
       } catch (error) {

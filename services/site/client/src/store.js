@@ -46,7 +46,7 @@ export class IndexedDbStore {
       this.#do("readonly", (all) => all.getAllKeys(range)),
       this.#do("readonly", (all) => all.getAll(range)),
     ]);
-    // What went between the two requests is in neither place of a pair for sure: read it again.
+    // Something came or went between the two requests, and the pairs do not match: reads them again.
     if (keys.length !== values.length) return this.entries(prefix);
     return keys.map((key, index) => [key, values[index]]);
   }

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 const NOBODY: &str = "01a20000-0000-7000-8000-000000000000";
 /// Errors without cases in `errors.json`: they cannot be caused on purpose, or have tests of their
-/// own in `deadlines`, `failures` and `users`; the 405 is tried with the rules for every endpoint.
+/// own in `deadlines`, `failures`, `limits` and the users service; the 405 is tried with the rules for
+/// every endpoint.
 const TRIED_ELSEWHERE: [(u16, &str); 5] = [
     (405, "method_not_allowed"),
     (500, "internal_error"),

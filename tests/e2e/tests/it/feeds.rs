@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 const FEEDS: [&str; 3] = ["USERS", "FRIENDSHIPS", "CHAT"];
 
-/// What a stream has: `Nats-Msg-Id` to payload, in its order, with repeats told apart.
+/// What a stream has: `Nats-Msg-Id` and payload, in its order, each repeat too.
 async fn events(nats: &Nats, stream: &str) -> Option<Vec<(String, Value)>> {
     let stream = jetstream(nats, "subscriber").await.get_stream(stream).await;
     let stream = stream.ok()?;
@@ -72,7 +72,7 @@ pub(crate) async fn are_whole(world: &World) {
     }
 }
 
-/// The first time that each event is in a feed, the events of one key are in order.
+/// Without their repeats, the events of one key are in order.
 async fn are_in_order(world: &World) {
     let mut newest: BTreeMap<String, u64> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -105,7 +105,7 @@ async fn talk(world: &World, person: &Person, channel: &str, name: &str) {
     }
 }
 
-/// A point at which a process ends, and which one.
+/// Which process ends, and at which point.
 const CRASHES: [(&str, &str); 9] = [
     ("users", "outbox-publish"),
     ("users", "outbox-published"),
@@ -244,7 +244,7 @@ async fn counts(world: &World) -> Vec<usize> {
     counts
 }
 
-/// Makes streams and buckets as the set-up does.
+/// Runs the set-up, which makes streams and buckets.
 async fn set_up(world: &World) {
     let done = world.admin(&["setup"], &[]).await;
     assert!(done.status.success(), "{done:?}");
@@ -293,7 +293,7 @@ async fn a_stream_that_lost_what_it_had_is_filled_again() {
     set_up(&world).await;
     are_whole(&world).await;
     are_in_order(&world).await;
-    // The ended sessions too: one that has no other memory of it believes the token no more.
+    // The ended sessions too: a process that learns them from the bucket alone refuses the token.
     has_ended_sessions(&world).await;
     world.restart("friendships", Signal::Kill).await;
     let url = format!("{}/api/users/friendship/", world.friendships());

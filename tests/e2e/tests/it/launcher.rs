@@ -136,7 +136,7 @@ async fn signal(name: &str, process: &str) {
 /// The first line that it prints: the URL.
 async fn url_of(running: &mut Child) -> String {
     let mut lines = BufReader::new(running.stdout.take().expect("it is piped")).lines();
-    // It may have something to build; the kernel's word that it ended comes at once.
+    // No deadline: it may have something to build, and if it ends, the pipe is closed.
     let said = lines.next_line().await.expect("it can be read");
     if let Some(url) = said {
         return url;
@@ -199,7 +199,7 @@ fn children(process: &str) -> Vec<String> {
     children.split_whitespace().map(str::to_owned).collect()
 }
 
-/// A process that goes on at the latest when the test ends: frozen, it could not end either.
+/// A frozen process. It goes on at the latest when the test ends: frozen, it could not end either.
 struct Frozen(String);
 
 impl Frozen {

@@ -217,7 +217,7 @@ async fn an_older_version_does_not_run_on_newer_tables() {
         .await
         .expect("it is inserted");
     };
-    // One that only expands: a replica of the version before may start again during the upgrade.
+    // One that only expands: a replica of the previous version may start again during the upgrade.
     migration("expand reactions").await;
     world.restart("messages", Signal::Term).await;
     let setup = world.admin(&["setup"], &[]).await;

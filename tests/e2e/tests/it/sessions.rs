@@ -1,4 +1,4 @@
-//! What ends with a session.
+//! What ends with a session, and who may connect.
 
 use natter_e2e::{Topology, World};
 use natter_test_support::{Person, Socket, until};

@@ -1,4 +1,4 @@
-//! A rolling upgrade: today's programs on what the version before has stored, with what its
+//! A rolling upgrade: today's programs on what the previous version has stored, with what its
 //! replicas, which still run, say to them. `tests/e2e/recorded/README.md` tells how it is recorded.
 
 use std::{fs, path::PathBuf};
