@@ -20,7 +20,8 @@ use natter_startup::Password;
 
 #[derive(Subcommand)]
 enum Task {
-    /// Tries every setting, dependency and right, and changes nothing; a line each
+    /// Tries every setting, dependency and right; a line each. Changes nothing, but writes and
+    /// deletes a file in the media store
     Check(Box<check::Check>),
     /// Migrates the schemas and makes the streams; what is there already stays
     Setup(Box<setup::Setup>),

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Serialises the making of the first signing key.
-const SIGNING_KEY_LOCK: i64 = 0x6e61_7474_6572;
+const SIGNING_KEY_LOCK: i64 = 0x6e61_7474_6572_0001;
 
 #[derive(Clone)]
 pub struct Store(PgPool);

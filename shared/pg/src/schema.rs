@@ -238,7 +238,7 @@ impl Schema {
         let user = &facts.current_user;
         ensure!(
             !facts.is_powerful,
-            "{user} may do more than a role of Natter needs (a superuser, or one that makes roles or databases): {setting} must name the role {wanted}"
+            "{user} may do more than a role of Natter needs (a superuser, or one that may make roles or databases, replicate, or bypass row security): {setting} must name the role {wanted}"
         );
         ensure!(
             self.role == Role::Owner || !(facts.may_create || facts.is_owner),

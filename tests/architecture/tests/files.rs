@@ -315,3 +315,20 @@ fn every_route_is_below_its_service() {
         }
     }
 }
+
+/// Postgres keeps one set of advisory locks for a database, whichever schema takes them.
+#[test]
+fn every_advisory_lock_has_a_number_of_its_own() {
+    let mut names = BTreeMap::new();
+    for (name, files) in crates() {
+        for (module, code) in files {
+            for line in code.lines().filter(|line| line.contains("LOCK: i64 =")) {
+                let (_, number) = line.split_once('=').expect("it has a value");
+                let here = format!("{name} {module}");
+                let other = names.insert(number.trim().to_owned(), here.clone());
+                assert_eq!(other, None, "{here} has the lock of another place");
+            }
+        }
+    }
+    assert!(names.len() >= 3, "{names:?}");
+}

@@ -194,7 +194,11 @@ impl ClientFrame {
                 FrameError::bare(ErrorCode::InvalidJson, "The frame is not valid JSON.")
             }
         })?;
-        let client_id = head.client_id.and_then(|id| id.as_str().map(str::to_owned));
+        // Answers repeat the `client_id`: one that is too long is left out.
+        let client_id = head
+            .client_id
+            .and_then(|id| id.as_str().map(str::to_owned))
+            .filter(|id| id.chars().count() <= MAX_CLIENT_ID_CHARS);
         let Some(tag) = head.tag.as_ref().and_then(|tag| tag.as_str()) else {
             return Err(FrameError {
                 client_id,
@@ -204,8 +208,6 @@ impl ClientFrame {
                 )
             });
         };
-        // Answers repeat the `client_id`: one that is too long is left out.
-        let client_id = client_id.filter(|id| id.chars().count() <= MAX_CLIENT_ID_CHARS);
         match Self::parse_typed(tag, text) {
             Ok(frame) => Ok(Parsed { frame, client_id }),
             Err((code, detail)) => Err(FrameError {
@@ -329,6 +331,20 @@ mod tests {
         ClientFrame::parse(text)
             .map(drop)
             .map_err(|error| error.code)
+    }
+
+    #[test]
+    fn a_refusal_repeats_no_client_id_that_is_too_long() {
+        let repeated = |frame: serde_json::Value| {
+            let refused = ClientFrame::parse(&frame.to_string());
+            refused.expect_err("it is no frame").client_id
+        };
+        let longest = "x".repeat(MAX_CLIENT_ID_CHARS);
+        for kind in [json!(null), json!("nonsense")] {
+            let with = |id: &str| json!({"type": kind, "client_id": id});
+            assert_eq!(repeated(with(&longest)).as_ref(), Some(&longest));
+            assert_eq!(repeated(with(&format!("{longest}x"))), None);
+        }
     }
 
     #[test]
