@@ -1,6 +1,5 @@
 //! What an operator runs beside the services: the check and the set-up before each new version, a
-//! trial of the whole after it, another signing key, backups, traces of messages,
-//! and the dead letters.
+//! smoke test after it, another signing key, backups, traces of messages, and the dead letters.
 
 mod backup;
 mod check;

@@ -82,7 +82,7 @@ fn message_json() -> Value {
 
 /// As the previous version wrote one that was neither edited nor deleted.
 #[test]
-fn a_message_of_the_version_before_is_read() {
+fn a_message_of_the_previous_version_is_read() {
     let mut before = message_json();
     let fields = before.as_object_mut().expect("an object");
     fields.remove("edited_at");

@@ -55,8 +55,8 @@ const HTTP: &[(&str, &[&str])] = &[
     (
         "a dependency is down",
         &[
-            "postgres_stops_and_returns",
-            "nats_stops_and_returns",
+            "what_waits_for_a_stopped_postgres_is_unavailable_until_it_returns",
+            "what_waits_for_a_stopped_nats_is_unavailable_until_it_returns",
             "files_live_in_a_bucket",
         ],
     ),
@@ -263,13 +263,13 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         &[
             "a_killed_process_loses_nothing",
             "the_one_process_killed_loses_nothing",
-            "postgres_freezes_and_thaws",
+            "what_waits_for_a_frozen_postgres_is_unavailable_until_it_thaws",
         ],
     ),
     (
         "2. delivered is stored",
         &[
-            "postgres_freezes_and_thaws",
+            "what_waits_for_a_frozen_postgres_is_unavailable_until_it_thaws",
             "a_killed_process_loses_nothing",
         ],
     ),
@@ -383,7 +383,7 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         &[
             "what_is_no_frame_is_answered_and_a_flood_of_it_ends_the_connection",
             "a_client_that_is_too_fast_is_told_when_to_go_on",
-            "postgres_stops_and_returns",
+            "what_waits_for_a_stopped_postgres_is_unavailable_until_it_returns",
             "nothing_of_a_channel_reaches_anybody_outside_it",
         ],
     ),

@@ -39,7 +39,7 @@ async fn flows_again(alice: &mut Socket, bob: &mut Socket, channel: &str) {
 }
 
 #[tokio::test]
-async fn postgres_stops_and_returns() {
+async fn what_waits_for_a_stopped_postgres_is_unavailable_until_it_returns() {
     let mut world = World::start(Topology::Apart).await;
     let Friends {
         alice,
@@ -74,7 +74,7 @@ async fn postgres_stops_and_returns() {
 }
 
 #[tokio::test]
-async fn postgres_freezes_and_thaws() {
+async fn what_waits_for_a_frozen_postgres_is_unavailable_until_it_thaws() {
     let world = World::start(Topology::Apart).await;
     let Friends {
         alice,
@@ -96,7 +96,7 @@ async fn postgres_freezes_and_thaws() {
 }
 
 #[tokio::test]
-async fn nats_stops_and_returns() {
+async fn what_waits_for_a_stopped_nats_is_unavailable_until_it_returns() {
     let mut world = World::start(Topology::Apart).await;
     let Friends {
         alice,

@@ -311,7 +311,7 @@ async fn has_ended_sessions(world: &World) {
 }
 
 #[tokio::test]
-async fn what_is_marked_after_the_comparison_is_missed_too() {
+async fn what_is_marked_after_the_comparison_is_published_again_too() {
     let mut world = World::start(Topology::Standalone).await;
     let Friends { alice, .. } = world.friends().await;
     let session = alice.log_in(&world.users()).await;
@@ -344,12 +344,12 @@ async fn what_is_marked_after_the_comparison_is_missed_too() {
 }
 
 #[tokio::test]
-async fn what_newer_events_took_the_numbers_of_is_missed_too() {
+async fn what_newer_events_took_the_numbers_of_is_published_again_too() {
     lose_and_go_on(false).await;
 }
 
 #[tokio::test]
-async fn what_was_lost_long_ago_is_missed_too() {
+async fn what_was_lost_long_ago_is_published_again_too() {
     lose_and_go_on(true).await;
 }
 

@@ -15,7 +15,7 @@ fn said(output: &Output) -> (String, Option<i32>) {
 }
 
 #[tokio::test]
-async fn a_sound_installation_passes_the_check_the_setup_and_the_trial() {
+async fn a_sound_installation_passes_the_check_the_setup_and_the_smoke_test() {
     let world = World::start(Topology::Standalone).await;
     let (checked, code) = said(&world.admin(&["check"], &[]).await);
     assert_eq!(code, Some(0), "{checked}");

@@ -184,7 +184,7 @@ async fn a_rolling_restart_of_the_messages_service_is_felt_by_nobody() {
 
 /// A replica of the previous version knows no arrays of sends.
 #[tokio::test]
-async fn a_messages_service_of_the_version_before_is_asked_one_by_one() {
+async fn a_messages_service_of_the_previous_version_is_asked_one_by_one() {
     let mut world = World::start(Topology::Apart).await;
     let Friends { alice, channel, .. } = world.friends().await;
     let mut socket = alice.connect(&world.gateway()).await;

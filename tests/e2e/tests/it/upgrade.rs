@@ -234,7 +234,7 @@ async fn resumed(person: &Person, gateway: String, channel: &str) -> (Socket, Ve
 }
 
 #[tokio::test]
-async fn what_the_version_before_stored_and_says_is_understood() {
+async fn what_the_previous_version_stored_and_says_is_understood() {
     let (before, dump) = Before::read(BEFORE);
     let world = World::start_from(Topology::Apart, &dump).await;
     let channel = text(&before.people, "channel");
