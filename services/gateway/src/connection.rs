@@ -126,7 +126,8 @@ async fn open(
         peer.closer.close(Close::SessionEnded);
     }
     let expires = admission.expires;
-    // Not raced against the closer: every step has its deadline, and what was joined must be left.
+    // From its turn on it is not raced against the closer: every step has its deadline, and what was
+    // joined must be left.
     let opened = Connection::open(&gateway, socket, peer.clone(), admission, base_url);
     match opened.await {
         Ok(mut connection) => {

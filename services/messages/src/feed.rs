@@ -202,9 +202,11 @@ async fn sweep(store: Store, epochs: Epochs, bus: Bus) {
         "Committed batches that the stream has not confirmed in time"
     );
     let mut missed = bus.missed();
-    let mut overdue = 0.0;
+    // Whatever was on its way when the broker went, or this process began, is lost.
+    let mut doubted = Instant::now();
     let mut pause = SWEEP_EVERY;
     loop {
+        let overdue = doubted.elapsed().as_secs_f64().min(OVERDUE_SECONDS);
         let swept = timeout(SWEEP_TIMEOUT, sweep_some(&store, &epochs, &bus, overdue)).await;
         match swept.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
             Ok(true) => {
@@ -218,10 +220,9 @@ async fn sweep(store: Store, epochs: Epochs, bus: Bus) {
             }
         }
         tokio::select! {
-            () = sleep(pause) => overdue = OVERDUE_SECONDS,
+            () = sleep(pause) => {}
             changed = missed.changed() => match changed {
-                // Whatever was on its way when the broker went is lost.
-                Ok(()) => overdue = 0.0,
+                Ok(()) => doubted = Instant::now(),
                 Err(_) => sleep(pause).await,
             },
         }

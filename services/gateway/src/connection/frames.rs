@@ -269,9 +269,12 @@ impl Connection {
             Answered::Mark(_, MarkReply::Done) => Ok(()),
             Answered::Mark(question, MarkReply::Refused(refusal)) => {
                 // The mark was refused: forget this user's known marks in the channel. The friend's
-                // stay.
+                // stay. Of what is no channel of this connection nothing stays.
+                let is_open = self.channels.contains(question.channel);
                 let used = self.used.get_or_insert_default();
-                if let Some(known) = used.marks.get_mut(&question.channel) {
+                if !is_open {
+                    used.marks.remove(&question.channel);
+                } else if let Some(known) = used.marks.get_mut(&question.channel) {
                     (known.received_seq, known.seen_seq) = (0, 0);
                 }
                 self.refuse_question(question, refusal).await

@@ -311,6 +311,27 @@ async fn has_ended_sessions(world: &World) {
 }
 
 #[tokio::test]
+async fn events_that_get_no_answer_hold_back_no_ended_session() {
+    let world = World::start(Topology::Apart).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let session = alice.log_in(&world.users()).await;
+    let mut socket = session.connect(&world.gateway()).await;
+    // More than the relay reads at a time. Somebody listens to the subject, and no stream does: to
+    // the relay that is a stream that does not answer.
+    sqlx::query(
+        "INSERT INTO users.outbox (event_id, subject, payload, durable)
+         SELECT id, 'notify.user.' || id, '{}', true
+         FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 150)) AS stuck",
+    )
+    .execute(&mut world.postgres.admin("natter").await)
+    .await
+    .expect("the table is there");
+    end_session(&world, &session).await;
+    assert_eq!(socket.closed().await, Some(4001));
+    has_ended_sessions(&world).await;
+}
+
+#[tokio::test]
 async fn what_is_marked_after_the_comparison_is_published_again_too() {
     let mut world = World::start(Topology::Standalone).await;
     let Friends { alice, .. } = world.friends().await;
