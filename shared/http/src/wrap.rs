@@ -17,15 +17,13 @@ use uuid::Uuid;
 
 use crate::{
     ErrorKey, HttpSettings, Problem,
-    body::body_limit,
+    body::{BodyLimit, body_limit},
     cors, deadline,
     origin::{Origins, check_host},
     problem,
     trace::join_trace,
 };
 
-/// The largest request body where a route does not say otherwise.
-const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The longest path with its query, and the most that names and values of all headers may have.
 const MAX_ADDRESS_BYTES: usize = 32 * 1024;
 const MAX_HEADERS_BYTES: usize = 64 * 1024;
@@ -44,7 +42,7 @@ pub fn wrap(routes: Router, key: ErrorKey, settings: &HttpSettings) -> Router {
     let origins = Origins::new(settings);
     let routes = routes
         .fallback(|| async { StatusCode::NOT_FOUND })
-        .layer(body_limit(MAX_BODY_BYTES))
+        .layer(body_limit(BodyLimit::NO_FILE))
         .layer(middleware::from_fn_with_state(
             settings.deadlines(),
             deadline::keep,
