@@ -2,7 +2,7 @@
 
 use axum::{extract::State, http::HeaderMap};
 use natter_http::{ClientAddress, Fields, Filled};
-use natter_protocol::call::TokenPair;
+use natter_protocol::{Timestamp, call::TokenPair};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -24,8 +24,9 @@ pub struct Credentials {
 
 /// Log in
 ///
-/// Starts a session. After 10 failed logins to one account, or 100 from one address, further logins
-/// are refused with 429 for up to five minutes; `Retry-After` says how long.
+/// Starts a session; beyond 1,000 sessions of an account those end that were used longest ago. After
+/// 10 failed logins to one account, or 100 from one address, further logins are refused with 429 for
+/// up to five minutes; `Retry-After` says how long.
 #[utoipa::path(
     post,
     path = "/api/users/login/",
@@ -60,7 +61,11 @@ pub async fn login(
         return Err(Error::InvalidCredentials);
     };
     users.throttle.succeeded(&key);
-    let session = users.store.log_in(&known, &user_agent(&headers)).await?;
+    let expired = users.signer.expired_before(Timestamp::now().utc());
+    let session = users
+        .store
+        .log_in(&known, &user_agent(&headers), expired)
+        .await?;
     // Deleted, or with another password since.
     let session = session.ok_or(Error::InvalidCredentials)?;
     tracing::info!(username, "logged in");

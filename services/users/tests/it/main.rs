@@ -2,6 +2,7 @@
 
 mod accounts;
 mod names;
+mod sessions;
 
 use clap::Args;
 use natter_auth::AuthSettings;
