@@ -1,6 +1,7 @@
 //! The users service on its real router, with a Postgres and a NATS of its own.
 
 mod accounts;
+mod limits;
 mod names;
 mod sessions;
 
