@@ -91,7 +91,7 @@ pub struct NewSession {
 #[derive(Debug, sqlx::FromRow)]
 pub struct LiveSession {
     refresh_jti: Uuid,
-    pub refresh_issued_at: DateTime<Utc>,
+    refresh_issued_at: DateTime<Utc>,
     /// The newest exchanged refresh token, in the column that the previous version writes.
     previous_jti: Option<Uuid>,
     rotated_at: Option<DateTime<Utc>>,
@@ -106,6 +106,7 @@ impl LiveSession {
         let previous = previous.filter(|(jti, _)| !self.exchanged_jtis.contains(jti));
         Family {
             current: self.refresh_jti,
+            issued_at: self.refresh_issued_at,
             exchanged: jtis
                 .zip(self.exchanged_at.iter().copied())
                 .chain(previous)
@@ -541,7 +542,7 @@ pub async fn rotate(
     sid: SessionId,
     exchanged: Vec<(Uuid, DateTime<Utc>)>,
     jti: Uuid,
-    now: DateTime<Utc>,
+    issued_at: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     let (jtis, times): (Vec<Uuid>, Vec<DateTime<Utc>>) = exchanged.into_iter().unzip();
     sqlx::query(
@@ -551,7 +552,7 @@ pub async fn rotate(
     )
     .bind(sid.0)
     .bind(jti)
-    .bind(now)
+    .bind(issued_at)
     .bind(jtis)
     .bind(times)
     .execute(tx)

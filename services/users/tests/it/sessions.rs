@@ -1,4 +1,4 @@
-//! Sessions: how many there may be, and when they end.
+//! Sessions: how many there may be, when they end, and what a database that was set back does.
 
 use natter_test_support::{Person, until};
 use reqwest::StatusCode;
@@ -113,4 +113,41 @@ async fn a_login_ends_what_nobody_uses_and_what_is_too_much() {
         (told == 13).then_some(())
     })
     .await;
+}
+
+/// A restored backup, or a failover that lost commits, knows an older refresh token than the client.
+#[tokio::test]
+async fn a_client_that_is_ahead_of_a_database_that_was_set_back_stays_logged_in() {
+    let app = start(&[]).await;
+    let alice = Person::sign_up(app.url(), "alice").await;
+    let url = format!("{}/api/users/refresh-token/", app.url());
+    let mut db = app.postgres.admin("natter").await;
+    let set_back = async |db: &mut PgConnection, seconds: f64| {
+        let set = sqlx::query(
+            "UPDATE users.sessions SET refresh_jti = gen_random_uuid(), exchanged_jtis = '{}', exchanged_at = '{}',
+                 previous_jti = NULL, rotated_at = NULL,
+                 refresh_issued_at = date_trunc('second', refresh_issued_at) - make_interval(secs => $2)
+             WHERE user_id::text = $1",
+        );
+        let set = set.bind(&alice.id).bind(seconds).execute(db).await;
+        assert_eq!(set.expect("a session").rows_affected(), 1);
+    };
+    set_back(&mut db, 1.0).await;
+    let (status, renewed) = alice.post(&url, json!({"refresh": alice.refresh})).await;
+    assert_eq!(status, StatusCode::OK, "{renewed}");
+    let newest = renewed["refresh"].as_str().expect("a new refresh token");
+    assert_ne!(newest, alice.refresh);
+    // It is a token like any other from then on, and so is its predecessor within the grace.
+    let (status, again) = alice.post(&url, json!({"refresh": alice.refresh})).await;
+    assert_eq!(
+        (status, &again["refresh"]),
+        (StatusCode::OK, &json!(newest))
+    );
+    // One that is no newer than what the database knows proves nothing: it may be stolen.
+    set_back(&mut db, 0.0).await;
+    let (status, theft) = alice.post(&url, json!({"refresh": newest})).await;
+    assert_eq!(
+        (status.as_u16(), &theft["code"]),
+        (401, &json!("invalid_refresh"))
+    );
 }
