@@ -375,11 +375,14 @@ impl Store {
         image: Option<Option<String>>,
     ) -> Result<Account, Error> {
         let mut tx = self.0.begin().await?;
-        let previous: Option<Option<String>> =
-            sqlx::query_scalar("SELECT image FROM accounts WHERE id = $1 FOR UPDATE")
-                .bind(user.0)
-                .fetch_optional(&mut *tx)
-                .await?;
+        let previous: Option<Account> = sqlx::query_as(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM accounts WHERE id = $1 FOR UPDATE"
+        ))
+        .bind(user.0)
+        .fetch_optional(&mut *tx)
+        .await?;
         let previous = previous.ok_or(Error::AccountGone)?;
         let changes_image = image.is_some();
         let account: Account = sqlx::query_as(concat!(
@@ -400,12 +403,12 @@ impl Store {
         .await?;
         if changes_image {
             name_image(&mut tx, account.image.as_deref()).await?;
-            unname_image(&mut tx, previous.as_deref()).await?;
+            unname_image(&mut tx, previous.image.as_deref()).await?;
         }
-        let event = UserEvent::ProfileChanged {
-            user: profile(&account),
-        };
-        push(&mut tx, user, event).await?;
+        let changed = profile(&account);
+        if changed != profile(&previous) {
+            push(&mut tx, user, UserEvent::ProfileChanged { user: changed }).await?;
+        }
         tx.commit().await?;
         Ok(account)
     }

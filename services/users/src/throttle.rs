@@ -1,4 +1,5 @@
-//! How often a login may fail, and a sign-up be tried: per account, and per address.
+//! How often a login may fail, and a sign-up or a change of a profile be tried: per account, and per
+//! address.
 //!
 //! Counted by this process alone: with N replicas an account has N times as many tries.
 
@@ -12,6 +13,7 @@ use std::{
 
 use natter_http::ClientAddress;
 use natter_process::RateLimits;
+use natter_protocol::UserId;
 use tokio::sync::Notify;
 
 use crate::error::Error;
@@ -23,6 +25,9 @@ const ADDRESS_FAILURES: u32 = 100;
 const NAME_SIGNUPS: u32 = 10;
 /// Many people may share an address: an office, a campus, a mobile network.
 const ADDRESS_SIGNUPS: u32 = 100;
+/// Each change is an event that other services act on, and may be an image to be decoded.
+const PROFILE_CHANGES: u32 = 60;
+const PROFILE_WINDOW: Duration = Duration::from_secs(60);
 /// How many names or addresses are counted at once; past it, expired counts are dropped, and a new
 /// name or address is not counted while there is no room.
 const MAX_KEYS: usize = 100_000;
@@ -40,6 +45,7 @@ struct Others {
     addresses: Arc<Tries>,
     names: Tries,
     signups: Tries,
+    changes: Tries,
 }
 
 /// A login that was admitted. Whatever becomes of it, it counts as failed: also one whose client
@@ -56,6 +62,10 @@ impl Throttle {
                 addresses: Arc::new(Tries::allowing(ADDRESS_FAILURES)),
                 names: Tries::allowing(NAME_SIGNUPS),
                 signups: Tries::allowing(ADDRESS_SIGNUPS),
+                changes: Tries {
+                    window: PROFILE_WINDOW,
+                    ..Tries::allowing(PROFILE_CHANGES)
+                },
             })
         };
         Self {
@@ -102,6 +112,14 @@ impl Throttle {
             .take(username_key)
             .inspect_err(|_| others.signups.give_back(network))
     }
+
+    /// Counts a change of a user's profile, and refuses it where there were too many.
+    pub fn change_profile(&self, user: UserId) -> Result<(), Error> {
+        match &self.others {
+            Some(others) => others.changes.take(user),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Login {
@@ -134,6 +152,7 @@ fn network(address: ClientAddress) -> IpAddr {
 /// together; nobody can find them, since each process hashes in another way.)
 struct Tries {
     allowed: u32,
+    window: Duration,
     hasher: RandomState,
     by_key: Mutex<HashMap<u64, Count>>,
     /// Told when a try ends.
@@ -156,20 +175,20 @@ impl Count {
         }
     }
 
-    fn is_over(&self) -> bool {
-        self.running == 0 && self.since.elapsed() >= WINDOW
+    fn is_over(&self, window: Duration) -> bool {
+        self.running == 0 && self.since.elapsed() >= window
     }
 
     /// Refuses where there were too many.
-    fn check(&mut self, allowed: u32) -> Result<(), Error> {
+    fn check(&mut self, allowed: u32, window: Duration) -> Result<(), Error> {
         let elapsed = self.since.elapsed();
-        if self.failed == 0 || elapsed >= WINDOW {
+        if self.failed == 0 || elapsed >= window {
             (self.failed, self.since) = (0, Instant::now());
         }
         if self.failed < allowed {
             return Ok(());
         }
-        let left = WINDOW.saturating_sub(elapsed).as_secs() + 1;
+        let left = window.saturating_sub(elapsed).as_secs() + 1;
         Err(Error::RateLimited(u32::try_from(left).unwrap_or(u32::MAX)))
     }
 }
@@ -178,6 +197,7 @@ impl Tries {
     fn allowing(allowed: u32) -> Self {
         Self {
             allowed,
+            window: WINDOW,
             hasher: RandomState::new(),
             by_key: Mutex::default(),
             ended: Notify::new(),
@@ -189,9 +209,9 @@ impl Tries {
     }
 
     /// The count of this key; none where there is no room for one.
-    fn count(by_key: &mut HashMap<u64, Count>, key: u64) -> Option<&mut Count> {
+    fn count<'a>(&self, by_key: &'a mut HashMap<u64, Count>, key: u64) -> Option<&'a mut Count> {
         if by_key.len() >= MAX_KEYS {
-            by_key.retain(|_, count| !count.is_over());
+            by_key.retain(|_, count| !count.is_over(self.window));
         }
         if by_key.len() >= MAX_KEYS && !by_key.contains_key(&key) {
             return None;
@@ -203,10 +223,10 @@ impl Tries {
     fn take(&self, key: impl Hash) -> Result<(), Error> {
         let key = self.hasher.hash_one(key);
         let mut by_key = self.lock();
-        let Some(count) = Self::count(&mut by_key, key) else {
+        let Some(count) = self.count(&mut by_key, key) else {
             return Ok(());
         };
-        count.check(self.allowed)?;
+        count.check(self.allowed, self.window)?;
         count.failed += 1;
         Ok(())
     }
@@ -234,8 +254,8 @@ impl Tries {
     fn try_begin(tries: &Arc<Self>, key: u64) -> Result<Option<Running>, Error> {
         let mut by_key = tries.lock();
         let mut counted = None;
-        if let Some(count) = Self::count(&mut by_key, key) {
-            count.check(tries.allowed)?;
+        if let Some(count) = tries.count(&mut by_key, key) {
+            count.check(tries.allowed, tries.window)?;
             if count.failed + count.running >= tries.allowed {
                 return Ok(None);
             }
