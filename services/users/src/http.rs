@@ -87,7 +87,7 @@ fn api() -> Api<Users> {
     .operation::<Error>(routes!(profile::get), [])
     .operation(
         routes!(profile::patch).layer(upload),
-        invalid(ProfileChange::broken_rules()).chain([bad_image()]),
+        invalid(ProfileChange::broken_rules()).chain([bad_image(), failed_often()]),
     )
     .operation(
         routes!(profile::delete),

@@ -119,6 +119,8 @@ const HTTP: &[(&str, &[&str])] = &[
         "POST login/",
         &[
             "a_login_is_right_or_refused_alike",
+            "a_login_ends_what_nobody_uses_and_what_is_too_much",
+            "logins_at_the_same_time_have_no_more_tries_than_one_after_the_other",
             "repeated_failures_are_refused_for_a_while",
         ],
     ),
@@ -135,6 +137,7 @@ const HTTP: &[(&str, &[&str])] = &[
             "a_refresh_token_counts_once",
             "a_lost_answer_to_a_refresh_is_repeated",
             "the_table_of_exchanges",
+            "a_client_that_is_ahead_of_a_database_that_was_set_back_stays_logged_in",
         ],
     ),
     (
@@ -148,7 +151,10 @@ const HTTP: &[(&str, &[&str])] = &[
     ),
     (
         "GET, PATCH profile/",
-        &["a_profile_changes_where_it_is_told_to"],
+        &[
+            "a_profile_changes_where_it_is_told_to",
+            "a_profile_may_change_sixty_times_a_minute",
+        ],
     ),
     (
         "GET /api/users/",
