@@ -2,7 +2,6 @@
 // server has. `NATTER_SCHEDULES` says how many are run, `NATTER_SEED` runs a single one again.
 
 import assert from "node:assert/strict";
-import { availableParallelism } from "node:os";
 import { test } from "node:test";
 import { inspect } from "node:util";
 
@@ -16,27 +15,21 @@ const SCHEDULES = Number(process.env.NATTER_SCHEDULES ?? 1_000);
 const SEEDS = process.env.NATTER_SEED
   ? [Number(process.env.NATTER_SEED)]
   : Array.from({ length: SCHEDULES }, (_, index) => index + 1);
-/** Schedules mostly wait, so that many run at a time. */
-const AT_A_TIME = 8 * availableParallelism();
 const MAX_FAILURES = 5;
 
 test(`after each of ${SEEDS.length} random schedules the client's state equals the server's`, async (t) => {
   const failures = [];
-  const seeds = SEEDS.values();
-  const worker = async () => {
-    for (const seed of seeds) {
-      if (failures.length >= MAX_FAILURES) return;
-      const schedule = new Schedule(seed);
-      try {
-        await schedule.run();
-      } catch (error) {
-        failures.push(seed);
-        t.diagnostic(`NATTER_SEED=${seed}\n${schedule.trace.join("\n")}\n${inspect(error)}`);
-      }
-    }
-  };
   const began = performance.now();
-  await Promise.all(Array.from({ length: AT_A_TIME }, worker));
+  for (const seed of SEEDS) {
+    if (failures.length >= MAX_FAILURES) break;
+    const schedule = new Schedule(seed);
+    try {
+      await schedule.run();
+    } catch (error) {
+      failures.push(seed);
+      t.diagnostic(`NATTER_SEED=${seed}\n${schedule.trace.join("\n")}\n${inspect(error)}`);
+    }
+  }
   t.diagnostic(`${((performance.now() - began) / SEEDS.length).toFixed(1)} ms a schedule`);
   assert.deepEqual(failures, [], "the seeds of the schedules that failed");
 });

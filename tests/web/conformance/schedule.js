@@ -2,7 +2,7 @@
 // and what every device shows must become what the server has.
 
 import assert from "node:assert/strict";
-import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as turn } from "node:timers/promises";
 
 import { FakeNatter } from "../fake/server.js";
 import { Random } from "../fake/random.js";
@@ -10,9 +10,10 @@ import { installTabs } from "./browser.js";
 import { compareChanges, compareDevice, comparePart, comparePresence, compareSearch, compareSends } from "./compare.js";
 import { Device, PASSWORD, QUICK } from "./device.js";
 import { Disk } from "./disk.js";
-import { eventually, within } from "./wait.js";
+import { simulate } from "./simulation.js";
+import { eventually, sleep, within } from "./wait.js";
 
-installTabs();
+installTabs(() => Math.floor(4 * Math.random()));
 
 /**
  * Of one user that share a connection. With three, about one schedule in 1,000 still fails on a busy machine: a
@@ -24,6 +25,7 @@ const CLOSE_CODES = [1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013, 4001,
 const DEADLINE = 30_000;
 
 export class Schedule {
+  #seed;
   #random;
   #natter;
   #devices = [];
@@ -43,11 +45,16 @@ export class Schedule {
   trace = [];
 
   constructor(seed) {
+    this.#seed = seed;
     this.#random = new Random(seed);
   }
 
-  async run() {
-    this.#natter = await FakeNatter.start();
+  run() {
+    return simulate(this.#seed, (network) => this.#run(network));
+  }
+
+  async #run(network) {
+    this.#natter = await FakeNatter.start(network);
     try {
       await this.#begin();
       const steps = this.#random.between(8, 24);
