@@ -479,6 +479,19 @@ for (const code of ["unavailable", "rate_limited"]) {
   });
 }
 
+test("a message that a search finds before it has come is received when it comes", async (t) => {
+  const { open, id, ben: friend, channel, ada: user, connection, write, equal } = await world(t);
+  const ada = await open("ada");
+  connection(user).trick("drop", ofKind("friendship_message"));
+  write(friend, "one");
+  const { results } = await ada.client.search("one");
+  assert.deepEqual(results.map(({ status }) => status), ["sent"]);
+  assert.deepEqual(ada.shown(id), []);
+  write(friend, "two");
+  await eventually(() => assert.equal(channel.marks.get(user).received_seq, 2));
+  await equal(ada);
+});
+
 test("what was seen while the conversation was closed is told when it is open again", async (t) => {
   const { open, id, ben: friend, model, write, equal, channel, ada: user, gateway } = await world(t);
   const ada = await open("ada");

@@ -504,6 +504,7 @@ export class NatterClient {
     this.search = (text, { page: number = 1, pageSize = 20 } = {}) =>
       page("/api/messages/search/", { q: text, page: number, page_size: pageSize }, (item) => {
         const message = core.message(item.message, item.message.seq);
+        // To be found is not to be received, as being listed is: that this device has it, its log says.
         core.conversations.setMarks(message.friendship, marksOf(item, message.mine));
         return core.withStatus(message);
       });
