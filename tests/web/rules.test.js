@@ -60,6 +60,17 @@ async function world(t) {
 
 const ofKind = (type) => ({ matches: (frame) => frame.type === type });
 const told = (device, event) => device.events.filter((one) => one.event === event).map((one) => one.value);
+/** What an earlier page has kept and not sent. */
+const left = (user, channel) => ({
+  key: `outbox ${user} 0 left`,
+  order: 0,
+  clientId: "left",
+  kind: "send",
+  channel,
+  created: new Date().toISOString(),
+  state: "pending",
+  payload: "left",
+});
 const settled = (send) => within(send.settled, 5_000, "settling");
 
 // Sending.
@@ -182,6 +193,23 @@ test("an outbox survives a reload", async (t) => {
   natter.up();
   await eventually(() => assert.deepEqual(contents(), texts));
   await equal(ada);
+});
+
+test("what is written at once after a crash goes after what was written in the moment before it", async (t) => {
+  const { open, natter, id, contents } = await world(t);
+  const ada = await open("ada");
+  natter.down();
+  let now = Date.now();
+  t.mock.method(Date, "now", () => now);
+  const texts = ["one", "two", "three", "four", "five"];
+  const sends = texts.map((text) => ada.send(id, text));
+  await Promise.all(sends.map(({ message }) => message.kept));
+  now += 1;
+  await ada.crash();
+  const last = ada.send(id, "last");
+  natter.up();
+  assert.ok((await settled(last)).ack);
+  assert.deepEqual(contents(), [...texts, "last"]);
 });
 
 test("the message that `send` returns follows what becomes of it, also where nothing shows it", async (t) => {
@@ -559,8 +587,7 @@ test("what a tab has kept before it crashed, and told nobody, is sent by the tab
   const disk = new Disk();
   const first = await open("ada", { disk, isShared: true });
   const second = await open("ada", { disk, isShared: true });
-  const left = { clientId: "left", key: `outbox ${user} 0 left`, order: 0, kind: "send", channel: id, created: new Date().toISOString(), state: "pending", payload: "left" };
-  await disk.open().set(left.key, left);
+  await disk.open().set(`outbox ${user} 0 left`, left(user, id));
   await second.crash();
   await eventually(() => assert.deepEqual(contents(), ["left"]));
   await equal(first);
@@ -585,6 +612,47 @@ test("when the tab with the connection crashes, another one goes on with what it
   await equal(first);
   await equal(second);
   assert.equal(gateway.of(user).length, 1);
+});
+
+test("a tab that is not connected yet has written after what its last page left, and both are sent by the tab with the connection", async (t) => {
+  const { open, id, ada: user, contents, equal } = await world(t);
+  const disk = new Disk();
+  const first = await open("ada", { disk, isShared: true });
+  const second = await open("ada", { disk, isShared: true });
+  second.client.close();
+  await disk.open().set(`outbox ${user} 0 left`, left(user, id));
+  second.make();
+  await second.client.restore();
+  const early = second.send(id, "early");
+  await within(early.message.kept, 2_000, "keeping");
+  const connecting = second.client.connect();
+  const late = second.send(id, "late");
+  await connecting;
+  for (const send of [early, late]) assert.ok((await settled(send)).ack);
+  assert.deepEqual(contents(), ["left", "early", "late"]);
+  await equal(first);
+});
+
+test("what was taken back in one tab is not sent because another has read of it before", async (t) => {
+  const { open, natter, id, contents, equal } = await world(t);
+  const disk = new Disk();
+  const [first, second] = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+  natter.down();
+  const send = second.send(id, "taken back");
+  await eventually(() => assert.equal(first.shown(id).length, 1));
+  const [[, item]] = await disk.open().entries("outbox");
+  second.client.conversation(id).discard(send.clientId);
+  await eventually(() => assert.deepEqual(first.shown(id), []));
+  // A third one, which has read the store before and says so only now.
+  const third = new BroadcastChannel(`natter ${second.store.name} ${natter.url} ${first.user}`);
+  third.postMessage({ added: item });
+  third.close();
+  const next = second.send(id, "next");
+  natter.up();
+  assert.ok((await settled(next)).ack);
+  assert.deepEqual(contents(), ["next"]);
+  await equal(first);
+  await equal(second);
 });
 
 // Windows.
