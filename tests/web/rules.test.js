@@ -655,6 +655,21 @@ test("what was taken back in one tab is not sent because another has read of it 
   await equal(second);
 });
 
+test("a tab that comes just after something was taken back hears of it from those that had it", async (t) => {
+  const { open, natter, id } = await world(t);
+  const disk = new Disk();
+  const [first, second] = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+  natter.down();
+  const send = second.send(id, "taken back");
+  await eventually(() => assert.equal(first.shown(id).length, 1));
+  second.client.conversation(id).discard(send.clientId);
+  // It has heard of the message from the first one, and not from the second one that it is gone.
+  const third = new BroadcastChannel(`natter ${second.store.name} ${natter.url} ${first.user}`);
+  t.after(() => third.close());
+  const gone = new Promise((resolve) => (third.onmessage = ({ data }) => data.item?.gone && resolve(data.item.clientId)));
+  assert.equal(await within(gone, 2_000, "hearing of it"), send.clientId);
+});
+
 // Windows.
 
 test("a window holds at most its limit, and goes back, forth, around and to the end", async (t) => {

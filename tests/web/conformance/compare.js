@@ -203,7 +203,7 @@ export function compareChanges(model, device, changes, schedule) {
     if (found || kind === "deleted" || kept !== "yes") continue;
     const shown = device.shown(conversation).find((one) => one.id === message);
     const isTaken = [vanished, discarded, forgotten].some((ids) => ids.has(clientId));
-    const isReplaced = changes.some((other) => other.message === message && other.at > change.at);
+    const isReplaced = changes.some((other) => other.message === message && other.number > change.number);
     const isFailed = shown?.edit?.client_id === clientId && shown.edit.status === "failed" && shown.edit.content === text;
     assert.ok(!shown || isTaken || isReplaced || isFailed, `${what} is neither stored nor shown as failed`);
   }

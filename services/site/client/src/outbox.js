@@ -101,6 +101,11 @@ export class Outbox {
       this.#over(item.clientId);
       this.#end(known ?? item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
       this.#forget(known);
+      if (known && item.how === "reject") {
+        // This tab may have kept it meanwhile, as failed for instance, or told of it one that did not hear this.
+        this.#core.forget(known.key);
+        this.#core.tabs.tell({ item });
+      }
     } else if (known) {
       if (item.state === "failed") this.#end(known, "reject", new NatterError(item.error.code, item.error.message));
       Object.assign(known, item);
