@@ -983,6 +983,7 @@ test("a session that the store does not take lives as long as the page", async (
   assert.deepEqual(told(ada, "error").map((error) => error.code), ["store", "store"]);
   await ada.client.logOut();
   await ada.logIn();
+  assert.equal(await ada.client.restore(), true);
   assert.equal(ada.client.user, user);
 });
 
@@ -1081,6 +1082,32 @@ test("nobody is logged in over somebody else: they are logged out first", async 
   await ada.client.connect();
   assert.ok((await settled(ada.send(id, "Ben's"))).ack);
   assert.deepEqual(model.messagesOf(channel).map((message) => message.sender), [user, friend]);
+});
+
+test("of two who log in at once on one client, the first is in and the second is refused", async (t) => {
+  const { natter, id, model, ada: user, ben: friend, channel, http } = await world(t);
+  const device = new Device(natter, "ada");
+  device.make();
+  t.after(() => device.client.close());
+  const { client } = device;
+  const as = (username) => client.logIn({ username, password: PASSWORD });
+  // Were both asked for, the first one's answer would come last.
+  http.fault({ path: /login/, until: () => sleep(A_WHILE) });
+  const both = [as("ada"), as("ben")];
+  const restored = client.restore();
+  const [one, other] = await Promise.allSettled(both);
+  assert.equal(one.status, "fulfilled");
+  assert.equal(other.reason?.code, "logged_in");
+  assert.equal(await restored, true);
+  assert.deepEqual([client.user, (await device.store.get("session")).user, model.sessions.size], [user, user, 1]);
+  assert.deepEqual(told(device, "session").map((session) => session.user), [user, user]);
+  await within(client.connect(), 5_000, "connecting");
+  assert.ok((await settled(device.send(id, "Ada's"))).ack);
+  assert.deepEqual(model.messagesOf(channel).map((message) => message.sender), [user]);
+
+  await client.logOut();
+  const [wrong, right] = await Promise.allSettled([client.logIn({ username: "ada", password: "wrong" }), as("ben")]);
+  assert.deepEqual([wrong.reason?.code, right.status, client.user], ["invalid_credentials", "fulfilled", friend]);
 });
 
 test("wrong credentials are refused with the server's code", async (t) => {

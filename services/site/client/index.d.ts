@@ -383,7 +383,10 @@ export class NatterClient {
   /** The server's time in milliseconds, whatever this device's clock says. */
   now(): number;
 
-  /** Rejects with the code `logged_in` where this client has a session: `logOut` first. */
+  /**
+   * Rejects with the code `logged_in` where this client has a session: `logOut` first. Of several calls at once,
+   * also of `logIn`, each waits for the one before it.
+   */
   signUp(user: NewUser): Promise<void>;
   /** As `signUp`. */
   logIn(credentials: { username: string; password: string }): Promise<void>;
@@ -392,7 +395,7 @@ export class NatterClient {
    * is not reached; then nothing has ended.
    */
   logOut(): Promise<void>;
-  /** Whether there is a session in the store, which is then used. */
+  /** Whether there is a session in the store, which is then used; one that the store did not take stays. */
   restore(): Promise<boolean>;
   /**
    * Connects, and again whenever a connection is lost, until `close`, the end of the session, or 4009: another

@@ -48,6 +48,8 @@ class Core {
   /** How often it was closed: a `connect` from before is given up. */
   #closes = 0;
   #ready = null;
+  /** Logging in, signing up and taking a session from the store: one after the other, so that there is one user. */
+  #beginning = Promise.resolve();
   state = "closed";
   /** From `connect` to `close`: what fails is tried again. */
   isJoined = false;
@@ -142,18 +144,28 @@ class Core {
   // ---- Beginning and end
 
   /** With the tokens that `ask` gets. The connection and what is shown would stay those of who was there before. */
-  async begin(ask) {
-    if (this.session.user) throw new NatterError("logged_in", "There is a session already: log out first.");
-    await this.ready();
-    await this.session.begin(await ask());
-    this.emit("session", { user: this.session.user });
+  begin(ask) {
+    return this.#inTurn(async () => {
+      if (this.session.user) throw new NatterError("logged_in", "There is a session already: log out first.");
+      await this.ready();
+      await this.session.begin(await ask());
+      this.emit("session", { user: this.session.user });
+    });
   }
 
-  async restore() {
-    await this.ready();
-    const isThere = await this.session.restore();
-    if (isThere) this.emit("session", { user: this.session.user });
-    return isThere;
+  restore() {
+    return this.#inTurn(async () => {
+      await this.ready();
+      const isThere = await this.session.restore();
+      if (isThere) this.emit("session", { user: this.session.user });
+      return isThere;
+    });
+  }
+
+  #inTurn(work) {
+    const done = this.#beginning.then(work);
+    this.#beginning = done.catch(() => {});
+    return done;
   }
 
   async connect() {

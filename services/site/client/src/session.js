@@ -33,7 +33,7 @@ export class Session {
 
   async restore() {
     if (!this.isOwn) await this.renew();
-    else this.tokens = (await this.#core.store.get("session")) ?? null;
+    else if (this.#isStored || !this.tokens) this.tokens = (await this.#core.store.get("session")) ?? null;
     return this.tokens !== null;
   }
 
