@@ -323,6 +323,40 @@ test("a refused edit is gone when it is discarded, and when the message is chang
   assert.equal(channel.entries.length, 5);
 });
 
+for (const isShared of [false, true]) {
+  test(`a refused edit goes with its message, when the log is set back${isShared ? ", in all tabs" : ""}`, async (t) => {
+    const { open, natter, id, ada: user, ben: friend, model, channel, write, equal } = await world(t);
+    const disk = new Disk();
+    const tabs = [await open("ada", { disk, isShared })];
+    if (isShared) tabs.push(await open("ada", { disk, isShared }));
+    const ada = tabs.at(-1);
+    const [stays, goes, later] = ["stays", "goes", "later"].map((text) => write(user, text).message);
+    await equal(ada);
+    model.answer(friend, id, "rejected");
+    for (const message of [stays, goes]) assert.equal((await settled(ada.edit(id, message, "refused"))).error.code, "channel_closed");
+    model.answer(friend, id, "accepted");
+    for (const tab of tabs) await eventually(() => assert.equal(tab.client.unsent, 2));
+    natter.down();
+    // Refused only when it is sent.
+    const last = ada.edit(id, later, "too late");
+    await eventually(() => assert.equal(last.kept, "yes"));
+    model.setBack(channel, 2);
+    natter.up();
+    assert.equal((await settled(last)).error.code, "message_not_found");
+    for (const tab of tabs) {
+      await eventually(() => assert.deepEqual([tab.client.unsent, tab.shown(id).map((one) => one.edit?.content)], [1, ["refused"]]));
+    }
+    await eventually(async () => assert.deepEqual((await disk.open().entries("outbox")).map(([, item]) => item.message), [stays]));
+
+    // Also where the page was not there meanwhile.
+    for (const tab of tabs) tab.client.close();
+    model.setBack(channel, 1);
+    await ada.reload();
+    await eventually(() => assert.equal(ada.client.unsent, 0));
+    await eventually(async () => assert.deepEqual(await disk.open().entries("outbox"), []));
+  });
+}
+
 test("a deletion of an earlier page that is refused is told", async (t) => {
   const { open, natter, id, ada: user, ben: friend, model, write, equal } = await world(t);
   const ada = await open("ada");

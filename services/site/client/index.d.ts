@@ -205,8 +205,8 @@ export interface Message {
 
 /**
  * `pending`: under way, and already shown as the message's `content`, with the status `pending`. `failed`:
- * refused; the message is shown as the server has it, and the text stays here until `retry`, `discard`, or
- * another edit or deletion of the message.
+ * refused; the message is shown as the server has it, and the text stays here until `retry`, `discard`,
+ * another edit or deletion of the message, or the loss of the message itself (a restore of the server's data).
  */
 export interface MessageEdit {
   /** What `retry` and `discard` take. */

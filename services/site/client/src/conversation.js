@@ -2,6 +2,7 @@
 
 import { NatterError, call } from "./errors.js";
 import { newer } from "./conversations.js";
+import { historyOf } from "./http.js";
 
 export class Conversation {
   #core;
@@ -257,10 +258,9 @@ class Window {
 
   /** An answer from before the logs were set back does not count. */
   async #page(query) {
-    const path = `/api/messages/status/friendship/${encodeURIComponent(this.#channel)}/messages/`;
     for (;;) {
       const { generation } = this.#core.logs;
-      const page = await this.#core.persist(() => this.#core.http.get(path, { query }));
+      const page = await this.#core.persist(() => this.#core.http.get(historyOf(this.#channel), { query }));
       if (generation === this.#core.logs.generation) return page;
     }
   }

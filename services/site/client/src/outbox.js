@@ -2,6 +2,7 @@
 // first out in each conversation, and again with the same `client_id` until there is an answer.
 
 import { NatterError, isPassing } from "./errors.js";
+import { historyOf } from "./http.js";
 
 const FRAMES = { send: "friendship", edit: "friendship_edit", delete: "friendship_delete" };
 /** So many are remembered to have ended. */
@@ -193,7 +194,18 @@ export class Outbox {
 
   /** The logs were set back: whether what was acknowledged is still there, loading shows. */
   reset() {
-    for (const item of this.#items.values()) if (item.state === "sent") this.#forget(item);
+    for (const item of this.#items.values()) {
+      if (item.state === "sent") this.#forget(item);
+      else if (isRefusedEdit(item)) this.#letGo(item);
+    }
+  }
+
+  /** Where the message of a refused edit has gone, with the end of a log that was set back, nothing shows the edit. */
+  async #letGo(item) {
+    if (!this.#core.tabs.isLeader) return;
+    const query = { after: true, message_id: item.message, page_size: 1 };
+    const { status } = await this.#core.persist(() => this.#core.http.get(historyOf(item.channel), { query })).catch((error) => error);
+    if (status === 400 && isRefusedEdit(item)) this.discard(item.clientId);
   }
 
   refused(frame) {
@@ -317,6 +329,7 @@ export class Outbox {
     } else {
       this.#end(item, "reject", error);
       this.#change(item, {});
+      if (kind === "edit" && error.code === "message_not_found") this.#letGo(item);
     }
     this.pump();
   }
