@@ -704,6 +704,23 @@ test("a tab that comes just after something was taken back hears of it from thos
   assert.equal(await within(gone, 2_000, "hearing of it"), send.clientId);
 });
 
+test("a message that the server has stays sent, also where another tab took it back before it heard of that", async (t) => {
+  const { open, natter, id, ada: user, connection, contents, equal } = await world(t);
+  const disk = new Disk();
+  const first = await open("ada", { disk, isShared: true });
+  // Its entry of the log does not come: until another does, the message is shown as the outbox has it.
+  connection(user).trick("drop", ofKind("friendship_message"));
+  const send = first.send(id, "sent");
+  assert.ok((await settled(send)).ack);
+  const other = new BroadcastChannel(`natter ${first.store.name} ${natter.url} ${first.user}`);
+  t.after(() => other.close());
+  other.postMessage({ item: { clientId: send.clientId, gone: true, how: "reject", value: { code: "discarded", message: "" } } });
+  other.postMessage({ added: left(user, id) });
+  await eventually(() => assert.deepEqual(contents(), ["sent", "left"]));
+  await eventually(() => assert.deepEqual([send.message.status, send.message.error], ["sent", null]));
+  await equal(first);
+});
+
 // Windows.
 
 test("a window holds at most its limit, and goes back, forth, around and to the end", async (t) => {

@@ -98,6 +98,8 @@ export class Outbox {
   /** What has become of it in another tab; of what is not here any more, this one has told the others. */
   told(item) {
     const known = this.#items.get(item.clientId);
+    // Another tab took it back, or tried it again, before it heard that the server has it.
+    if (known?.state === "sent" && item.how !== "resolve") return;
     if (item.gone) {
       this.#over(item.clientId);
       this.#end(known ?? item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
