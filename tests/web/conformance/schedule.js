@@ -13,13 +13,11 @@ import { Disk } from "./disk.js";
 import { simulate } from "./simulation.js";
 import { eventually, sleep, within } from "./wait.js";
 
+// Up to three milliseconds, as the world of a schedule has them.
 installTabs(() => Math.floor(4 * Math.random()));
 
-/**
- * Of one user that share a connection. With three, about one schedule in 1,000 still fails on a busy machine: a
- * message that stays pending where the tab that led has gone. Until that is mended more than one is asked for.
- */
-const MOST_TABS = Number(process.env.NATTER_TABS ?? 1);
+/** Of one user that share a connection. */
+const MOST_TABS = 3;
 const CLOSE_CODES = [1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013, 4001, 4008, 4009];
 /** For all that is to come about once the faults have stopped. */
 const DEADLINE = 30_000;
@@ -41,7 +39,7 @@ export class Schedule {
   #texts = 0;
   /** Timers that end a fault. */
   #ends = [];
-  /** What happened, to be read where the schedule fails. */
+  /** What happened, and when, to be read where the schedule fails. */
   trace = [];
 
   constructor(seed) {
@@ -67,6 +65,7 @@ export class Schedule {
       await this.#probe();
       await this.#compare();
       await this.#part();
+      this.#note("everything is right");
     } finally {
       for (const end of this.#ends) clearTimeout(end);
       for (const device of this.#devices) device.client?.close();
@@ -97,7 +96,7 @@ export class Schedule {
         };
         for (let tabs = isShared ? random.between(1, MOST_TABS) : 1; tabs > 0; tabs--) {
           const device = new Device(this.#natter, name, options);
-          this.trace.push(`${name}${this.#devices.length} is ${isShared ? `a tab of ${tabs} or more` : "alone"}${options.getToken ? ", with getToken" : ""}`);
+          this.#note(`${name}${this.#devices.length} is ${isShared ? `a tab of ${tabs} or more` : "alone"}${options.getToken ? ", with getToken" : ""}`);
           this.#devices.push(device);
           await within(device.begin(conversations), DEADLINE, "opening a device");
         }
@@ -106,8 +105,12 @@ export class Schedule {
   }
 
   async #step([name, run]) {
-    this.trace.push(name);
+    this.#note(name);
     await run();
+  }
+
+  #note(what) {
+    this.trace.push(`${performance.now()} ms: ${what}`);
   }
 
   async #pause() {
@@ -153,7 +156,7 @@ export class Schedule {
     if (device.client.user === null) return;
     for (; count > 0; count--) {
       const { text, clientId } = device.send(conversation, this.#text(), this.#attached(device, conversation));
-      this.trace.push(`  "${text}" is ${clientId}`);
+      this.#note(`  "${text}" is ${clientId}`);
     }
   }
 
@@ -317,7 +320,7 @@ export class Schedule {
 
   #heal() {
     const { model } = this.#natter;
-    this.trace.push("heal");
+    this.#note("heal");
     this.#ends.forEach(clearTimeout);
     for (const { disk } of this.#devices) disk.isFull = false;
     for (const friendship of model.friendships.values()) {
@@ -361,7 +364,7 @@ export class Schedule {
     const [device] = this.#devices;
     const [conversation] = device.subscriptions.keys();
     const media = [await eventually(() => device.client.upload(new Blob(["uploaded before"])))];
-    this.trace.push(`  uploaded: ${device.send(conversation, this.#text(), { media }).clientId}`);
+    this.#note(`  uploaded: ${device.send(conversation, this.#text(), { media }).clientId}`);
     for (const one of this.#devices) {
       const text = `text ${this.#random.between(1, this.#texts)}`;
       await eventually(async () => {
