@@ -1103,6 +1103,57 @@ for (const [how, end] of [
   });
 }
 
+test("a session that ended is not taken for the one that the user has begun since", async (t) => {
+  const { open, natter, model, ada: user, connection, equal } = await world(t);
+  const disk = new Disk();
+  const [first, second] = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+  const { sid } = connection(user);
+  await first.client.logOut();
+  await eventually(() => assert.equal(second.client.user, null));
+  for (const tab of [first, second]) {
+    await tab.resume();
+    await tab.client.connect();
+  }
+  // What another tab says late.
+  const other = new BroadcastChannel(`natter ${first.store.name} ${natter.url} ${user}`);
+  t.after(() => other.close());
+  other.postMessage({ ended: sid });
+  other.postMessage({ ended: "of another tab" });
+  await sleep(A_WHILE);
+  for (const tab of [first, second]) await equal(tab);
+  other.postMessage({ ended: [...model.sessions.keys()].at(-1) });
+  for (const tab of [first, second]) await eventually(() => assert.deepEqual([tab.client.user, tab.client.state], [null, "closed"]));
+});
+
+test("a tab that logs out does not forget the session that another one begins meanwhile", async (t) => {
+  const { open, natter, model } = await world(t);
+  const disk = new Disk();
+  const first = await open("ada", { disk, isShared: true });
+  const second = new Device(natter, "ada", { disk, isShared: true });
+  second.make();
+  t.after(() => second.client.close());
+  // It has read its session, and is slow to go on.
+  const { store } = first;
+  const get = store.get.bind(store);
+  const reading = new Promise((resolve) => {
+    store.get = async (key) => {
+      store.get = get;
+      const value = await get(key);
+      await new Promise((goOn) => resolve(goOn));
+      return value;
+    };
+  });
+  const loggedOut = first.client.logOut();
+  const goOn = await within(reading, 2_000, "reading the session");
+  const loggedIn = second.logIn();
+  await eventually(() => assert.equal(model.sessions.size, 1));
+  await sleep(A_WHILE);
+  goOn();
+  await loggedOut;
+  await loggedIn;
+  assert.equal((await disk.open().get("session"))?.sid, [...model.sessions.keys()].at(-1));
+});
+
 test("what was shown is gone with the session, and comes again with the next", async (t) => {
   const { open, id, write, ben: friend, equal } = await world(t);
   const ada = await open("ada");

@@ -148,7 +148,8 @@ class Core {
     return this.#inTurn(async () => {
       if (this.session.user) throw new NatterError("logged_in", "There is a session already: log out first.");
       await this.ready();
-      await this.session.begin(await ask());
+      const tokens = await ask();
+      await this.tabs.exclusively("session", () => this.session.begin(tokens));
       this.emit("session", { user: this.session.user });
     });
   }
@@ -241,9 +242,9 @@ class Core {
     await this.session.end();
   }
 
-  /** The session has ended, here or elsewhere. What was not sent stays in the store, for when the user is back. */
-  ended(isTold = false) {
-    if (!isTold) this.tabs.tell({ ended: true });
+  /** This session has ended, here or elsewhere. What was not sent stays in the store, for when the user is back. */
+  ended(sid) {
+    this.tabs.tell({ ended: sid });
     this.close();
     this.outbox.clear();
     this.receipts.clear();
@@ -284,8 +285,10 @@ class Core {
     else if (what.uploading) this.outbox.uploading(what.uploading);
     else if (what.seen) this.receipts.told(what.seen);
     else if (what.ended) {
+      // Unless the user is back already.
+      if (what.ended !== this.session.tokens?.sid) return;
       this.session.adopt(null);
-      this.ended(true);
+      this.ended(what.ended);
     } else if (this.tabs.isLeader) {
       if (what.transmit) this.connection.send(what.transmit);
       if (what.wake) this.#lead();
