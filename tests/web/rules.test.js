@@ -1154,6 +1154,21 @@ test("a tab that logs out does not forget the session that another one begins me
   assert.equal((await disk.open().get("session"))?.sid, [...model.sessions.keys()].at(-1));
 });
 
+test("a session whose end is under way is not restored", async (t) => {
+  const { open } = await world(t);
+  const { client, store } = await open("ada");
+  const get = store.get.bind(store);
+  let restored;
+  store.get = (key) => {
+    // At the moment at which it is about to be forgotten.
+    if (client.user === null) restored ??= client.restore();
+    return get(key);
+  };
+  await client.logOut();
+  assert.deepEqual([await restored, client.user, client.state], [false, null, "closed"]);
+  assert.deepEqual(await store.entries(""), []);
+});
+
 test("what was shown is gone with the session, and comes again with the next", async (t) => {
   const { open, id, write, ben: friend, equal } = await world(t);
   const ada = await open("ada");

@@ -37,6 +37,7 @@ export class Schedule {
   /** What sends may be refused with, because of what was done. */
   refusals = new Set();
   #texts = 0;
+  #logOuts = [];
   /** Timers that end a fault. */
   #ends = [];
   /** What happened, and when, to be read where the schedule fails. */
@@ -61,6 +62,7 @@ export class Schedule {
         await this.#pause();
       }
       this.#heal();
+      await within(Promise.all(this.#logOuts), DEADLINE, "logging out");
       await this.#compare();
       await this.#probe();
       await this.#compare();
@@ -193,7 +195,7 @@ export class Schedule {
         for (const { clientId } of [...sends, ...changes]) this.forgotten.add(clientId);
       }
     };
-    device.client.logOut().then(forget, () => {});
+    this.#logOuts.push(device.client.logOut().then(forget, () => {}));
   }
 
   #tabsOf(device) {
@@ -363,7 +365,11 @@ export class Schedule {
     for (const channel of model.channels.values()) this.#elsewhere(channel.id, 1);
     const [device] = this.#devices;
     const [conversation] = device.subscriptions.keys();
-    const media = [await eventually(() => device.client.upload(new Blob(["uploaded before"])))];
+    const upload = async () => {
+      await this.#recover(device);
+      return device.client.upload(new Blob(["uploaded before"]));
+    };
+    const media = [await eventually(upload)];
     this.#note(`  uploaded: ${device.send(conversation, this.#text(), { media }).clientId}`);
     for (const one of this.#devices) {
       const text = `text ${this.#random.between(1, this.#texts)}`;

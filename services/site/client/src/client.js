@@ -164,7 +164,7 @@ class Core {
   }
 
   #inTurn(work) {
-    const done = this.#beginning.then(work);
+    const done = this.#beginning.then(() => this.session.ending).then(work);
     this.#beginning = done.catch(() => {});
     return done;
   }

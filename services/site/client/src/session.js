@@ -8,6 +8,8 @@ const MARGIN = 10_000;
 export class Session {
   #core;
   #renewing = null;
+  /** Until its end is told, what a session has left in the store is not the next one's. */
+  ending = null;
   /** Whether the store has these tokens; else they live as long as the page. */
   #isStored = true;
   /** {access, refresh?, user, sid?, expires, skew}; null without a session. */
@@ -118,11 +120,14 @@ export class Session {
   }
 
   /** `inTurn` lets no other tab renew or begin a session meanwhile. */
-  async #end(inTurn = (work) => work()) {
+  #end(inTurn = (work) => work()) {
     const had = this.tokens;
     this.tokens = null;
-    if (this.isOwn) await inTurn(() => this.#forget(had)).catch(() => {});
-    if (had) this.#core.ended(had.sid);
+    const end = async () => {
+      if (this.isOwn) await inTurn(() => this.#forget(had)).catch(() => {});
+      if (had) this.#core.ended(had.sid);
+    };
+    return (this.ending = end());
   }
 
   /** Unless there is another one already. */
