@@ -704,6 +704,23 @@ test("a tab that comes just after something was taken back hears of it from thos
   assert.equal(await within(gone, 2_000, "hearing of it"), send.clientId);
 });
 
+test("a tab that comes just after a deletion was acknowledged hears of that, also before its entry of the log has come", async (t) => {
+  const { open, natter, id, ada: user, gateway, write, equal } = await world(t);
+  gateway.ackFirst = true;
+  const disk = new Disk();
+  const [first, second] = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+  const { message } = write(user, "one");
+  for (const tab of [first, second]) await equal(tab);
+  const third = new BroadcastChannel(`natter ${first.store.name} ${natter.url} ${user}`);
+  t.after(() => third.close());
+  const gone = new Promise((resolve) => (third.onmessage = ({ data }) => data.item?.gone && resolve(data.item)));
+  const deletion = second.delete(id, message);
+  const { clientId, how, value } = await within(gone, 2_000, "hearing of it");
+  assert.deepEqual([clientId, how, value.seq], [deletion.clientId, "resolve", 2]);
+  assert.ok((await settled(deletion)).ack);
+  for (const tab of [first, second]) await equal(tab);
+});
+
 test("a message that the server has stays sent, also where another tab took it back before it heard of that", async (t) => {
   const { open, natter, id, ada: user, connection, contents, equal } = await world(t);
   const disk = new Disk();

@@ -95,21 +95,18 @@ export class Outbox {
     this.pump();
   }
 
-  /** What has become of it in another tab; of what is not here any more, this one has told the others. */
+  /**
+   * What has become of it in another tab. Each tab that had it tells on that it has ended: one that came since may
+   * have heard of it from this one, and not of its end.
+   */
   told(item) {
     const known = this.#items.get(item.clientId);
-    // Another tab took it back, or tried it again, before it heard that the server has it.
-    if (known?.state === "sent" && item.how !== "resolve") return;
-    if (item.gone) {
-      this.#over(item.clientId);
-      this.#end(known ?? item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
-      this.#forget(known);
-      if (known && item.how === "reject") {
-        // This tab may have kept it meanwhile, as failed for instance, or told of it one that did not hear this.
-        this.#core.forget(known.key);
-        this.#core.tabs.tell({ item });
-      }
-    } else if (known) {
+    // What the server has stays, also where a tab took it back, or tried it again, before it heard of that.
+    if (known?.state === "sent") return;
+    if (item.gone && item.how === "resolve") this.acked(item.value);
+    else if (item.gone && known) this.#settle(known, "reject", new NatterError(item.value.code, item.value.message));
+    else if (item.gone) this.#over(item.clientId);
+    else if (known) {
       if (item.state === "failed") this.#end(known, "reject", new NatterError(item.error.code, item.error.message));
       Object.assign(known, item);
       this.#core.changed(item.channel);
@@ -173,6 +170,7 @@ export class Outbox {
       // Shown until its entry of the log comes.
       this.#core.forget(item.key);
       this.#end(item, "resolve", ack);
+      this.#tellEnd(item, "resolve", ack);
       this.#core.changed(item.channel);
     } else this.#settle(item, "resolve", ack);
     this.pump();
@@ -360,9 +358,13 @@ export class Outbox {
     this.#core.forget(item.key);
     this.#end(item, how, value);
     this.#forget(item);
-    const told = how === "reject" ? { code: value.code, message: value.message } : value;
-    this.#core.tabs.tell({ item: { clientId: item.clientId, gone: true, how, value: told } });
+    this.#tellEnd(item, how, value);
     this.pump();
+  }
+
+  #tellEnd({ clientId }, how, value) {
+    const told = how === "reject" ? { code: value.code, message: value.message } : value;
+    this.#core.tabs.tell({ item: { clientId, gone: true, how, value: told } });
   }
 
   #over(clientId) {
