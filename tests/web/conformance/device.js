@@ -3,7 +3,7 @@
 
 import { NatterClient } from "../../../services/site/client/index.js";
 import { Disk } from "./disk.js";
-import { eventually } from "./wait.js";
+import { eventually, sleep } from "./wait.js";
 
 /** As short as a schedule can bear on a busy machine. */
 export const QUICK = {
@@ -119,6 +119,8 @@ export class Device {
 
   async #again(shown) {
     this.instance += 1;
+    // No page begins in the millisecond in which the last one ended.
+    await sleep(1);
     this.make();
     this.windows.clear();
     await this.client.restore().catch(() => {});
