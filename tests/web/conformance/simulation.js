@@ -12,8 +12,8 @@ import { Random } from "../fake/random.js";
 // Loaded before any clock is turned: the first load of a module takes as long as a real disk does.
 import "../../../services/site/client/src/node-socket.js";
 
-const turn = () => new Promise((resolve) => realImmediate(resolve));
-const realImmediate = setImmediate;
+/** Only timers are simulated: what Node does at the next turn of its event loop, it does. */
+const turn = () => new Promise((resolve) => setImmediate(resolve));
 /** In so many turns of the event loop all that waits for no time is done. */
 const MOST_TURNS = 100;
 /** When each world begins; whole seconds, as times in tokens. */
@@ -169,6 +169,7 @@ class Wire extends Duplex {
   #latency;
   /** When what was sent last arrives. */
   #last = 0;
+  #isEnded = false;
   peer = null;
 
   constructor(latency) {
@@ -199,8 +200,6 @@ class Wire extends Duplex {
     this.carry(() => this.peer.#end());
     done(error);
   }
-
-  #isEnded = false;
 
   /** The other end sends no more. */
   #end() {
@@ -249,7 +248,8 @@ async function request(url, { method, headers, body, signal }) {
     sent.on("error", reject);
     sent.on("response", (answer) => {
       const parts = answer[Symbol.asyncIterator]();
-      resolve({ status: answer.statusCode, headers: new Headers(answer.headers), body: { getReader: () => ({ read: () => parts.next() }) } });
+      const reader = { read: () => parts.next() };
+      resolve({ status: answer.statusCode, headers: new Headers(answer.headers), body: { getReader: () => reader } });
     });
     sent.end(bytes ?? undefined);
   });
