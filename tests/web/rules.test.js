@@ -736,6 +736,23 @@ test("a message that the server has stays sent, also where another tab took it b
   await equal(first);
 });
 
+test("a file is sent, also where the tab that led before still tells how far it was with it", async (t) => {
+  const { open, natter, http, id, model, channel, equal } = await world(t);
+  const first = await open("ada", { disk: new Disk(), isShared: true });
+  const other = new BroadcastChannel(`natter ${first.store.name} ${natter.url} ${first.user}`);
+  t.after(() => other.close());
+  let goOn;
+  http.fault({ path: /POST .*media/, until: () => new Promise((resolve) => (goOn = resolve)) });
+  const send = first.send(id, "with a file", { media: [new Blob(["file"])] });
+  await eventually(() => assert.ok(goOn));
+  other.postMessage({ uploading: { clientId: send.clientId, media: send.message.media.map((one) => ({ ...one, progress: 0.5 })) } });
+  await eventually(() => assert.equal(send.message.media[0].progress, 0.5));
+  goOn();
+  assert.ok((await settled(send)).ack);
+  assert.deepEqual(model.messagesOf(channel).map(({ media }) => media.length), [1]);
+  await equal(first);
+});
+
 // Windows.
 
 test("a window holds at most its limit, and goes back, forth, around and to the end", async (t) => {

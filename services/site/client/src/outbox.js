@@ -278,8 +278,8 @@ export class Outbox {
   }
 
   async #upload(item, signal) {
-    for (const media of item.media) {
-      if (!media.blob) continue;
+    // The tab that led before may still have told how far it was: then they are others.
+    for (let media; (media = item.media.find((one) => one.blob)); ) {
       const onProgress = (progress) => {
         media.progress = progress;
         this.#core.changed(item.channel);
