@@ -205,8 +205,8 @@ export interface Message {
 
 /**
  * `pending`: under way, and already shown as the message's `content`, with the status `pending`. `failed`:
- * refused; the message is shown as the server has it, and the text stays here until `retry`, `discard`, or
- * another edit or deletion of the message.
+ * refused; the message is shown as the server has it, and the text stays here until `retry`, `discard`,
+ * another edit or deletion of the message, or the loss of the message itself (a restore of the server's data).
  */
 export interface MessageEdit {
   /** What `retry` and `discard` take. */
@@ -386,7 +386,10 @@ export class NatterClient {
   /** The server's time in milliseconds, whatever this device's clock says. */
   now(): number;
 
-  /** Rejects with the code `logged_in` where this client has a session: `logOut` first. */
+  /**
+   * Rejects with the code `logged_in` where this client has a session: `logOut` first. Of several calls at once,
+   * also of `logIn`, each waits for the one before it.
+   */
   signUp(user: NewUser): Promise<void>;
   /** As `signUp`. */
   logIn(credentials: { username: string; password: string }): Promise<void>;
@@ -395,7 +398,7 @@ export class NatterClient {
    * is not reached; then nothing has ended.
    */
   logOut(): Promise<void>;
-  /** Whether there is a session in the store, which is then used. */
+  /** Whether there is a session in the store, which is then used; one that the store did not take stays. */
   restore(): Promise<boolean>;
   /**
    * Connects, and again whenever a connection is lost, until `close`, the end of the session, or 4009: another
