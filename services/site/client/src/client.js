@@ -48,7 +48,7 @@ class Core {
   /** How often it was closed: a `connect` from before is given up. */
   #closes = 0;
   #ready = null;
-  /** Logging in, signing up and taking a session from the store: one after the other, so that there is one user. */
+  /** What begins a session, one after the other: there is one user. */
   #beginning = Promise.resolve();
   state = "closed";
   /** From `connect` to `close`: what fails is tried again. */
@@ -519,7 +519,7 @@ export class NatterClient {
     this.search = (text, { page: number = 1, pageSize = 20 } = {}) =>
       page("/api/messages/search/", { q: text, page: number, page_size: pageSize }, (item) => {
         const message = core.message(item.message, item.message.seq);
-        // To be found is not to be received, as being listed is: that this device has it, its log says.
+        // To be found, unlike to be listed, is not to be received.
         core.conversations.setMarks(message.friendship, marksOf(item, message.mine));
         return core.withStatus(message);
       });

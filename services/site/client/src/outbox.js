@@ -20,7 +20,7 @@ export class Outbox {
   #order = 0;
   /** The reading of the store that is under way. */
   #reading = null;
-  /** What has come to its end, the latest `ENDED`: a reading of the store, or another tab, may be behind. */
+  /** The latest that have ended: a reading of the store, or another tab, may be behind. */
   #ended = new Set();
   #restoring = Promise.resolve();
 
@@ -65,7 +65,7 @@ export class Outbox {
 
   add(kind, channel, content) {
     const now = this.#core.now();
-    // In microseconds: what an earlier page has written in a moment is not ahead of what this one writes next.
+    // In microseconds: an earlier page may have written much in this millisecond.
     this.#order = Math.max(this.#order + 1, 1_000 * now);
     const clientId = uuid();
     const key = `${this.prefix}${String(Math.floor(this.#order)).padStart(16, "0")} ${clientId}`;

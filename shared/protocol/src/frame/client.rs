@@ -593,7 +593,7 @@ mod tests {
     #[test]
     fn what_is_more_than_the_most_is_not_read() {
         let file = r#"{"a.txt": ""}"#;
-        let media = format!("{},1", vec![file; MAX_MEDIA + 1].join(","));
+        let media = format!("{},1", [file; MAX_MEDIA + 1].join(","));
         let frame = format!(r#"{{"type": "friendship", "channel": "{ID}", "media": [{media}]}}"#);
         let refused = ClientFrame::parse(&frame).expect_err("there are too many");
         assert_eq!(
