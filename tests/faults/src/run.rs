@@ -85,7 +85,10 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
     say("what is left in queues, and what a subscriber has".to_owned());
     history.faults = faults;
     history.residue = residue(site.world(), &history.channels).await?;
-    Ok(judged(settings.seed, history))
+    let summary = judged(settings.seed, history);
+    // Before the processes are let go: one that has logged what it must not ends everything then.
+    say(summary.to_string());
+    Ok(summary)
 }
 
 /// Runs clients against any Natter, and makes no faults.
@@ -106,7 +109,9 @@ pub async fn without_faults(
     };
     let (lived, ()) = tokio::join!(crowd.live(), ticking);
     lived?;
-    Ok(judged(seed, crowd.end().await?))
+    let summary = judged(seed, crowd.end().await?);
+    say(summary.to_string());
+    Ok(summary)
 }
 
 fn judged(seed: u64, history: History) -> Summary {

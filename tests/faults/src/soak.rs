@@ -112,12 +112,15 @@ pub async fn soak(settings: Soak, say: impl Fn(String)) -> anyhow::Result<Report
     if settings.length >= SHORTEST_JUDGED {
         faults.extend(rows.iter().filter_map(Row::growth));
     }
-    Ok(Report {
+    let report = Report {
         settings,
         counts: tally.counts().clone(),
         rows,
         faults,
-    })
+    };
+    // Before the processes are let go: one that has logged what it must not ends everything then.
+    say(report.to_string());
+    Ok(report)
 }
 
 /// What was counted, and what went wrong on the way.

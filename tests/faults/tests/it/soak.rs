@@ -14,6 +14,5 @@ async fn what_was_in_use_is_given_back_and_nothing_is_lost() {
     };
     let run = soak(settings, |line| eprintln!("{line}")).await;
     let report = run.unwrap_or_else(|error| panic!("{error:#}"));
-    eprintln!("{report}");
     assert!(report.faults.is_empty(), "{report}");
 }
