@@ -6,8 +6,11 @@ use std::{
     time::Duration,
 };
 
-use crate::record::{
-    Ack, Answer, At, Channel, Device, Event, Fault, History, Item, Kind, Seen, Send, Source,
+use crate::{
+    record::{
+        Ack, Answer, At, Channel, Device, Event, Fault, History, Item, Kind, Seen, Send, Source,
+    },
+    stalls::LOOK,
 };
 
 /// What a rejection, a logout or a revocation may take.
@@ -15,6 +18,9 @@ const PROMPT: Duration = Duration::from_secs(1);
 /// How long after a fault somebody may still be told `unavailable`: pools connect again, leaders are
 /// elected, processes start.
 pub const SETTLED: Duration = Duration::from_secs(10);
+
+/// The part of a second that somebody could not run, from which on the machine stood still.
+const STILL: f64 = 0.9;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -583,7 +589,7 @@ impl<'a> Judge<'a> {
             }
         }
         for (closed, opened, channel) in self.closed_times() {
-            let is_late = |at: At| self.history.is_late(closed, at) && at < opened;
+            let is_late = |at: At| at < opened && self.history.is_late(closed, at);
             let shown = device.sights.iter().find(|sight| {
                 sight.channel == channel
                     && sight.source != Source::Http
@@ -681,22 +687,45 @@ impl History {
         faults.any(|fault| overlaps(fault, from, to))
     }
 
-    /// Whether something that ended at `end` is seen too late at `at`: the second is over, what the
-    /// clients' own machine kept them waiting is added to it, and no fault has held meanwhile or just
-    /// before.
+    /// Whether something that ended at `end` is seen too late at `at`: the second is over, all the time
+    /// that the machine kept somebody from running is added to it, and no fault has held meanwhile or
+    /// just before.
     fn is_late(&self, end: At, at: At) -> bool {
-        let lags = self
-            .lags
-            .iter()
-            .filter(|(then, _)| (end..=at).contains(then));
-        let late = PROMPT + lags.map(|(_, lag)| *lag).max().unwrap_or_default();
+        if at <= end + PROMPT {
+            return false;
+        }
+        let late = PROMPT + self.stalled(end, at);
         at > end + late && !self.is_disturbed(at - late, at)
     }
 
-    /// Whether the clients' own machine had no time for them for a second, not long before.
+    /// For how much of this time the machine kept somebody from running.
+    fn stalled(&self, from: At, to: At) -> Duration {
+        let stalls = self.stalls.iter();
+        let mut parts: Vec<(At, At)> = stalls
+            .map(|stall| (stall.from.max(from), stall.to.min(to)))
+            .filter(|(begin, end)| begin < end)
+            .collect();
+        parts.sort_unstable();
+        let mut all = Duration::ZERO;
+        let mut until = from;
+        for (begin, end) in parts {
+            all += end.saturating_sub(begin.max(until));
+            until = until.max(end);
+        }
+        all
+    }
+
+    /// Whether the machine kept somebody from running for nearly a second, not long before. A service
+    /// has two seconds for the answer to a call, a gateway two and a half for that to a send.
     fn stood_still(&self, at: At) -> bool {
-        let mut lags = self.lags.iter();
-        lags.any(|(then, lag)| *lag > PROMPT && *then <= at + *lag && *then + SETTLED >= at)
+        let mut lately = self
+            .stalls
+            .iter()
+            .filter(|stall| stall.to + SETTLED >= at && stall.to <= at + LOOK);
+        lately.any(|stall| {
+            let second = self.stalled(stall.to.saturating_sub(PROMPT), stall.to);
+            second >= PROMPT.mul_f64(STILL)
+        })
     }
 
     /// Whether everything must work at this time.

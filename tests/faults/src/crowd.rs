@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     client::{Client, HTTP, PATIENCE, Place, events_url, insist, log_in},
-    record::{At, Change, Channel, Device, Event, History, Item},
+    record::{Change, Channel, Device, Event, History, Item, Stall},
 };
 
 const DEVICES: usize = 2;
@@ -32,7 +32,7 @@ pub struct Crowd {
     seed: u64,
     changes: Vec<Change>,
     visitors: Vec<Device>,
-    lags: Vec<(At, Duration)>,
+    stalls: Vec<Stall>,
 }
 
 impl Crowd {
@@ -74,7 +74,7 @@ impl Crowd {
             seed,
             changes: Vec::new(),
             visitors: Vec::new(),
-            lags: Vec::new(),
+            stalls: Vec::new(),
         })
     }
 
@@ -98,7 +98,7 @@ impl Crowd {
         let living = join_all(clients.iter_mut().map(|client| client.live()));
         let friends = friends.clone();
         let sides = friends[turbulent].clone();
-        let (_, changes, races, visitors, lags) = tokio::try_join!(
+        let (_, changes, races, visitors, stalls) = tokio::try_join!(
             async { anyhow::Ok(living.await) },
             fall_out(place, turbulent, sides, Choices::new(*seed, 100)),
             ask_each_other(place, Choices::new(*seed, 101)),
@@ -108,7 +108,7 @@ impl Crowd {
         self.changes = changes;
         self.visitors = visitors;
         self.friends.extend(races);
-        self.lags = lags;
+        self.stalls = stalls;
         Ok(())
     }
 
@@ -145,7 +145,7 @@ impl Crowd {
             devices,
             changes: self.changes,
             channels,
-            lags: self.lags,
+            stalls: self.stalls,
             ..History::default()
         })
     }
@@ -303,15 +303,20 @@ async fn visit(
     Ok(devices)
 }
 
-/// The longest that this machine kept us waiting.
-async fn lags(place: &Place) -> Vec<(At, Duration)> {
+/// When the clients waited for their own turn: what they saw then, they noted later.
+async fn lags(place: &Place) -> Vec<Stall> {
     let mut lags = Vec::new();
     while !place.is_over() {
         let begun = Instant::now();
         sleep(TICK).await;
         let lag = begun.elapsed().saturating_sub(TICK);
         if lag > TICK {
-            lags.push((place.now(), lag));
+            let to = place.now();
+            lags.push(Stall {
+                from: to.saturating_sub(lag),
+                to,
+                who: "the clients".to_owned(),
+            });
         }
     }
     lags

@@ -12,3 +12,4 @@ pub mod nemesis;
 pub mod record;
 pub mod run;
 pub mod soak;
+pub mod stalls;

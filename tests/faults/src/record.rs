@@ -191,6 +191,14 @@ pub struct Fault {
     pub covered: Option<String>,
 }
 
+/// The machine had no processor for somebody who wanted one, all this time.
+#[derive(Clone, Debug)]
+pub struct Stall {
+    pub from: At,
+    pub to: At,
+    pub who: String,
+}
+
 /// A message as history has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -222,8 +230,8 @@ pub struct History {
     pub changes: Vec<Change>,
     pub faults: Vec<Fault>,
     pub channels: BTreeMap<String, Channel>,
-    /// How long the clients' own machine kept them waiting for their turn, each time that it did.
-    pub lags: Vec<(At, Duration)>,
+    /// When the machine kept somebody from running: what is judged by the second is judged by this too.
+    pub stalls: Vec<Stall>,
     /// What is left that should be gone, or does not agree: queues, dead letters, what a subscriber has.
     pub residue: Vec<String>,
 }

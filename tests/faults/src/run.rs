@@ -18,7 +18,8 @@ use crate::{
     client::Place,
     crowd::Crowd,
     nemesis::Site,
-    record::{Channel, Fault, History, Seen, Send},
+    record::{Channel, Fault, History, Seen, Send, Stall},
+    stalls::Watch,
 };
 
 /// How long the clients work before the first fault, and after the last.
@@ -54,6 +55,7 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
     let mut site = Site::start(settings.is_cluster, preloaded.collect()).await?;
     let place = site.place();
     let mut crowd = Crowd::gather(&place, settings.seed).await?;
+    let watch = Watch::start(&place);
     site.world().published().await;
     if settings.below_postgres.is_some() {
         // The people at least are there afterwards; they make no more of them.
@@ -84,6 +86,7 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
     let mut history = crowd.end().await?;
     say("what is left in queues, and what a subscriber has".to_owned());
     history.faults = faults;
+    history.stalls.extend(watch.end());
     history.residue = residue(site.world(), &history.channels).await?;
     let summary = judged(settings.seed, history);
     // Before the processes are let go: one that has logged what it must not ends everything then.
@@ -99,6 +102,7 @@ pub async fn without_faults(
     say: impl Fn(String),
 ) -> anyhow::Result<Summary> {
     let mut crowd = Crowd::gather(&place, seed).await?;
+    let watch = Watch::start(&place);
     let until = Instant::now() + length;
     let ticking = async {
         while Instant::now() < until {
@@ -109,7 +113,9 @@ pub async fn without_faults(
     };
     let (lived, ()) = tokio::join!(crowd.live(), ticking);
     lived?;
-    let summary = judged(seed, crowd.end().await?);
+    let mut history = crowd.end().await?;
+    history.stalls.extend(watch.end());
+    let summary = judged(seed, history);
     say(summary.to_string());
     Ok(summary)
 }
@@ -267,13 +273,17 @@ impl fmt::Display for Summary {
         for (what, number) in rows {
             writeln!(f, "{what:<28}{number:>8}")?;
         }
-        let lags = self.history.lags.iter();
-        let longest = lags.map(|(_, lag)| *lag).max().unwrap_or_default();
-        writeln!(
-            f,
-            "seed {}, longest wait of the clients for their turn {:?}",
-            self.seed, longest
-        )?;
+        writeln!(f, "seed {}", self.seed)?;
+        let length = |stall: &&Stall| stall.to - stall.from;
+        if let Some(stall) = self.history.stalls.iter().max_by_key(length) {
+            writeln!(
+                f,
+                "longest wait for a processor {:?}, at {:.1} s, of {}",
+                length(&stall),
+                stall.from.as_secs_f64(),
+                stall.who
+            )?;
+        }
         for violation in &self.violations {
             writeln!(f, "{violation}")?;
         }

@@ -7,7 +7,7 @@ use natter_faults::{
     checker::{Rule, SETTLED, check},
     record::{
         Ack, Answer, At, Change, Channel, Device, Event, Fault, History, Item, Kind, Seen, Send,
-        Sight, Source, Try,
+        Sight, Source, Stall, Try,
     },
 };
 use natter_test_support::Choices;
@@ -138,6 +138,14 @@ fn sight(milliseconds: u64, seen: Seen) -> Sight {
     }
 }
 
+fn stall(from: u64, to: u64) -> Stall {
+    Stall {
+        from: at(from),
+        to: at(to),
+        who: "somebody".to_owned(),
+    }
+}
+
 fn place(seq: u64) -> usize {
     usize::try_from(seq).expect("small") - 1
 }
@@ -162,11 +170,16 @@ fn any(history: &History, choices: &mut Choices) -> (u64, u64) {
     )
 }
 
-/// Breaks each of many runs, and expects this rule to say so.
+/// Breaks each of many runs, and expects this rule to say so: in every other run although the machine
+/// stood still from beginning to end, unless the rule is one of time.
 fn finds(rule: Rule, break_it: impl Fn(&mut History, &mut Choices)) {
+    let is_of_time = matches!(rule, Rule::Prompt | Rule::Available);
     for seed in 0..SEEDS {
         let mut history = kept(seed);
         break_it(&mut history, &mut Choices::new(seed, 1));
+        if !is_of_time && seed % 2 == 0 {
+            history.stalls.push(stall(0, 1_000_000));
+        }
         let found = check(&history);
         assert!(
             found.iter().any(|violation| violation.rule == rule),
@@ -573,4 +586,78 @@ fn what_is_left_in_a_queue() {
     finds(Rule::NothingLeft, |history, _| {
         history.residue.push("3 dead letters".to_owned());
     });
+}
+
+/// Whether this rule says so of a run that is broken while the machine has these stalls.
+fn is_found(rule: Rule, stalls: &[Stall], break_it: impl Fn(&mut History)) -> bool {
+    let mut history = kept(1);
+    break_it(&mut history);
+    history.stalls = stalls.to_vec();
+    check(&history)
+        .iter()
+        .any(|violation| violation.rule == rule)
+}
+
+#[test]
+fn a_second_in_which_the_machine_stood_still_is_added_to_what_a_rejection_may_take() {
+    let closed = kept(1).changes[0].answered.as_millis();
+    let closed = u64::try_from(closed).expect("small");
+    let late = |history: &mut History| {
+        let sight = sight(closed + 1_900, Seen::Typing);
+        history.devices[0].sights.push(sight);
+    };
+    for (stalls, is_wrong) in [
+        (vec![], true),
+        (vec![stall(closed + 500, closed + 1_500)], false),
+        // In parts, of which some are told of two threads.
+        (
+            (0..10)
+                .flat_map(|part| {
+                    let from = closed + 100 + part * 150;
+                    [stall(from, from + 100), stall(from + 20, from + 90)]
+                })
+                .collect(),
+            false,
+        ),
+        // What two waited at the same time is no more than what one did.
+        (vec![stall(closed, closed + 500); 2], true),
+        (vec![stall(closed + 500, closed + 1_000)], true),
+        // Before and after.
+        (vec![stall(closed - 1_000, closed)], true),
+        (vec![stall(closed + 1_900, closed + 3_000)], true),
+    ] {
+        assert_eq!(
+            is_found(Rule::Prompt, &stalls, late),
+            is_wrong,
+            "{stalls:?}"
+        );
+    }
+}
+
+#[test]
+fn unavailable_is_excused_where_the_machine_stood_still_just_before() {
+    let told = |history: &mut History| history.devices[0].unavailable.push((at(60_000), None));
+    let parts = |each: u64| -> Vec<Stall> {
+        let begin = |part: u64| 57_000 + part * 100;
+        (0..20)
+            .map(|part| stall(begin(part), begin(part) + each))
+            .collect()
+    };
+    for (stalls, is_wrong) in [
+        (vec![], true),
+        (vec![stall(57_000, 58_000)], false),
+        (parts(95), false),
+        // A machine that is busy.
+        (parts(80), true),
+        (vec![stall(57_000, 57_800)], true),
+        // Long ago, and later.
+        (vec![stall(40_000, 49_000)], true),
+        (vec![stall(60_000, 62_000)], true),
+    ] {
+        assert_eq!(
+            is_found(Rule::Available, &stalls, told),
+            is_wrong,
+            "{stalls:?}"
+        );
+    }
 }
