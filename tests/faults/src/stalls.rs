@@ -9,7 +9,7 @@
 use std::{
     collections::HashMap,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -98,7 +98,7 @@ impl Waits {
     }
 }
 
-fn waited(task: &PathBuf) -> Option<Duration> {
+fn waited(task: &Path) -> Option<Duration> {
     let schedstat = fs::read_to_string(task.join("schedstat")).ok()?;
     let waited = schedstat.split_whitespace().nth(1)?;
     Some(Duration::from_nanos(waited.parse().ok()?))
@@ -121,8 +121,6 @@ fn tasks() -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use natter_test_support::Process;
 
     use super::*;
