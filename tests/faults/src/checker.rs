@@ -8,9 +8,10 @@ use std::{
 
 use crate::{
     record::{
-        Ack, Answer, At, Channel, Device, Event, Fault, History, Item, Kind, Seen, Send, Source,
+        Ack, Answer, At, Channel, Device, Event, Failure, Fault, History, Item, Kind, Seen, Send,
+        Source,
     },
-    stalls::LOOK,
+    stalls::{stalled, stood_still},
 };
 
 /// What a rejection, a logout or a revocation may take.
@@ -18,9 +19,6 @@ const PROMPT: Duration = Duration::from_secs(1);
 /// How long after a fault somebody may still be told `unavailable`: pools connect again, leaders are
 /// elected, processes start.
 pub const SETTLED: Duration = Duration::from_secs(10);
-
-/// The part of a second that somebody could not run, from which on the machine stood still.
-const STILL: f64 = 0.9;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,8 +49,11 @@ pub enum Rule {
     Prompt,
     /// Both sides are told the same of their friendship.
     OneFriendship,
-    /// Nobody is told `unavailable` while nothing is down.
+    /// Nobody is told `unavailable` or 503, or loses a connection for lack of something, while nothing
+    /// is down.
     Available,
+    /// Whatever is down: nobody is answered with 500.
+    NoInternalError,
     /// Queues are empty in the end, there are no dead letters, and a subscriber has everything.
     NothingLeft,
 }
@@ -81,6 +82,9 @@ pub fn check(history: &History) -> Vec<Violation> {
     }
     for device in &history.devices {
         judge.device(device);
+    }
+    for failure in &history.failures {
+        judge.failure(failure);
     }
     for left in &history.residue {
         judge.find(Rule::NothingLeft, left.clone());
@@ -454,6 +458,7 @@ impl<'a> Judge<'a> {
         self.seams(device);
         self.promptness(device);
         self.availability(device);
+        self.closings(device);
     }
 
     /// On a connection a channel's entries come in order, each once, from where it resumed.
@@ -661,16 +666,56 @@ impl<'a> Judge<'a> {
                 let until = to.saturating_add(PROMPT);
                 channel.as_deref() == Some(*closed) && (*from..=until).contains(at)
             });
-            let is_excused = match then.as_slice() {
-                // The servers are on the clients' machine.
-                [] => self.history.stood_still(*at),
-                then => is_closed || leave_nobody(then) || self.history.stood_still(*at),
-            };
-            if !is_excused {
+            let is_struck = !then.is_empty() && (is_closed || leave_nobody(&then));
+            if !is_struck && !stood_still(&self.history.stalls, *at) {
                 self.find(
                     Rule::Available,
                     format!(
                         "{} was told unavailable at {:.3} s",
+                        device.name,
+                        at.as_secs_f64()
+                    ),
+                );
+            }
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// A service says 503 while something is down, and never anything like 500.
+    fn failure(&mut self, failure: &Failure) {
+        let rule = if failure.status == 503 {
+            Rule::Available
+        } else {
+            Rule::NoInternalError
+        };
+        if rule == Rule::NoInternalError || self.must_serve(failure.at) {
+            let at = failure.at.as_secs_f64();
+            self.find(rule, format!("at {at:.3} s {}", failure.what));
+        }
+    }
+
+    /// Whether nothing is struck at all, and the machine does what it is asked.
+    fn must_serve(&self, at: At) -> bool {
+        self.history.is_calm(at) && !stood_still(&self.history.stalls, at)
+    }
+
+    /// A gateway closes for lack of something (1013), or of a client that reads too slowly (4008), only
+    /// if there is such a lack, or such a client.
+    fn closings(&mut self, device: &Device) {
+        for (at, code) in &device.closed {
+            let mut pauses = device.pauses.iter();
+            let is_slow = pauses.any(|(from, to)| from <= at && *to + SETTLED >= *at);
+            let is_right = match code {
+                1013 => false,
+                4008 => is_slow,
+                _ => true,
+            };
+            if !is_right && self.must_serve(*at) {
+                self.find(
+                    Rule::Available,
+                    format!(
+                        "{} was closed with {code} at {:.3} s",
                         device.name,
                         at.as_secs_f64()
                     ),
@@ -694,38 +739,8 @@ impl History {
         if at <= end + PROMPT {
             return false;
         }
-        let late = PROMPT + self.stalled(end, at);
+        let late = PROMPT + stalled(&self.stalls, end, at);
         at > end + late && !self.is_disturbed(at - late, at)
-    }
-
-    /// For how much of this time the machine kept somebody from running.
-    fn stalled(&self, from: At, to: At) -> Duration {
-        let stalls = self.stalls.iter();
-        let mut parts: Vec<(At, At)> = stalls
-            .map(|stall| (stall.from.max(from), stall.to.min(to)))
-            .filter(|(begin, end)| begin < end)
-            .collect();
-        parts.sort_unstable();
-        let mut all = Duration::ZERO;
-        let mut until = from;
-        for (begin, end) in parts {
-            all += end.saturating_sub(begin.max(until));
-            until = until.max(end);
-        }
-        all
-    }
-
-    /// Whether the machine kept somebody from running for nearly a second, not long before. A service
-    /// has two seconds for the answer to a call, a gateway two and a half for that to a send.
-    fn stood_still(&self, at: At) -> bool {
-        let mut lately = self
-            .stalls
-            .iter()
-            .filter(|stall| stall.to + SETTLED >= at && stall.to <= at + LOOK);
-        lately.any(|stall| {
-            let second = self.stalled(stall.to.saturating_sub(PROMPT), stall.to);
-            second >= PROMPT.mul_f64(STILL)
-        })
     }
 
     /// Whether everything must work at this time.

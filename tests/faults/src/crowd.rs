@@ -142,6 +142,7 @@ impl Crowd {
         let mut devices: Vec<Device> = self.clients.into_iter().map(|one| one.record).collect();
         devices.extend(self.visitors);
         Ok(History {
+            failures: self.place.failures(),
             devices,
             changes: self.changes,
             channels,
@@ -163,8 +164,11 @@ async fn sign_up(place: &Place, name: &str) -> anyhow::Result<Person> {
         let email = format!("{username}@mail.example");
         let body = json!({"username": username, "password": PASSWORD, "email": email});
         let asking = http.post(url).json(&body).timeout(HTTP).send();
-        if let Ok(answer) = asking.await
-            && answer.status() == 201
+        let answer = asking.await.ok();
+        let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+        place.note("a sign-up", status, &Value::Null);
+        if let Some(answer) = answer
+            && status == 201
             && let Ok(tokens) = answer.json::<Value>().await
         {
             let text = |name: &str| tokens[name].as_str().unwrap_or_default().to_owned();

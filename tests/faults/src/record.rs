@@ -162,6 +162,10 @@ pub struct Device {
     pub sights: Vec<Sight>,
     /// When a send to this channel was answered `unavailable`, or (without a channel) something else.
     pub unavailable: Vec<(At, Option<String>)>,
+    /// When the server closed a connection, and with which code.
+    pub closed: Vec<(At, u16)>,
+    /// From when to when it read nothing on an open connection, where that was long.
+    pub pauses: Vec<(At, At)>,
     /// When its logout was answered.
     pub logged_out: Option<At>,
     /// When a connection was opened.
@@ -189,6 +193,15 @@ pub struct Fault {
     /// The replica that is struck, where there is another one of its service: nobody may be told
     /// `unavailable`.
     pub covered: Option<String>,
+}
+
+/// An answer over HTTP by which a service says that it failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub at: At,
+    pub status: u16,
+    /// What was asked, and the answer.
+    pub what: String,
 }
 
 /// The machine had no processor for somebody who wanted one, all this time.
@@ -232,6 +245,8 @@ pub struct History {
     pub channels: BTreeMap<String, Channel>,
     /// When the machine kept somebody from running: what is judged by the second is judged by this too.
     pub stalls: Vec<Stall>,
+    /// Answers over HTTP with 500 or more.
+    pub failures: Vec<Failure>,
     /// What is left that should be gone, or does not agree: queues, dead letters, what a subscriber has.
     pub residue: Vec<String>,
 }

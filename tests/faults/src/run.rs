@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::{self, consumer::pull::OrderedConfig};
 use futures_util::StreamExt;
 use natter_e2e::World;
 use natter_test_support::PATIENCE;
@@ -155,14 +155,27 @@ async fn residue(
             sleep(Duration::from_millis(100)).await;
         }
     }
-    if let Ok(dead) = admin.get_stream("DLQ").await {
-        let dead = dead.cached_info().state.messages;
-        if dead > 0 {
-            left.push(format!("{dead} dead letters"));
-        }
+    match dead_letters(&admin).await {
+        Ok(0) => {}
+        Ok(dead) => left.push(format!("{dead} dead letters")),
+        Err(error) => left.push(format!(
+            "nobody can say whether there are dead letters: {error}"
+        )),
     }
     left.extend(missed(world, channels).await?);
     Ok(left)
+}
+
+/// How many there are; asked until it is answered.
+async fn dead_letters(admin: &jetstream::Context) -> anyhow::Result<u64> {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        match admin.get_stream("DLQ").await {
+            Ok(stream) => return Ok(stream.cached_info().state.messages),
+            Err(error) if Instant::now() > give_up => return Err(error.into()),
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
 }
 
 /// The entries of channels that are not in the stream `CHAT`.
@@ -260,6 +273,14 @@ impl fmt::Display for Summary {
             (
                 "told unavailable",
                 devices.iter().map(|device| device.unavailable.len()).sum(),
+            ),
+            (
+                "closed with 1013 or 4008",
+                devices
+                    .iter()
+                    .flat_map(|device| &device.closed)
+                    .filter(|(_, code)| [1013, 4008].contains(code))
+                    .count(),
             ),
             (
                 "sends while nothing was down",

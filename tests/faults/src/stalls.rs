@@ -18,12 +18,47 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{client::Place, record::Stall};
+use crate::{
+    checker::SETTLED,
+    client::Place,
+    record::{At, Stall},
+};
 
 /// How often it looks. What somebody waited in this time is noted as its last part.
 pub const LOOK: Duration = Duration::from_millis(100);
 /// What is shorter happens all the time.
 const LEAST: Duration = Duration::from_millis(10);
+/// A machine stood still if it kept somebody from running for this part of a second: a service has two
+/// seconds for the answer to a call, a gateway two and a half for that to a send.
+const STILL: f64 = 0.9;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// For how much of this time the machine kept somebody from running.
+pub fn stalled(stalls: &[Stall], from: At, to: At) -> Duration {
+    let mut parts: Vec<(At, At)> = stalls
+        .iter()
+        .map(|stall| (stall.from.max(from), stall.to.min(to)))
+        .filter(|(begin, end)| begin < end)
+        .collect();
+    parts.sort_unstable();
+    let mut all = Duration::ZERO;
+    let mut until = from;
+    for (begin, end) in parts {
+        all += end.saturating_sub(begin.max(until));
+        until = until.max(end);
+    }
+    all
+}
+
+/// Whether it stood still at this time, or so shortly before that not all can be settled again.
+pub fn stood_still(stalls: &[Stall], at: At) -> bool {
+    let is_then = |stall: &&Stall| stall.to + SETTLED >= at && stall.to <= at + LOOK;
+    let mut then = stalls.iter().filter(is_then);
+    then.any(|stall| {
+        let second = stalled(stalls, stall.to.saturating_sub(SECOND), stall.to);
+        second >= SECOND.mul_f64(STILL)
+    })
+}
 
 /// Looks until it is ended.
 pub struct Watch {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use natter_faults::{
     checker::{Rule, SETTLED, check},
     record::{
-        Ack, Answer, At, Change, Channel, Device, Event, Fault, History, Item, Kind, Seen, Send,
-        Sight, Source, Stall, Try,
+        Ack, Answer, At, Change, Channel, Device, Event, Failure, Fault, History, Item, Kind, Seen,
+        Send, Sight, Source, Stall, Try,
     },
 };
 use natter_test_support::Choices;
@@ -660,4 +660,63 @@ fn unavailable_is_excused_where_the_machine_stood_still_just_before() {
             "{stalls:?}"
         );
     }
+}
+
+/// A fault from the beginning to the end.
+fn everything_is_down(history: &mut History) {
+    history.faults.push(Fault {
+        name: "everything".to_owned(),
+        from: at(0),
+        to: at(1_000_000),
+        covered: None,
+    });
+}
+
+#[test]
+fn what_is_answered_with_500_whatever_is_down() {
+    finds(Rule::NoInternalError, |history, _| {
+        everything_is_down(history);
+        history.failures.push(Failure {
+            at: at(5_000),
+            status: 500,
+            what: "GET was answered 500".to_owned(),
+        });
+    });
+}
+
+/// Each of these is wrong while nothing is down, and right while something is.
+#[test]
+fn whoever_is_not_served_while_nothing_is_down() {
+    let told_503 = |history: &mut History| {
+        history.failures.push(Failure {
+            at: at(60_000),
+            status: 503,
+            what: "GET was answered 503".to_owned(),
+        });
+    };
+    let overloaded = |history: &mut History| history.devices[0].closed.push((at(60_000), 1013));
+    let too_slow = |history: &mut History| history.devices[0].closed.push((at(60_000), 4008));
+    let told: [&dyn Fn(&mut History); 3] = [&told_503, &overloaded, &too_slow];
+    for tell in told {
+        assert!(is_found(Rule::Available, &[], tell));
+        let still = [stall(57_000, 58_000)];
+        assert!(!is_found(Rule::Available, &still, tell));
+        let during_a_fault = |history: &mut History| {
+            everything_is_down(history);
+            tell(history);
+        };
+        assert!(!is_found(Rule::Available, &[], during_a_fault));
+    }
+    // Whoever reads nothing is too slow, and overloads nobody.
+    let pauses = |history: &mut History| history.devices[0].pauses.push((at(55_000), at(58_000)));
+    assert!(!is_found(Rule::Available, &[], |history| {
+        pauses(history);
+        too_slow(history);
+    }));
+    assert!(is_found(Rule::Available, &[], |history| {
+        pauses(history);
+        overloaded(history);
+    }));
+    let moved = |history: &mut History| history.devices[0].closed.push((at(60_000), 1012));
+    assert!(!is_found(Rule::Available, &[], moved));
 }
