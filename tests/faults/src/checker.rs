@@ -45,7 +45,7 @@ pub enum Rule {
     MarksMoveForward,
     /// Nobody outside a channel sees anything of it.
     OnlyMembers,
-    /// Nothing of a channel later than a second after its rejection, of a session after its logout.
+    /// Nothing of a channel later than a second after its rejection, of a session after its end.
     Prompt,
     /// Both sides are told the same of their friendship.
     OneFriendship,
@@ -556,9 +556,9 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Nothing later than the second after a rejection or a logout.
+    /// Nothing later than the second after a rejection, or after the end of a session.
     fn promptness(&mut self, device: &Device) {
-        if let Some(out) = device.logged_out {
+        if let Some(out) = device.ended {
             let shown = device
                 .sights
                 .iter()
@@ -580,12 +580,13 @@ impl<'a> Judge<'a> {
             let first = shown
                 .chain(connected)
                 .chain(acked)
+                .chain(device.let_in.iter().cloned())
                 .find(|(at, _)| self.history.is_late(out, *at));
             if let Some((at, what)) = first {
                 self.find(
                     Rule::Prompt,
                     format!(
-                        "{} logged out at {:.3} s and had {what} at {:.3} s",
+                        "{} had ended at {:.3} s and had {what} at {:.3} s",
                         device.name,
                         out.as_secs_f64(),
                         at.as_secs_f64()

@@ -173,21 +173,32 @@ impl Client {
         self.channels.clone()
     }
 
-    /// Ends the session; the connection stays as it is.
-    pub async fn log_out(&mut self) -> anyhow::Result<()> {
-        let url = format!("{}/api/users/logout/", self.place.users);
-        let body = json!({"refresh": self.person.refresh});
-        // Refused, when an answer before was lost.
-        insist(
-            &self.place,
-            &mut self.person,
-            Method::POST,
-            &url,
-            Some(body),
-        )
-        .await?;
-        self.record.logged_out = Some(self.place.now());
-        Ok(())
+    /// Its session has ended, as somebody was answered; the connection stays as it is.
+    pub fn has_ended(&mut self) {
+        self.record.ended = Some(self.place.now());
+    }
+
+    /// Does what only somebody with a session may, after it ended.
+    pub async fn trespass(&mut self, channel: &str) {
+        if self.socket.is_some() {
+            let open = "a connection that was open".to_owned();
+            self.record.let_in.push((self.place.now(), open));
+        }
+        let urls = [
+            format!("{}/api/users/profile/", self.place.users),
+            format!("{}/api/users/friendship/", self.place.friendships),
+            self.events_url(channel, 0),
+        ];
+        for url in urls {
+            let asked = self.place.now();
+            let answer = self.place.ask(&self.person, Method::GET, &url, None).await;
+            if let Some((200, _)) = answer {
+                self.record
+                    .let_in
+                    .push((asked, format!("an answer of {url}")));
+            }
+        }
+        self.send_over_http(channel).await;
     }
 
     /// Works until the run is over.
@@ -438,7 +449,7 @@ impl Client {
         };
         let answer = answer.map(|answer| (at, answer));
         let is_open = !matches!(answer, Some((_, Answer::Acked(_) | Answer::Refused(_))))
-            && self.record.logged_out.is_none();
+            && self.record.ended.is_none();
         send.tries.push(Try { sent, answer });
         if is_open {
             // Repeated on the WebSocket until it is known what became of it.
@@ -554,7 +565,7 @@ impl Client {
 
     /// The session has ended: of a rotation's answer that was lost, for instance.
     async fn log_in_again(&mut self) {
-        if self.record.logged_out.is_some() {
+        if self.record.ended.is_some() {
             return;
         }
         log_in(&self.place, &mut self.person).await;

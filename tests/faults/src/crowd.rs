@@ -1,5 +1,5 @@
 //! Everybody who uses Natter during a run: friends who talk, friends who fall out, strangers who ask
-//! each other at the same moment, and people who log out. Then what Natter says in the end.
+//! each other at the same moment, and sessions that end. Then what Natter says in the end.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,16 +11,18 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    client::{Client, HTTP, PATIENCE, Place, events_url, insist, log_in},
+    client::{Client, HTTP, PATIENCE, Place, events_url, insist},
     record::{Change, Channel, Device, Event, History, Item, Stall},
+    visits::visit,
 };
 
 const DEVICES: usize = 2;
+/// Has no devices but those that visit: they end again and again by a new password.
+const KAY: &str = "kay";
 /// Between two things that the same actor does, in milliseconds.
 const SHORTEST_PAUSE_MS: u64 = 2_000;
 const LONGEST_PAUSE_MS: u64 = 6_000;
 const TICK: Duration = Duration::from_millis(50);
-const VISIT: Duration = Duration::from_millis(1_500);
 
 pub struct Crowd {
     place: Place,
@@ -29,6 +31,8 @@ pub struct Crowd {
     friends: BTreeMap<String, [Person; 2]>,
     /// Whose friendship is broken and mended all the time.
     turbulent: String,
+    /// The channel of [`KAY`] and a friend of hers.
+    renewed: String,
     seed: u64,
     changes: Vec<Change>,
     visitors: Vec<Device>,
@@ -38,7 +42,7 @@ pub struct Crowd {
 impl Crowd {
     /// Signs everybody up.
     pub async fn gather(place: &Place, seed: u64) -> anyhow::Result<Self> {
-        let names = ["ada", "bo", "cy", "di", "ed", "flo"];
+        let names = ["ada", "bo", "cy", "di", "ed", "flo", "lou", KAY];
         let mut people = Vec::new();
         for name in names {
             people.push(sign_up(place, name).await?);
@@ -46,17 +50,24 @@ impl Crowd {
         let mut friends = BTreeMap::new();
         let mut of: Vec<Vec<String>> = vec![Vec::new(); people.len()];
         let mut turbulent = String::new();
+        let mut renewed = String::new();
         // The first and the third have two friends each.
-        for (one, other) in [(0, 1), (2, 3), (0, 2), (4, 5)] {
+        for (one, other) in [(0, 1), (2, 3), (0, 2), (6, 7), (4, 5)] {
             let (one_person, other_person) = (&people[one], &people[other]);
             let channel = befriend(&place.friendships, one_person, other_person).await;
             friends.insert(channel.clone(), [one_person.clone(), other_person.clone()]);
             of[one].push(channel.clone());
             of[other].push(channel.clone());
+            if names[other] == KAY {
+                renewed.clone_from(&channel);
+            }
             turbulent = channel;
         }
         let mut clients = Vec::new();
         for (number, person) in people.iter().enumerate() {
+            if names[number] == KAY {
+                continue;
+            }
             for device in 0..DEVICES {
                 let name = format!("{}-{device}", names[number]);
                 let series = (number * DEVICES + device) as u64;
@@ -71,6 +82,7 @@ impl Crowd {
             clients,
             friends,
             turbulent,
+            renewed,
             seed,
             changes: Vec::new(),
             visitors: Vec::new(),
@@ -92,6 +104,7 @@ impl Crowd {
             clients,
             friends,
             turbulent,
+            renewed,
             seed,
             ..
         } = self;
@@ -102,7 +115,7 @@ impl Crowd {
             async { anyhow::Ok(living.await) },
             fall_out(place, turbulent, sides, Choices::new(*seed, 100)),
             ask_each_other(place, Choices::new(*seed, 101)),
-            visit(place, &friends, Choices::new(*seed, 102)),
+            visit(place, &friends, renewed, Choices::new(*seed, 102)),
             async { Ok(lags(place).await) },
         )?;
         self.changes = changes;
@@ -153,7 +166,7 @@ impl Crowd {
 }
 
 /// Signs somebody up, whatever is down meanwhile.
-async fn sign_up(place: &Place, name: &str) -> anyhow::Result<Person> {
+pub async fn sign_up(place: &Place, name: &str) -> anyhow::Result<Person> {
     let http = reqwest::Client::new();
     let give_up = Instant::now() + PATIENCE;
     loop {
@@ -193,7 +206,7 @@ async fn sign_up(place: &Place, name: &str) -> anyhow::Result<Person> {
 }
 
 /// A pause of an actor; whether the run goes on.
-async fn pause(place: &Place, choices: &mut Choices) -> bool {
+pub async fn pause(place: &Place, choices: &mut Choices) -> bool {
     let milliseconds = SHORTEST_PAUSE_MS + choices.below(LONGEST_PAUSE_MS - SHORTEST_PAUSE_MS);
     sleep(Duration::from_millis(milliseconds)).await;
     !place.is_over()
@@ -272,39 +285,6 @@ async fn ask_each_other(
         known[1] = sign_up(place, "ida").await?;
     }
     Ok(all)
-}
-
-/// Sessions that begin, listen, and are logged out.
-async fn visit(
-    place: &Place,
-    friends: &BTreeMap<String, [Person; 2]>,
-    mut choices: Choices,
-) -> anyhow::Result<Vec<Device>> {
-    let rooms: Vec<(&String, &[Person; 2])> = friends.iter().collect();
-    let mut devices = Vec::new();
-    while pause(place, &mut choices).await {
-        let (channel, sides) = *choices.of(&rooms);
-        let mut person = choices.of(sides).clone();
-        let give_up = Instant::now() + PATIENCE;
-        while !log_in(place, &mut person).await {
-            ensure!(Instant::now() < give_up, "nobody can log in");
-            sleep(TICK).await;
-        }
-        let name = format!("visitor-{}", devices.len());
-        let own = Choices::new(choices.below(u64::MAX), 0);
-        let client = Client::new(&name, person, place.clone(), own);
-        let mut client = client.works_in(std::slice::from_ref(channel), None);
-        client.listen(VISIT).await;
-        client.send_over_http(channel).await;
-        client.log_out().await?;
-        // Whatever it still gets, and whoever lets it in again.
-        client.listen(VISIT).await;
-        client.send_over_http(channel).await;
-        client.listen(VISIT).await;
-        client.record.is_partial = true;
-        devices.push(client.record);
-    }
-    Ok(devices)
 }
 
 /// When the clients waited for their own turn: what they saw then, they noted later.

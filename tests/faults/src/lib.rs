@@ -13,3 +13,4 @@ pub mod record;
 pub mod run;
 pub mod soak;
 pub mod stalls;
+mod visits;

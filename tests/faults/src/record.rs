@@ -166,8 +166,11 @@ pub struct Device {
     pub closed: Vec<(At, u16)>,
     /// From when to when it read nothing on an open connection, where that was long.
     pub pauses: Vec<(At, At)>,
-    /// When its logout was answered.
-    pub logged_out: Option<At>,
+    /// When it was answered that the session is over: by a logout, by another device of its user, by a
+    /// new password, or by the end of the account.
+    pub ended: Option<At>,
+    /// Whatever it asked for after that and was given: when it asked, and for what.
+    pub let_in: Vec<(At, String)>,
     /// When a connection was opened.
     pub connected: Vec<At>,
     /// It was stopped before it had everything: what it lacks is not judged.

@@ -536,7 +536,7 @@ fn what_is_shown_after_a_logout() {
             .last()
             .expect("it saw something")
             .at;
-        history.devices[0].logged_out = Some(last - Duration::from_millis(1_100));
+        history.devices[0].ended = Some(last - Duration::from_millis(1_100));
     });
 }
 
@@ -545,8 +545,19 @@ fn who_is_let_in_after_a_logout() {
     finds(Rule::Prompt, |history, _| {
         let device = &mut history.devices[0];
         let last = device.sights.last().expect("it saw something").at;
-        device.logged_out = Some(last);
+        device.ended = Some(last);
         device.connected.push(last + Duration::from_millis(1_100));
+    });
+}
+
+#[test]
+fn what_is_given_to_a_session_that_has_ended() {
+    finds(Rule::Prompt, |history, _| {
+        let device = &mut history.devices[0];
+        let last = device.sights.last().expect("it saw something").at;
+        device.ended = Some(last);
+        let asked = last + Duration::from_millis(1_100);
+        device.let_in.push((asked, "a page of the log".to_owned()));
     });
 }
 
