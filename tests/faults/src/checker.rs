@@ -1,5 +1,7 @@
 //! Judges what was recorded of a run. Each rule is a promise of WEBSOCKET.md, HTTP.md or EVENTS.md.
 
+mod feeds;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
@@ -54,8 +56,10 @@ pub enum Rule {
     Available,
     /// Whatever is down: nobody is answered with 500.
     NoInternalError,
-    /// Queues are empty in the end, there are no dead letters, and a subscriber has everything.
+    /// Queues are empty in the end, and there are no dead letters.
     NothingLeft,
+    /// The events that a subscriber outside has are those of which the state comes.
+    EventsAreTheState,
 }
 
 impl fmt::Display for Violation {
@@ -85,6 +89,13 @@ pub fn check(history: &History) -> Vec<Violation> {
     }
     for failure in &history.failures {
         judge.failure(failure);
+    }
+    for differs in history
+        .feeds
+        .iter()
+        .flat_map(|feeds| feeds::differences(feeds, history))
+    {
+        judge.find(Rule::EventsAreTheState, differs);
     }
     for left in &history.residue {
         judge.find(Rule::NothingLeft, left.clone());

@@ -174,8 +174,9 @@ impl Client {
     }
 
     /// Its session has ended, as somebody was answered; the connection stays as it is.
-    pub fn has_ended(&mut self) {
+    pub fn has_ended(&mut self, session: Option<String>) {
         self.record.ended = Some(self.place.now());
+        self.record.session = session;
     }
 
     /// Does what only somebody with a session may, after it ended.

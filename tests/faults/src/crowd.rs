@@ -125,6 +125,24 @@ impl Crowd {
         Ok(())
     }
 
+    /// Every account that is listed: its id and its name.
+    pub async fn accounts(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let sides = self.friends.values().next().context("there are friends")?;
+        let mut side = sides[0].clone();
+        let mut accounts = BTreeMap::new();
+        let mut url = Some(format!("{}/api/users/?page_size=100", self.place.users));
+        while let Some(page) = url {
+            let (code, page) = insist(&self.place, &mut side, Method::GET, &page, None).await?;
+            ensure!(code == 200, "{code}: {page}");
+            for user in page["results"].as_array().into_iter().flatten() {
+                let text = |name: &str| user[name].as_str().unwrap_or_default().to_owned();
+                accounts.insert(text("id"), text("username"));
+            }
+            url = page["next"].as_str().map(str::to_owned);
+        }
+        Ok(accounts)
+    }
+
     /// Reads everything from both sides, once all is well again, and lets every device catch up.
     pub async fn end(mut self) -> anyhow::Result<History> {
         let reading = self.friends.iter();

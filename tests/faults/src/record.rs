@@ -169,6 +169,8 @@ pub struct Device {
     /// When it was answered that the session is over: by a logout, by another device of its user, by a
     /// new password, or by the end of the account.
     pub ended: Option<At>,
+    /// Which session has ended.
+    pub session: Option<String>,
     /// Whatever it asked for after that and was given: when it asked, and for what.
     pub let_in: Vec<(At, String)>,
     /// When a connection was opened.
@@ -196,6 +198,21 @@ pub struct Fault {
     /// The replica that is struck, where there is another one of its service: nobody may be told
     /// `unavailable`.
     pub covered: Option<String>,
+}
+
+/// An event as a subscriber outside has it: its `Nats-Msg-Id` and its payload.
+pub type Told = (String, Value);
+
+/// What a subscriber outside has in the end, and the accounts that there are.
+#[derive(Clone, Debug, Default)]
+pub struct Feeds {
+    /// Each in its order, with repeats.
+    pub users: Vec<Told>,
+    pub friendships: Vec<Told>,
+    /// Of each the channel, the `seq`, the kind and the message's id.
+    pub chat: Vec<Told>,
+    /// By id the username, as they are listed over HTTP.
+    pub accounts: BTreeMap<String, String>,
 }
 
 /// An answer over HTTP by which a service says that it failed.
@@ -250,6 +267,8 @@ pub struct History {
     pub stalls: Vec<Stall>,
     /// Answers over HTTP with 500 or more.
     pub failures: Vec<Failure>,
+    /// None where nobody could subscribe.
+    pub feeds: Option<Feeds>,
     /// What is left that should be gone, or does not agree: queues, dead letters, what a subscriber has.
     pub residue: Vec<String>,
 }

@@ -1,16 +1,13 @@
 //! A whole run, and what is said of it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use anyhow::Context;
 use async_nats::jetstream::{self, consumer::pull::OrderedConfig};
 use futures_util::StreamExt;
-use natter_e2e::World;
+use natter_e2e::{World, feeds::compare};
 use natter_test_support::PATIENCE;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{
@@ -18,7 +15,7 @@ use crate::{
     client::Place,
     crowd::Crowd,
     nemesis::Site,
-    record::{Channel, Fault, History, Seen, Send, Stall},
+    record::{Fault, Feeds, History, Seen, Send, Stall, Told},
     stalls::Watch,
 };
 
@@ -83,11 +80,15 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
     lived?;
     let faults = faults?;
     say("all is mended: everybody catches up, and everything is read from both sides".to_owned());
+    let accounts = crowd.accounts().await?;
     let mut history = crowd.end().await?;
     say("what is left in queues, and what a subscriber has".to_owned());
     history.faults = faults;
     history.stalls.extend(watch.end());
-    history.residue = residue(site.world(), &history.channels).await?;
+    history.residue = residue(site.world()).await?;
+    let mut feeds = feeds(site.world(), &mut history.residue).await?;
+    feeds.accounts = accounts;
+    history.feeds = Some(feeds);
     let summary = judged(settings.seed, history);
     // Before the processes are let go: one that has logged what it must not ends everything then.
     say(summary.to_string());
@@ -128,11 +129,8 @@ fn judged(seed: u64, history: History) -> Summary {
     }
 }
 
-/// What is left that should be gone, and what a subscriber lacks.
-async fn residue(
-    world: &World,
-    channels: &BTreeMap<String, Channel>,
-) -> anyhow::Result<Vec<String>> {
+/// What is left that should be gone.
+async fn residue(world: &World) -> anyhow::Result<Vec<String>> {
     let mut left = Vec::new();
     world.published().await;
     let admin = natter_e2e::jetstream(&world.nats, "admin").await;
@@ -162,7 +160,6 @@ async fn residue(
             "nobody can say whether there are dead letters: {error}"
         )),
     }
-    left.extend(missed(world, channels).await?);
     Ok(left)
 }
 
@@ -178,52 +175,66 @@ async fn dead_letters(admin: &jetstream::Context) -> anyhow::Result<u64> {
     }
 }
 
-/// The entries of channels that are not in the stream `CHAT`.
-async fn missed(
-    world: &World,
-    channels: &BTreeMap<String, Channel>,
-) -> anyhow::Result<Vec<String>> {
+/// What a subscriber outside has, once it has all that the tables say, or time is over: what it lacks
+/// then is left.
+async fn feeds(world: &World, left: &mut Vec<String>) -> anyhow::Result<Feeds> {
+    let mut feeds = Feeds::default();
+    for (stream, events) in [
+        ("USERS", &mut feeds.users),
+        ("FRIENDSHIPS", &mut feeds.friendships),
+    ] {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let compared = compare(world, stream).await;
+            *events = compared.events;
+            let is_whole = compared.broken.is_empty() && compared.missing.is_empty();
+            if is_whole || Instant::now() > give_up {
+                left.extend(compared.broken);
+                let missing = compared.missing.into_iter();
+                left.extend(missing.map(|id| format!("{stream} lacks the event {id}")));
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    feeds.chat = chat(world).await?;
+    Ok(feeds)
+}
+
+/// The events of the stream `CHAT`, as far as they are judged.
+async fn chat(world: &World) -> anyhow::Result<Vec<Told>> {
     let subscriber = natter_e2e::jetstream(&world.nats, "subscriber").await;
     let stream = subscriber.get_stream("CHAT").await.context("CHAT")?;
     let config = OrderedConfig {
         filter_subject: "chat.friendship.*.log".to_owned(),
         ..Default::default()
     };
-    let mut had: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-    if stream.cached_info().state.messages > 0 {
-        let events = stream.create_consumer(config).await.context("a consumer")?;
-        let mut events = events.messages().await.context("its messages")?;
-        loop {
-            let next = timeout(PATIENCE, events.next()).await;
-            let event =
-                next.context("the stream CHAT says that there is more, and sends nothing")?;
-            let event = event
-                .context("the stream CHAT ends")?
-                .context("an event of CHAT")?;
-            let info = event.info().map_err(|error| anyhow::anyhow!(error))?;
-            let body: serde_json::Value = serde_json::from_slice(&event.payload)?;
-            let channel = body["channel"].as_str().unwrap_or_default().to_owned();
-            let seq = body["seq"].as_u64().unwrap_or_default();
-            had.entry(channel).or_default().insert(seq);
-            if info.pending == 0 {
-                break;
-            }
+    let mut told = Vec::new();
+    if stream.cached_info().state.messages == 0 {
+        return Ok(told);
+    }
+    let events = stream.create_consumer(config).await.context("a consumer")?;
+    let mut events = events.messages().await.context("its messages")?;
+    loop {
+        let next = timeout(PATIENCE, events.next()).await;
+        let event = next.context("the stream CHAT says that there is more, and sends nothing")?;
+        let event = event
+            .context("the stream CHAT ends")?
+            .context("an event of CHAT")?;
+        let info = event.info().map_err(|error| anyhow::anyhow!(error))?;
+        let headers = event.headers.as_ref();
+        let id = headers.and_then(|headers| headers.get("Nats-Msg-Id"));
+        let id = id.context("an event has no id")?.to_string();
+        let body: Value = serde_json::from_slice(&event.payload)?;
+        let judged = json!({
+            "channel": body["channel"], "seq": body["seq"], "kind": body["kind"],
+            "message": {"id": body["message"]["id"]},
+        });
+        told.push((id, judged));
+        if info.pending == 0 {
+            return Ok(told);
         }
     }
-    let mut missed = Vec::new();
-    for (id, channel) in channels {
-        let log = channel.logs.values().next();
-        let all = log.into_iter().flatten().map(|event| event.seq);
-        let had = had.remove(id).unwrap_or_default();
-        let lacks: Vec<u64> = all.filter(|seq| !had.contains(seq)).collect();
-        if let (Some(first), Some(last)) = (lacks.first(), lacks.last()) {
-            missed.push(format!(
-                "a subscriber to CHAT never had {} entries between {first} and {last} of {id}",
-                lacks.len()
-            ));
-        }
-    }
-    Ok(missed)
 }
 
 impl fmt::Display for Summary {

@@ -65,7 +65,7 @@ pub async fn visit(
         client.listen(VISIT).await;
         client.send_over_http(&channel).await;
         end_it(place, end, &mut client.person).await?;
-        client.has_ended();
+        client.has_ended(session(&client.person.access));
         // Whatever it still gets, and whoever lets it in again.
         let speaking = timeout(VISIT, speak_to(place, end, &friend, &channel));
         let (_, _) = tokio::join!(client.listen(VISIT), speaking);

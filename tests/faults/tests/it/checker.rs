@@ -6,12 +6,12 @@ use std::time::Duration;
 use natter_faults::{
     checker::{Rule, SETTLED, check},
     record::{
-        Ack, Answer, At, Change, Channel, Device, Event, Failure, Fault, History, Item, Kind, Seen,
-        Send, Sight, Source, Stall, Try,
+        Ack, Answer, At, Change, Channel, Device, Event, Failure, Fault, Feeds, History, Item,
+        Kind, Seen, Send, Sight, Source, Stall, Told, Try,
     },
 };
 use natter_test_support::Choices;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const CHANNEL: &str = "channel";
 const SEEDS: u64 = 200;
@@ -109,14 +109,14 @@ fn kept(seed: u64) -> History {
         members: sides().collect(),
         logs: sides().map(|side| (side, log.clone())).collect(),
         histories: sides().map(|side| (side, items.clone())).collect(),
-        friendships: sides()
-            .map(|side| (side, json!({"revision": 3, "is_open": false})))
-            .collect(),
+        friendships: sides().map(|side| (side, friendship(3))).collect(),
         marks: sides()
             .map(|side| (side, (log.len() as u64, log.len() as u64)))
             .collect(),
     };
+    let feeds = Some(feeds(&log));
     History {
+        feeds,
         devices: devices.into(),
         changes: vec![Change {
             channel: CHANNEL.to_owned(),
@@ -127,6 +127,55 @@ fn kept(seed: u64) -> History {
         channels: [(CHANNEL.to_owned(), channel)].into(),
         ..History::default()
     }
+}
+
+/// Their friendship at one of its revisions: asked for, open, closed.
+fn friendship(revision: u64) -> Value {
+    json!({
+        "id": CHANNEL, "from_user": "ada", "to_user": "bo",
+        "is_open": revision == 2, "revision": revision,
+    })
+}
+
+/// What a subscriber has: two accounts, a third that was deleted, their friendship and their channel;
+/// some of it twice.
+fn feeds(log: &[Event]) -> Feeds {
+    let registered = |name: &str| {
+        let user = json!({"id": name, "username": name});
+        told(name, json!({"type": "registered", "user": user}))
+    };
+    let deleted = told("gone", json!({"type": "deleted", "user": "max"}));
+    let state = |revision| {
+        let state = json!({"friendship": friendship(revision), "revision": revision});
+        told(&format!("revision {revision}"), state)
+    };
+    let entry = |event: &Event| {
+        let kind = match event.kind {
+            Kind::Message => "message",
+            Kind::Edit => "edited",
+            Kind::Delete => "deleted",
+        };
+        let message = json!({"id": event.message});
+        let entry = json!({"channel": CHANNEL, "seq": event.seq, "kind": kind, "message": message});
+        told(&format!("entry {}", event.seq), entry)
+    };
+    Feeds {
+        // The last was lost, and came again.
+        users: ["ada", "max", "bo", "ada"]
+            .map(registered)
+            .into_iter()
+            .chain([deleted])
+            .collect(),
+        friendships: [1, 3, 2, 3].map(state).into(),
+        chat: log.iter().chain(&log[..3]).map(entry).collect(),
+        accounts: ["ada", "bo"]
+            .map(|name| (name.to_owned(), name.to_owned()))
+            .into(),
+    }
+}
+
+fn told(id: &str, payload: Value) -> Told {
+    (id.to_owned(), payload)
 }
 
 fn sight(milliseconds: u64, seen: Seen) -> Sight {
@@ -730,4 +779,134 @@ fn whoever_is_not_served_while_nothing_is_down() {
     }));
     let moved = |history: &mut History| history.devices[0].closed.push((at(60_000), 1012));
     assert!(!is_found(Rule::Available, &[], moved));
+}
+
+/// Changes what a subscriber has.
+fn finds_in_feeds(break_it: impl Fn(&mut Feeds, &mut Choices)) {
+    finds(Rule::EventsAreTheState, |history, choices| {
+        break_it(history.feeds.as_mut().expect("it subscribed"), choices);
+    });
+}
+
+#[test]
+fn an_entry_without_an_event() {
+    finds_in_feeds(|feeds, choices| {
+        let which = choices.below(20);
+        let id = format!("entry {}", which + 1);
+        feeds.chat.retain(|(other, _)| *other != id);
+    });
+}
+
+#[test]
+fn an_event_without_an_entry() {
+    finds_in_feeds(|feeds, _| {
+        let mut more = feeds.chat[0].1.clone();
+        more["seq"] = json!(1_000);
+        feeds.chat.push(told("more", more));
+    });
+}
+
+#[test]
+fn an_event_of_another_entry() {
+    finds_in_feeds(|feeds, choices| {
+        let place = usize::try_from(3 + choices.below(10)).expect("small");
+        let event = &mut feeds.chat[place].1;
+        match choices.below(2) {
+            0 => event["kind"] = json!("something else"),
+            _ => event["message"]["id"] = json!("another"),
+        }
+    });
+}
+
+#[test]
+fn an_event_that_came_again_as_another() {
+    finds_in_feeds(|feeds, _| {
+        let last = feeds.friendships.last_mut().expect("it is there");
+        last.1["friendship"]["is_open"] = json!(true);
+    });
+}
+
+#[test]
+fn an_account_that_no_event_tells_of() {
+    finds_in_feeds(|feeds, _| {
+        feeds.accounts.insert("cy".to_owned(), "cy".to_owned());
+    });
+}
+
+#[test]
+fn an_account_that_was_registered_twice() {
+    finds_in_feeds(|feeds, _| {
+        let again = feeds.users[0].1.clone();
+        feeds.users.push(told("again", again));
+    });
+}
+
+#[test]
+fn an_account_that_is_gone_and_was_not_deleted() {
+    finds_in_feeds(|feeds, _| {
+        feeds.users.retain(|(id, _)| id != "gone");
+    });
+}
+
+#[test]
+fn an_account_that_was_deleted_and_is_there() {
+    finds_in_feeds(|feeds, _| {
+        feeds.accounts.insert("max".to_owned(), "max".to_owned());
+    });
+}
+
+#[test]
+fn a_friendship_that_is_not_what_its_last_event_says() {
+    finds_in_feeds(|feeds, _| {
+        feeds.friendships.retain(|(id, _)| id != "revision 3");
+    });
+}
+
+#[test]
+fn a_revision_without_an_event() {
+    finds_in_feeds(|feeds, _| {
+        feeds.friendships.retain(|(id, _)| id != "revision 2");
+    });
+}
+
+#[test]
+fn a_friendship_that_stays_open_without_one_of_two() {
+    finds_in_feeds(|feeds, _| {
+        let mut open = friendship(2);
+        open["id"] = json!("another");
+        open["to_user"] = json!("max");
+        open["revision"] = json!(1);
+        let open = json!({"friendship": open, "revision": 1});
+        feeds.friendships.push(told("open", open));
+    });
+}
+
+#[test]
+fn a_session_that_has_ended_and_no_event_says_so() {
+    finds(Rule::EventsAreTheState, |history, choices| {
+        let device = &mut history.devices[0];
+        device.session = Some("session".to_owned());
+        // Another's, or one too many.
+        let of = |id: &str, user: &str| {
+            let event = json!({"type": "session_revoked", "user": user, "sid": "session"});
+            told(id, event)
+        };
+        let events = match choices.below(3) {
+            0 => vec![],
+            1 => vec![of("one", "bo")],
+            _ => vec![of("one", "ada"), of("other", "ada")],
+        };
+        let feeds = history.feeds.as_mut().expect("it subscribed");
+        feeds.users.extend(events);
+    });
+}
+
+#[test]
+fn a_session_that_has_ended_has_its_event() {
+    assert!(!is_found(Rule::EventsAreTheState, &[], |history| {
+        history.devices[0].session = Some("session".to_owned());
+        let event = json!({"type": "session_revoked", "user": "ada", "sid": "session"});
+        let feeds = history.feeds.as_mut().expect("it subscribed");
+        feeds.users.push(told("one", event));
+    }));
 }
