@@ -8,6 +8,7 @@ mod app;
 mod choices;
 mod client;
 mod detour;
+pub mod frames;
 mod generated;
 mod link;
 mod lossy;
