@@ -13,4 +13,5 @@ pub mod record;
 pub mod run;
 pub mod soak;
 pub mod stalls;
+mod subscriber;
 mod visits;

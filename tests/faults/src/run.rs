@@ -3,20 +3,19 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use anyhow::Context;
-use async_nats::jetstream::{self, consumer::pull::OrderedConfig};
-use futures_util::StreamExt;
-use natter_e2e::{World, feeds::compare};
+use async_nats::jetstream;
+use natter_e2e::World;
 use natter_test_support::PATIENCE;
-use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     checker::{Violation, check},
     client::Place,
     crowd::Crowd,
     nemesis::Site,
-    record::{Fault, Feeds, History, Seen, Send, Stall, Told},
+    record::{Fault, History, Seen, Send, Stall},
     stalls::Watch,
+    subscriber::feeds,
 };
 
 /// How long the clients work before the first fault, and after the last.
@@ -86,7 +85,8 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
     history.faults = faults;
     history.stalls.extend(watch.end());
     history.residue = residue(site.world()).await?;
-    let mut feeds = feeds(site.world(), &mut history.residue).await?;
+    let channels = &history.channels;
+    let mut feeds = feeds(site.world(), channels, &mut history.residue).await?;
     feeds.accounts = accounts;
     history.feeds = Some(feeds);
     let summary = judged(settings.seed, history);
@@ -171,68 +171,6 @@ async fn dead_letters(admin: &jetstream::Context) -> anyhow::Result<u64> {
             Ok(stream) => return Ok(stream.cached_info().state.messages),
             Err(error) if Instant::now() > give_up => return Err(error.into()),
             Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    }
-}
-
-/// What a subscriber outside has, once it has all that the tables say, or time is over: what it lacks
-/// then is left.
-async fn feeds(world: &World, left: &mut Vec<String>) -> anyhow::Result<Feeds> {
-    let mut feeds = Feeds::default();
-    for (stream, events) in [
-        ("USERS", &mut feeds.users),
-        ("FRIENDSHIPS", &mut feeds.friendships),
-    ] {
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            let compared = compare(world, stream).await;
-            *events = compared.events;
-            let is_whole = compared.broken.is_empty() && compared.missing.is_empty();
-            if is_whole || Instant::now() > give_up {
-                left.extend(compared.broken);
-                let missing = compared.missing.into_iter();
-                left.extend(missing.map(|id| format!("{stream} lacks the event {id}")));
-                break;
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-    feeds.chat = chat(world).await?;
-    Ok(feeds)
-}
-
-/// The events of the stream `CHAT`, as far as they are judged.
-async fn chat(world: &World) -> anyhow::Result<Vec<Told>> {
-    let subscriber = natter_e2e::jetstream(&world.nats, "subscriber").await;
-    let stream = subscriber.get_stream("CHAT").await.context("CHAT")?;
-    let config = OrderedConfig {
-        filter_subject: "chat.friendship.*.log".to_owned(),
-        ..Default::default()
-    };
-    let mut told = Vec::new();
-    if stream.cached_info().state.messages == 0 {
-        return Ok(told);
-    }
-    let events = stream.create_consumer(config).await.context("a consumer")?;
-    let mut events = events.messages().await.context("its messages")?;
-    loop {
-        let next = timeout(PATIENCE, events.next()).await;
-        let event = next.context("the stream CHAT says that there is more, and sends nothing")?;
-        let event = event
-            .context("the stream CHAT ends")?
-            .context("an event of CHAT")?;
-        let info = event.info().map_err(|error| anyhow::anyhow!(error))?;
-        let headers = event.headers.as_ref();
-        let id = headers.and_then(|headers| headers.get("Nats-Msg-Id"));
-        let id = id.context("an event has no id")?.to_string();
-        let body: Value = serde_json::from_slice(&event.payload)?;
-        let judged = json!({
-            "channel": body["channel"], "seq": body["seq"], "kind": body["kind"],
-            "message": {"id": body["message"]["id"]},
-        });
-        told.push((id, judged));
-        if info.pending == 0 {
-            return Ok(told);
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How often it looks. What somebody waited in this time is noted as its last part.
-pub const LOOK: Duration = Duration::from_millis(100);
+pub const LOOK: Duration = Duration::from_millis(200);
 /// What is shorter happens all the time.
 const LEAST: Duration = Duration::from_millis(10);
 /// A machine stood still if it kept somebody from running for this part of a second: a service has two

@@ -126,15 +126,10 @@ pub struct Struck<'a> {
 }
 
 impl<'a> Struck<'a> {
-    /// Takes one whose target nobody strikes now.
+    /// Takes one whose target nobody strikes now, and which is struck from now on.
     pub fn begin(&self, waiting: &mut Vec<Strike>, which: u64) -> Option<Strike> {
         let mut now = self.now.borrow_mut();
-        let is_free = |strike: &Strike| now.iter().all(|other| other.target() != strike.target());
-        let free: Vec<usize> = (0..waiting.len())
-            .filter(|at| is_free(&waiting[*at]))
-            .collect();
-        let which = usize::try_from(which).unwrap_or_default() % free.len().max(1);
-        let strike = waiting.swap_remove(*free.get(which)?);
+        let strike = take(waiting, &now, which)?;
         now.push(strike);
         Some(strike)
     }
@@ -403,5 +398,61 @@ impl<'a> Struck<'a> {
 
     fn disks(&self) -> anyhow::Result<&'a Disks> {
         self.disks.context("there are no disks")
+    }
+}
+
+/// Takes one of those whose target none of the others has.
+fn take(waiting: &mut Vec<Strike>, others: &[Strike], which: u64) -> Option<Strike> {
+    let is_free = |strike: &Strike| others.iter().all(|other| other.target() != strike.target());
+    let free: Vec<usize> = (0..waiting.len())
+        .filter(|at| is_free(&waiting[*at]))
+        .collect();
+    let which = usize::try_from(which).ok()? % free.len().max(1);
+    Some(waiting.swap_remove(*free.get(which)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_and_the_servers_are_struck_once_at_a_time() {
+        let all = [
+            Strike::Kill("messages"),
+            Strike::LongFreeze("messages-2"),
+            Strike::Clock("messages"),
+            Strike::PostgresFull,
+            Strike::NatsKill(1),
+            Strike::FeedFull("USERS"),
+            Strike::Deaf("gateway-2"),
+            Strike::Crowd,
+        ];
+        for which in 0..100 {
+            let mut waiting = all.to_vec();
+            let mut now = Vec::new();
+            while let Some(strike) = take(&mut waiting, &now, which) {
+                now.push(strike);
+            }
+            let mut struck: Vec<&str> = now.iter().map(|strike| strike.target()).collect();
+            struck.sort_unstable();
+            assert_eq!(struck, ["gateway", "messages", "servers"], "{now:?}");
+            assert_eq!(waiting.len() + now.len(), all.len());
+        }
+    }
+
+    #[test]
+    fn only_a_replica_whose_other_goes_on_is_covered() {
+        for strike in [
+            Strike::Kill("users"),
+            Strike::Clock("messages"),
+            Strike::Deaf("gateway"),
+            Strike::NatsFreeze(2),
+            Strike::PostgresKill,
+        ] {
+            assert_eq!(strike.covered(), None, "{strike:?}");
+        }
+        let failing = Strike::Failpoint("messages-2", "feed-publish");
+        assert_eq!(failing.covered(), Some("messages-2"));
+        assert_eq!(Strike::Freeze("gateway").covered(), Some("gateway"));
     }
 }
