@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What a rejection, a logout or a revocation may take.
-const PROMPT: Duration = Duration::from_secs(1);
+pub const PROMPT: Duration = Duration::from_secs(1);
 /// How long after a fault somebody may still be told `unavailable`: pools connect again, leaders are
 /// elected, processes start.
 pub const SETTLED: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use natter_test_support::PATIENCE;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    checker::{Violation, check},
+    checker::{PROMPT, Violation, check},
     client::Place,
     crowd::Crowd,
     nemesis::Site,
@@ -20,6 +20,8 @@ use crate::{
 
 /// How long the clients work before the first fault, and after the last.
 const QUIET: Duration = Duration::from_secs(5);
+/// The same before the first of all faults: a session ends in each of the ways meanwhile.
+const LONG_QUIET: Duration = Duration::from_secs(18);
 const PROGRESS: Duration = Duration::from_secs(30);
 
 /// What is to be run.
@@ -62,7 +64,8 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
         say(format!("{from:8.1} to {to:8.1} s  {}", fault.name));
     };
     let striking = async {
-        sleep(QUIET).await;
+        let is_whole = settings.only.is_empty();
+        sleep(if is_whole { LONG_QUIET } else { QUIET }).await;
         let faults = site.strike(&place, &settings, told).await;
         sleep(QUIET).await;
         place.end();
@@ -197,6 +200,7 @@ impl fmt::Display for Summary {
         let sends = || devices.iter().flat_map(|device| &device.sends);
         let sights = || devices.iter().flat_map(|device| &device.sights);
         let events = sights().filter(|sight| matches!(sight.seen, Seen::Event(_)));
+        let ended = || devices.iter().filter_map(|device| device.ended);
         let rows = [
             ("faults", faults.len()),
             ("sends", sends().count()),
@@ -217,6 +221,13 @@ impl fmt::Display for Summary {
                 devices.iter().map(|device| device.connected.len()).sum(),
             ),
             ("devices", devices.len()),
+            ("sessions ended", ended().count()),
+            (
+                "of them while nothing was down",
+                ended()
+                    .filter(|at| self.history.is_calm(*at + PROMPT))
+                    .count(),
+            ),
             ("channels", channels.len()),
             ("friendships changed", changes.len()),
             (

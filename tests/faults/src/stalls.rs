@@ -63,7 +63,13 @@ pub fn stood_still(stalls: &[Stall], at: At) -> bool {
 /// Looks until it is ended.
 pub struct Watch {
     is_over: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<Stall>>,
+    thread: Option<JoinHandle<Vec<Stall>>>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Watch {
@@ -96,13 +102,17 @@ impl Watch {
             }
             stalls
         });
-        Self { is_over, thread }
+        Self {
+            is_over,
+            thread: Some(thread),
+        }
     }
 
     /// What it has noted.
-    pub fn end(self) -> Vec<Stall> {
+    pub fn end(mut self) -> Vec<Stall> {
         self.is_over.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it only reads")
+        let thread = self.thread.take();
+        thread.map_or_else(Vec::new, |thread| thread.join().expect("it only reads"))
     }
 }
 

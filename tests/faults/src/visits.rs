@@ -47,7 +47,12 @@ pub async fn visit(
     let rooms: Vec<(&String, &[Person; 2])> = friends.iter().collect();
     let [mut friend, owner] = friends[renewed].clone();
     let mut devices = Vec::new();
-    while pause(place, &mut choices).await {
+    loop {
+        // The first of each at once: nothing is struck yet.
+        let is_first = devices.len() < ENDS.len();
+        if place.is_over() || !is_first && !pause(place, &mut choices).await {
+            return Ok(devices);
+        }
         let end = ENDS[devices.len() % ENDS.len()];
         let (channel, mut person) = match end {
             End::Logout | End::Revocation => {
@@ -68,13 +73,13 @@ pub async fn visit(
         client.has_ended(session(&client.person.access));
         // Whatever it still gets, and whoever lets it in again.
         let speaking = timeout(VISIT, speak_to(place, end, &friend, &channel));
-        let (_, _) = tokio::join!(client.listen(VISIT), speaking);
+        // Of a connection that is closed at once it does not listen so long.
+        let (_, _, ()) = tokio::join!(client.listen(VISIT), speaking, sleep(VISIT));
         client.trespass(&channel).await;
         client.listen(VISIT).await;
         client.record.is_partial = true;
         devices.push(client.record);
     }
-    Ok(devices)
 }
 
 /// The friend of somebody whose account was deleted writes to the channel, as long as it takes that: in
