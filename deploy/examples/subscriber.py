@@ -7,7 +7,7 @@
 
 It remembers what it has in counts.db and the broker remembers how far it is, so it may be stopped
 and started at any time. Events come at least once: what was seen before changes nothing, because
-(channel, seq) tells a log event and (friendship, revision) a friendship's. What it learned and that
+(channel, seq) identifies a log event and (friendship, revision) a friendship's. What it learned and that
 it learned it are one transaction, which is acknowledged after its commit, never before. After each
 batch it prints what it has:
 

@@ -38,7 +38,7 @@ FROM {BASE}
 RUN apt-get -qq update && apt-get -qq install -y --no-install-recommends gcc g++ libc6-dev make >/dev/null && rm -rf /var/lib/apt/lists/*
 ENV PATH=/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 """
-# What of the real images the manifests use.
+# Of the real images, only what the manifests use.
 NATS_IMAGE = f"""
 FROM {BASE}
 COPY nats-server /usr/local/bin/
@@ -80,7 +80,7 @@ COPY caddy /usr/bin/
 ENTRYPOINT ["/usr/bin/caddy"]
 CMD ["run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]
 """
-# A container may have as many files and processes as this machine gives at all: podman asks for more.
+# Lowers podman's limits of open files and processes to what this machine grants.
 RUNTIME = """#!/usr/bin/env python3
 import json, os, resource, sys
 for option in ("--bundle", "--process"):
@@ -199,7 +199,7 @@ def _base(env):
 
 
 def _bud(env, text, tag, files=None):
-    """Builds an image of a text and some files."""
+    """Builds an image from the text of a Dockerfile and some files."""
     with tempfile.TemporaryDirectory() as folder:
         for name, path in (files or {}).items():
             shutil.copy(path, pathlib.Path(folder) / name)

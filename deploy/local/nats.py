@@ -13,7 +13,7 @@ from .tools import ROOT
 PID_FILE = "nats.pid"
 START_SECONDS = 30
 STOP_SECONDS = 15
-# Those of nats.conf, and what each may.
+# The users below, and what each may do.
 CONFIG = ROOT / "deploy/nats/nats.conf"
 SUBSCRIBER = "subscriber"
 USERS = ("users", "friendships", "messages", "gateway", "admin", SUBSCRIBER)

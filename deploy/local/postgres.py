@@ -15,7 +15,7 @@ from .say import Refused, say
 from .tools import ROOT, postgres_programs
 
 SCHEMAS = ("users", "friendships", "messages")
-# Where it goes when its user cannot reach the data folder (a checkout below /root, say).
+# Where the database goes when the user that Postgres runs as cannot reach the data folder (a checkout below /root, say).
 ELSEWHERE = pathlib.Path("/var/lib/natter")
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -51,7 +51,7 @@ class Postgres:
         self._set_up()
 
     def settings(self, *roles):
-        """The URLs of these roles, without their prefix, as settings."""
+        """The URLs of these roles (named without `natter_`), as settings."""
         where = f"127.0.0.1:{self.port}/natter"
         return {
             f"NATTER_{role.upper()}_DATABASE_URL": f"postgres://natter_{role}:{self._password_of(role)}@{where}"
@@ -59,7 +59,7 @@ class Postgres:
         }
 
     def _password_of(self, role):
-        """One of its own for each role, that does not tell the superuser's."""
+        """A password of its own for each role, from which the superuser's cannot be learnt."""
         return hmac.digest(self.password.encode(), role.encode(), "sha256").hex()
 
     def stop(self):
@@ -126,7 +126,7 @@ class Postgres:
     def sql(self, text, database, *, check=False):
         command = [self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-1"]
         command += ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database]
-        # Not in a transaction of its own: a database cannot be created in one.
+        # A database cannot be created in a transaction.
         if text.startswith("CREATE DATABASE"):
             command.remove("-1")
         env = {**os.environ, "PGPASSWORD": self.password}
@@ -147,7 +147,7 @@ def places_of(data):
 
 
 def wait_for_earlier_postgres(folder):
-    """Postgres refuses to start on it as long as anything of the server before is left."""
+    """Postgres refuses to start on a folder as long as anything of an earlier server is left."""
     wait_for_end(lambda: _left_of_postgres(folder), folder, STOP_SECONDS)
 
 
@@ -163,7 +163,7 @@ def _left_of_postgres(folder):
 
 
 def _is_unreaped(pid):
-    """Whether it has ended and its parent has not noticed, for which Postgres takes it for alive."""
+    """Whether the process has ended and its parent has not waited for it: Postgres takes it for alive."""
     account = database_account()
     process = pathlib.Path(f"/proc/{pid}")
     try:
@@ -175,8 +175,8 @@ def _is_unreaped(pid):
 
 
 def _is_attached(pid_file):
-    """Whether a process uses the shared memory that the server has written down in its seventh line. Its
-    number may be another Postgres' since a reboot; its key is made of the folder's inode."""
+    """Whether a process uses the shared memory that is named in the seventh line of the server's pid file.
+    The id may be another Postgres' since a reboot; the key is made of the folder's inode."""
     try:
         key, identifier = map(int, pid_file.read_text().splitlines()[6].split())
         head, *segments = pathlib.Path("/proc/sysvipc/shm").read_text().splitlines()

@@ -87,7 +87,7 @@ def pid_in(file):
 
 def runs_on(pid, folder):
     try:
-        # Of a process that has ended and is not yet waited for there is none.
+        # A process that has ended and is not yet waited for has no command line.
         return os.fsencode(folder) in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False

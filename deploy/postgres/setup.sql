@@ -28,6 +28,7 @@ BEGIN
     END LOOP;
 END $$;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
--- For the indexes behind the searches for users and in messages; part of PostgreSQL's own packages.
+-- For the index behind the search for users, and for one in messages that a migration makes and a later one
+-- drops; part of PostgreSQL's own packages.
 CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA users;
 CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA messages;

@@ -183,6 +183,8 @@ test("a change that was refused is there after a reload, and can be tried again,
   };
   const refused = page.getByTestId("refused-edit");
   const refuse = async (text) => {
+    // Without a network nothing more of the conversation is loaded.
+    await message(page, "as it").waitFor();
     await goOffline(page);
     await change(text);
     await decide(ben, "reject", bens, "What Ben says");

@@ -60,6 +60,17 @@ async function world(t) {
 
 const ofKind = (type) => ({ matches: (frame) => frame.type === type });
 const told = (device, event) => device.events.filter((one) => one.event === event).map((one) => one.value);
+/** What an earlier page has kept and not sent. */
+const left = (user, channel) => ({
+  key: `outbox ${user} 0 left`,
+  order: 0,
+  clientId: "left",
+  kind: "send",
+  channel,
+  created: new Date().toISOString(),
+  state: "pending",
+  payload: "left",
+});
 const settled = (send) => within(send.settled, 5_000, "settling");
 
 // Sending.
@@ -184,6 +195,23 @@ test("an outbox survives a reload", async (t) => {
   await equal(ada);
 });
 
+test("what is written at once after a crash goes after what was written in the moment before it", async (t) => {
+  const { open, natter, id, contents } = await world(t);
+  const ada = await open("ada");
+  natter.down();
+  let now = Date.now();
+  t.mock.method(Date, "now", () => now);
+  const texts = ["one", "two", "three", "four", "five"];
+  const sends = texts.map((text) => ada.send(id, text));
+  await Promise.all(sends.map(({ message }) => message.kept));
+  now += 1;
+  await ada.crash();
+  const last = ada.send(id, "last");
+  natter.up();
+  assert.ok((await settled(last)).ack);
+  assert.deepEqual(contents(), [...texts, "last"]);
+});
+
 test("the message that `send` returns follows what becomes of it, also where nothing shows it", async (t) => {
   const { open, natter, id, ada: user, ben: friend, model, connection } = await world(t);
   const [ada, ben] = [await open("ada"), await open("ben")];
@@ -294,6 +322,40 @@ test("a refused edit is gone when it is discarded, and when the message is chang
   assert.deepEqual([ada.shown(id).map((one) => one.edit), ada.client.unsent], [[null, null, null], 0]);
   assert.equal(channel.entries.length, 5);
 });
+
+for (const isShared of [false, true]) {
+  test(`a refused edit goes with its message, when the log is set back${isShared ? ", in all tabs" : ""}`, async (t) => {
+    const { open, natter, id, ada: user, ben: friend, model, channel, write, equal } = await world(t);
+    const disk = new Disk();
+    const tabs = [await open("ada", { disk, isShared })];
+    if (isShared) tabs.push(await open("ada", { disk, isShared }));
+    const ada = tabs.at(-1);
+    const [stays, goes, later] = ["stays", "goes", "later"].map((text) => write(user, text).message);
+    await equal(ada);
+    model.answer(friend, id, "rejected");
+    for (const message of [stays, goes]) assert.equal((await settled(ada.edit(id, message, "refused"))).error.code, "channel_closed");
+    model.answer(friend, id, "accepted");
+    for (const tab of tabs) await eventually(() => assert.equal(tab.client.unsent, 2));
+    natter.down();
+    // Refused only when it is sent.
+    const last = ada.edit(id, later, "too late");
+    await eventually(() => assert.equal(last.kept, "yes"));
+    model.setBack(channel, 2);
+    natter.up();
+    assert.equal((await settled(last)).error.code, "message_not_found");
+    for (const tab of tabs) {
+      await eventually(() => assert.deepEqual([tab.client.unsent, tab.shown(id).map((one) => one.edit?.content)], [1, ["refused"]]));
+    }
+    await eventually(async () => assert.deepEqual((await disk.open().entries("outbox")).map(([, item]) => item.message), [stays]));
+
+    // Also where the page was not there meanwhile.
+    for (const tab of tabs) tab.client.close();
+    model.setBack(channel, 1);
+    await ada.reload();
+    await eventually(() => assert.equal(ada.client.unsent, 0));
+    await eventually(async () => assert.deepEqual(await disk.open().entries("outbox"), []));
+  });
+}
 
 test("a deletion of an earlier page that is refused is told", async (t) => {
   const { open, natter, id, ada: user, ben: friend, model, write, equal } = await world(t);
@@ -479,6 +541,17 @@ for (const code of ["unavailable", "rate_limited"]) {
   });
 }
 
+test("a message that a search finds before it has come is received when it comes", async (t) => {
+  const { open, ben: friend, channel, ada: user, connection, write, equal } = await world(t);
+  const ada = await open("ada");
+  connection(user).stall(4 * A_WHILE);
+  write(friend, "one");
+  const { results } = await ada.client.search("one");
+  assert.deepEqual(results.map(({ content }) => content), ["one"]);
+  await eventually(() => assert.equal(channel.marks.get(user).received_seq, 1));
+  await equal(ada);
+});
+
 test("what was seen while the conversation was closed is told when it is open again", async (t) => {
   const { open, id, ben: friend, model, write, equal, channel, ada: user, gateway } = await world(t);
   const ada = await open("ada");
@@ -546,8 +619,7 @@ test("what a tab has kept before it crashed, and told nobody, is sent by the tab
   const disk = new Disk();
   const first = await open("ada", { disk, isShared: true });
   const second = await open("ada", { disk, isShared: true });
-  const left = { clientId: "left", key: `outbox ${user} 0 left`, order: 0, kind: "send", channel: id, created: new Date().toISOString(), state: "pending", payload: "left" };
-  await disk.open().set(left.key, left);
+  await disk.open().set(`outbox ${user} 0 left`, left(user, id));
   await second.crash();
   await eventually(() => assert.deepEqual(contents(), ["left"]));
   await equal(first);
@@ -572,6 +644,113 @@ test("when the tab with the connection crashes, another one goes on with what it
   await equal(first);
   await equal(second);
   assert.equal(gateway.of(user).length, 1);
+});
+
+test("a tab that is not connected yet has written after what its last page left, and both are sent by the tab with the connection", async (t) => {
+  const { open, id, ada: user, contents, equal } = await world(t);
+  const disk = new Disk();
+  const first = await open("ada", { disk, isShared: true });
+  const second = await open("ada", { disk, isShared: true });
+  second.client.close();
+  await disk.open().set(`outbox ${user} 0 left`, left(user, id));
+  second.make();
+  await second.client.restore();
+  const early = second.send(id, "early");
+  await within(early.message.kept, 2_000, "keeping");
+  const connecting = second.client.connect();
+  const late = second.send(id, "late");
+  await connecting;
+  for (const send of [early, late]) assert.ok((await settled(send)).ack);
+  assert.deepEqual(contents(), ["left", "early", "late"]);
+  await equal(first);
+});
+
+test("what was taken back in one tab is not sent because another has read of it before", async (t) => {
+  const { open, natter, id, contents, equal } = await world(t);
+  const disk = new Disk();
+  const [first, second] = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+  natter.down();
+  const send = second.send(id, "taken back");
+  await eventually(() => assert.equal(first.shown(id).length, 1));
+  const [[, item]] = await disk.open().entries("outbox");
+  second.client.conversation(id).discard(send.clientId);
+  await eventually(() => assert.deepEqual(first.shown(id), []));
+  // A third one, which has read the store before and says so only now.
+  const third = new BroadcastChannel(`natter ${second.store.name} ${natter.url} ${first.user}`);
+  third.postMessage({ added: item });
+  third.close();
+  const next = second.send(id, "next");
+  natter.up();
+  assert.ok((await settled(next)).ack);
+  assert.deepEqual(contents(), ["next"]);
+  await equal(first);
+  await equal(second);
+});
+
+test("a tab that comes just after something was taken back hears of it from those that had it", async (t) => {
+  const { open, natter, id } = await world(t);
+  const disk = new Disk();
+  const [first, second] = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+  natter.down();
+  const send = second.send(id, "taken back");
+  await eventually(() => assert.equal(first.shown(id).length, 1));
+  second.client.conversation(id).discard(send.clientId);
+  // It has heard of the message from the first one, and not from the second one that it is gone.
+  const third = new BroadcastChannel(`natter ${second.store.name} ${natter.url} ${first.user}`);
+  t.after(() => third.close());
+  const gone = new Promise((resolve) => (third.onmessage = ({ data }) => data.item?.gone && resolve(data.item.clientId)));
+  assert.equal(await within(gone, 5_000, "hearing of it"), send.clientId);
+});
+
+test("a tab that comes just after a deletion was acknowledged hears of that, also before its entry of the log has come", async (t) => {
+  const { open, natter, id, ada: user, gateway, write, equal } = await world(t);
+  gateway.ackFirst = true;
+  const disk = new Disk();
+  const [first, second] = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+  const { message } = write(user, "one");
+  for (const tab of [first, second]) await equal(tab);
+  const third = new BroadcastChannel(`natter ${first.store.name} ${natter.url} ${user}`);
+  t.after(() => third.close());
+  const gone = new Promise((resolve) => (third.onmessage = ({ data }) => data.item?.gone && resolve(data.item)));
+  const deletion = second.delete(id, message);
+  const { clientId, how, value } = await within(gone, 5_000, "hearing of it");
+  assert.deepEqual([clientId, how, value.seq], [deletion.clientId, "resolve", 2]);
+  assert.ok((await settled(deletion)).ack);
+  for (const tab of [first, second]) await equal(tab);
+});
+
+test("a message that the server has stays sent, also where another tab took it back before it heard of that", async (t) => {
+  const { open, natter, id, ada: user, connection, contents, equal } = await world(t);
+  const disk = new Disk();
+  const first = await open("ada", { disk, isShared: true });
+  // Its entry of the log does not come: until another does, the message is shown as the outbox has it.
+  connection(user).trick("drop", ofKind("friendship_message"));
+  const send = first.send(id, "sent");
+  assert.ok((await settled(send)).ack);
+  const other = new BroadcastChannel(`natter ${first.store.name} ${natter.url} ${first.user}`);
+  t.after(() => other.close());
+  other.postMessage({ item: { clientId: send.clientId, gone: true, how: "reject", value: { code: "discarded", message: "" } } });
+  other.postMessage({ added: left(user, id) });
+  await eventually(() => assert.deepEqual(contents(), ["sent", "left"]));
+  await eventually(() => assert.deepEqual([send.message.status, send.message.error], ["sent", null]));
+  await equal(first);
+});
+
+test("a file is sent, also where the tab that led before still tells how far it was with it", async (t) => {
+  const { open, natter, http, id, model, channel, equal } = await world(t);
+  const first = await open("ada", { disk: new Disk(), isShared: true });
+  const other = new BroadcastChannel(`natter ${first.store.name} ${natter.url} ${first.user}`);
+  t.after(() => other.close());
+  let goOn;
+  http.fault({ path: /POST .*media/, until: () => new Promise((resolve) => (goOn = resolve)) });
+  const send = first.send(id, "with a file", { media: [new Blob(["file"])] });
+  await eventually(() => assert.ok(goOn));
+  other.postMessage({ uploading: { clientId: send.clientId, media: send.message.media.map((one) => ({ ...one, progress: 0.5 })) } });
+  await eventually(() => assert.equal(send.message.media[0].progress, 0.5));
+  goOn();
+  assert.ok((await settled(send)).ack);
+  assert.deepEqual(model.messagesOf(channel).map(({ media }) => media.length), [1]);
+  await equal(first);
 });
 
 // Windows.
@@ -887,6 +1066,7 @@ test("a session that the store does not take lives as long as the page", async (
   assert.deepEqual(told(ada, "error").map((error) => error.code), ["store", "store"]);
   await ada.client.logOut();
   await ada.logIn();
+  assert.equal(await ada.client.restore(), true);
   assert.equal(ada.client.user, user);
 });
 
@@ -955,6 +1135,72 @@ for (const [how, end] of [
   });
 }
 
+test("a session that ended is not taken for the one that the user has begun since", async (t) => {
+  const { open, natter, model, ada: user, connection, equal } = await world(t);
+  const disk = new Disk();
+  const [first, second] = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+  const { sid } = connection(user);
+  await first.client.logOut();
+  await eventually(() => assert.equal(second.client.user, null));
+  for (const tab of [first, second]) {
+    await tab.resume();
+    await tab.client.connect();
+  }
+  // What another tab says late.
+  const other = new BroadcastChannel(`natter ${first.store.name} ${natter.url} ${user}`);
+  t.after(() => other.close());
+  other.postMessage({ ended: sid });
+  other.postMessage({ ended: "of another tab" });
+  await sleep(A_WHILE);
+  for (const tab of [first, second]) await equal(tab);
+  other.postMessage({ ended: [...model.sessions.keys()].at(-1) });
+  for (const tab of [first, second]) await eventually(() => assert.deepEqual([tab.client.user, tab.client.state], [null, "closed"]));
+});
+
+test("a tab that logs out does not forget the session that another one begins meanwhile", async (t) => {
+  const { open, natter, model } = await world(t);
+  const disk = new Disk();
+  const first = await open("ada", { disk, isShared: true });
+  const second = new Device(natter, "ada", { disk, isShared: true });
+  second.make();
+  t.after(() => second.client.close());
+  // It has read its session, and is slow to go on.
+  const { store } = first;
+  const get = store.get.bind(store);
+  const reading = new Promise((resolve) => {
+    store.get = async (key) => {
+      store.get = get;
+      const value = await get(key);
+      await new Promise((goOn) => resolve(goOn));
+      return value;
+    };
+  });
+  const loggedOut = first.client.logOut();
+  const goOn = await within(reading, 5_000, "reading the session");
+  const loggedIn = second.logIn();
+  await eventually(() => assert.equal(model.sessions.size, 1));
+  await sleep(A_WHILE);
+  goOn();
+  await loggedOut;
+  await loggedIn;
+  assert.equal((await disk.open().get("session"))?.sid, [...model.sessions.keys()].at(-1));
+});
+
+test("a session whose end is under way is not restored", async (t) => {
+  const { open } = await world(t);
+  const { client, store } = await open("ada");
+  const get = store.get.bind(store);
+  let restored;
+  store.get = (key) => {
+    // At the moment at which it is about to be forgotten.
+    if (client.user === null) restored ??= client.restore();
+    return get(key);
+  };
+  await client.logOut();
+  assert.deepEqual([await restored, client.user, client.state], [false, null, "closed"]);
+  assert.deepEqual(await store.entries(""), []);
+});
+
 test("what was shown is gone with the session, and comes again with the next", async (t) => {
   const { open, id, write, ben: friend, equal } = await world(t);
   const ada = await open("ada");
@@ -985,6 +1231,32 @@ test("nobody is logged in over somebody else: they are logged out first", async 
   await ada.client.connect();
   assert.ok((await settled(ada.send(id, "Ben's"))).ack);
   assert.deepEqual(model.messagesOf(channel).map((message) => message.sender), [user, friend]);
+});
+
+test("of two who log in at once on one client, the first is in and the second is refused", async (t) => {
+  const { natter, id, model, ada: user, ben: friend, channel, http } = await world(t);
+  const device = new Device(natter, "ada");
+  device.make();
+  t.after(() => device.client.close());
+  const { client } = device;
+  const as = (username) => client.logIn({ username, password: PASSWORD });
+  // Were both asked for, the first one's answer would come last.
+  http.fault({ path: /login/, until: () => sleep(A_WHILE) });
+  const both = [as("ada"), as("ben")];
+  const restored = client.restore();
+  const [one, other] = await Promise.allSettled(both);
+  assert.equal(one.status, "fulfilled");
+  assert.equal(other.reason?.code, "logged_in");
+  assert.equal(await restored, true);
+  assert.deepEqual([client.user, (await device.store.get("session")).user, model.sessions.size], [user, user, 1]);
+  assert.deepEqual(told(device, "session").map((session) => session.user), [user, user]);
+  await within(client.connect(), 5_000, "connecting");
+  assert.ok((await settled(device.send(id, "Ada's"))).ack);
+  assert.deepEqual(model.messagesOf(channel).map((message) => message.sender), [user]);
+
+  await client.logOut();
+  const [wrong, right] = await Promise.allSettled([client.logIn({ username: "ada", password: "wrong" }), as("ben")]);
+  assert.deepEqual([wrong.reason?.code, right.status, client.user], ["invalid_credentials", "fulfilled", friend]);
 });
 
 test("wrong credentials are refused with the server's code", async (t) => {

@@ -1,6 +1,5 @@
 //! What an operator runs beside the services: the check and the set-up before each new version, a
-//! trial of the whole after it, another signing key, backups, traces of messages,
-//! and the dead letters.
+//! smoke test after it, another signing key, backups, traces of messages, and the dead letters.
 
 mod backup;
 mod check;
@@ -20,7 +19,8 @@ use natter_startup::Password;
 
 #[derive(Subcommand)]
 enum Task {
-    /// Tries every setting, dependency and right, and changes nothing; a line each
+    /// Tries every setting, dependency and right; a line each. Changes nothing, but writes and
+    /// deletes a file in the media store
     Check(Box<check::Check>),
     /// Migrates the schemas and makes the streams; what is there already stays
     Setup(Box<setup::Setup>),

@@ -3,8 +3,8 @@
 //! One row for each unordered pair of users; each side has its own status and changes nothing but
 //! that. The friendship is also the chat channel, which is open or closed by the rule in
 //! [`friendship`]. Every change commits together with its event and the notices that act on both
-//! users' live connections. Owner of the schema and stream `FRIENDSHIPS` and of
-//! `rpc.friendships.*`; asks the users service for names and profile images.
+//! users' live connections. Owner of the schema `friendships`, the stream `FRIENDSHIPS` and the
+//! calls `rpc.friendships.*`; asks the users service for names and profile images.
 
 mod change;
 mod config;

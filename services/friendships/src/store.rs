@@ -142,7 +142,9 @@ pub async fn seconds_until_allowed(
     if limits.is_empty() {
         return Ok(None);
     }
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))")
+    // Seed 1: the locks of `is_gone` and `note_gone` have seed 0, and two users who ask each other
+    // at once would each hold their own and wait for the other's.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 1))")
         .bind(user.0)
         .execute(&mut *tx)
         .await?;

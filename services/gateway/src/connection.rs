@@ -50,7 +50,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// More malformed frames than this within [`GARBAGE_WINDOW`] are a flood.
 const MAX_GARBAGE: u32 = 100;
 const GARBAGE_WINDOW: Duration = Duration::from_secs(10);
-/// How many deliveries are written before the socket is flushed.
+/// The most deliveries that are written before the connection looks at what else has come.
 const WRITE_BATCH: usize = 64;
 /// The pace at which a stopping gateway closes its connections.
 const CLOSES_PER_SECOND: f64 = 500.0;
@@ -89,7 +89,7 @@ struct Connection {
     unanswered: u32,
     listing: Option<Listing>,
     listing_since: Timestamp,
-    /// Every change of the channels after this moment has been seen.
+    /// Every change of the channels before this moment has been seen.
     known_since: Timestamp,
 }
 
@@ -126,7 +126,8 @@ async fn open(
         peer.closer.close(Close::SessionEnded);
     }
     let expires = admission.expires;
-    // Not raced against the closer: every step has its deadline, and what was joined must be left.
+    // From its turn on it is not raced against the closer: every step has its deadline, and what was
+    // joined must be left.
     let opened = Connection::open(&gateway, socket, peer.clone(), admission, base_url);
     match opened.await {
         Ok(mut connection) => {

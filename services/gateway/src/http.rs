@@ -110,7 +110,8 @@ async fn connect(
         Err(NotAdmitted::Http(problem)) => return problem.into_response(),
     };
     let Upgrade { accept, on_upgrade } = upgrade;
-    // Tasks of the process, which it waits for; this one, with all that the upgrade needs, ends.
+    // Both are tasks of the process, which waits for them. This one ends with the upgrade, and what
+    // only the upgrade needs is freed.
     let tasks = gateway.process.tasks.clone();
     tasks.clone().spawn(async move {
         let upgraded = match on_upgrade.await {

@@ -21,7 +21,7 @@ const QUEUE: usize = 256;
 /// How many notices may wait.
 const NOTICES: usize = 64;
 
-/// One connection's address. Unique within this process.
+/// What the hub and the registry have of one connection; its `id` is unique within this process.
 pub struct Peer {
     pub id: u64,
     pub user: UserId,
@@ -59,7 +59,7 @@ impl Peer {
         *self.sid.lock().unwrap_or_else(PoisonError::into_inner) = sid;
     }
 
-    /// Queues a delivery. Where there is no room, the connection is told to come back and resume.
+    /// Queues a delivery. Where there is no room, the connection is closed, to be resumed.
     pub fn deliver(&self, delivery: Delivery) {
         if self.deliveries.push(delivery).is_err() {
             self.too_slow(Close::DeliveriesFull);

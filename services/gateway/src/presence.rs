@@ -44,6 +44,8 @@ const FORGET_AFTER: Duration = Duration::from_secs(90);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Users that one event asks for: about 20 KiB.
 const MAX_ASKED: usize = 500;
+/// Users who are announced in a tick once the broker is back: other gateways handle each.
+const MAX_ANNOUNCED: usize = 2_000;
 /// Commands that wait; who sends one more waits.
 const COMMANDS: usize = 1_024;
 
@@ -67,9 +69,11 @@ struct Present {
     local: HashMap<UserId, usize>,
     peers: HashMap<u64, Connected>,
     watched: HashMap<UserId, Watched>,
-    /// Users of whom nothing is known yet, and who wants to know.
+    /// Users whom the next event asks about, and the local user whose event that is.
     to_ask: BTreeSet<UserId>,
     asker: Option<UserId>,
+    /// Local users of whom the others may not have heard whether they are online: the broker was away.
+    unsaid: BTreeSet<UserId>,
     /// Connections whose queues had no room: they get the present state of all their friends later.
     behind: BTreeSet<u64>,
 }
@@ -109,6 +113,7 @@ impl Presence {
             watched: HashMap::new(),
             to_ask: BTreeSet::new(),
             asker: None,
+            unsaid: BTreeSet::new(),
             behind: BTreeSet::new(),
         };
         let stop = process.shutdown.clone();
@@ -181,7 +186,7 @@ impl Present {
                 let connections = self.local.entry(peer.user).or_default();
                 *connections += 1;
                 if *connections == 1 {
-                    self.publish(peer.user, true, Vec::new()).await;
+                    self.announce(peer.user).await;
                 }
                 self.asker = Some(peer.user);
                 let id = peer.id;
@@ -229,14 +234,14 @@ impl Present {
                     *connections.get_mut() -= 1;
                     if *connections.get() == 0 {
                         connections.remove();
-                        self.publish(peer.user, false, Vec::new()).await;
+                        self.announce(peer.user).await;
                     }
                 }
             }
         }
     }
 
-    /// Tells a connection of all its friends who are online.
+    /// Tells a connection the presence of all its friends of whom anything is known.
     fn show_all(&mut self, id: u64) {
         let Some(connected) = self.peers.get(&id) else {
             return;
@@ -251,11 +256,19 @@ impl Present {
         }
     }
 
-    /// Publishes whether a local user is online, and asks about others. Skipped while the broker is
-    /// away: all is asked again after the reconnection.
-    async fn publish(&self, user: UserId, online: bool, asks: Vec<UserId>) {
+    /// Tells the others whether a user is connected here, now or once the broker is back.
+    async fn announce(&mut self, user: UserId) {
+        let is_local = self.local.contains_key(&user);
+        if !self.publish(user, is_local, Vec::new()).await {
+            self.unsaid.insert(user);
+        }
+    }
+
+    /// Publishes whether a local user is online, and asks about others. Returns whether it did,
+    /// which it does not while the broker is away.
+    async fn publish(&self, user: UserId, online: bool, asks: Vec<UserId>) -> bool {
         if !self.bus.is_connected() {
-            return;
+            return false;
         }
         let event = Event::new(PresenceEvent {
             user,
@@ -267,13 +280,15 @@ impl Present {
         let said = self.bus.publish(subject::presence(user), &event).await;
         if let Err(error) = said {
             tracing::info!(%error, "presence could not be published");
+            return false;
         }
+        true
     }
 
     async fn on_presence(&mut self, event: PresenceEvent) {
         for asked in event.asks {
             if self.local.contains_key(&asked) {
-                self.publish(asked, true, Vec::new()).await;
+                self.announce(asked).await;
             }
         }
         let Some(watched) = self.watched.get_mut(&event.user) else {
@@ -340,11 +355,22 @@ impl Present {
         for id in std::mem::take(&mut self.behind) {
             self.show_all(id);
         }
+        for _ in 0..MAX_ANNOUNCED {
+            if !self.bus.is_connected() {
+                return;
+            }
+            let Some(user) = self.unsaid.pop_first() else {
+                return;
+            };
+            self.announce(user).await;
+        }
     }
 
-    /// Events may have been missed: asks about every watched user again. A gateway that does not
-    /// answer within [`ANSWER_WITHIN`] no longer counts as holding the user.
+    /// Events may have been missed, here and of what was told from here: announces every local user,
+    /// and asks about every watched one again. A gateway that does not answer within
+    /// [`ANSWER_WITHIN`] no longer counts as holding the user.
     fn doubt_all(&mut self) {
+        self.unsaid.extend(self.local.keys());
         let doubted = Instant::now().checked_sub(FORGET_AFTER.saturating_sub(ANSWER_WITHIN));
         for (user, watched) in &mut self.watched {
             self.to_ask.insert(*user);
@@ -360,10 +386,13 @@ impl Present {
         let Some(asker) = asker else { return };
         while !self.to_ask.is_empty() {
             let asks: Vec<UserId> = self.to_ask.iter().take(MAX_ASKED).copied().collect();
+            // Those that were not asked about stay for the next time.
+            if !self.publish(asker, true, asks.clone()).await {
+                return;
+            }
             for asked in &asks {
                 self.to_ask.remove(asked);
             }
-            self.publish(asker, true, asks).await;
         }
     }
 }

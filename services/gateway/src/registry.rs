@@ -131,7 +131,7 @@ pub async fn follow_notices(gateway: Arc<Gateway>, mut notices: Subscriber) {
 }
 
 /// Closes the connections of sessions that end, and all of them when it is no longer known which
-/// sessions have ended. Runs until the process stops.
+/// sessions have ended. Runs until the process stops and the last connection has gone.
 pub async fn close_ended(gateway: Arc<Gateway>) {
     let (registry, verifier) = (&gateway.registry, &gateway.verifier);
     let mut ended = verifier.ended_sessions();

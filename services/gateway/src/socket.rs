@@ -143,7 +143,7 @@ impl Frames {
     const MASKED: u8 = 0x80;
     const MASK_BYTES: u64 = 4;
 
-    /// Reads on. Where a close frame starts in these bytes, they are the client's last.
+    /// Reads on. Returns where in these bytes a close frame starts: it is the client's last frame.
     fn close_in(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {

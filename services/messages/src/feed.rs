@@ -34,8 +34,8 @@ use crate::{
 
 /// Batches whose confirmation is awaited; past it the outbox takes care of them.
 const AWAITED: usize = 1_000;
-/// How long confirmed batches are gathered before they are noted. Not waited for, and if the note
-/// is lost the batch is published again, so it need not be on disk before others go on.
+/// How long confirmed batches are gathered before they are noted. Nobody waits for a note, and the
+/// batches of a lost one are published again, so it need not be on disk before others go on.
 const NOTE_EVERY: Duration = Duration::from_millis(500);
 const NOTE_TIMEOUT: Duration = Duration::from_secs(10);
 const NOTE_SETTINGS: [(&str, &str); 1] = [("synchronous_commit", "off")];
@@ -202,9 +202,11 @@ async fn sweep(store: Store, epochs: Epochs, bus: Bus) {
         "Committed batches that the stream has not confirmed in time"
     );
     let mut missed = bus.missed();
-    let mut overdue = 0.0;
+    // Whatever was on its way when the broker went, or this process began, is lost.
+    let mut doubted = Instant::now();
     let mut pause = SWEEP_EVERY;
     loop {
+        let overdue = doubted.elapsed().as_secs_f64().min(OVERDUE_SECONDS);
         let swept = timeout(SWEEP_TIMEOUT, sweep_some(&store, &epochs, &bus, overdue)).await;
         match swept.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
             Ok(true) => {
@@ -218,10 +220,9 @@ async fn sweep(store: Store, epochs: Epochs, bus: Bus) {
             }
         }
         tokio::select! {
-            () = sleep(pause) => overdue = OVERDUE_SECONDS,
+            () = sleep(pause) => {}
             changed = missed.changed() => match changed {
-                // Whatever was on its way when the broker went is lost.
-                Ok(()) => overdue = 0.0,
+                Ok(()) => doubted = Instant::now(),
                 Err(_) => sleep(pause).await,
             },
         }

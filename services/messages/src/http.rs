@@ -9,7 +9,7 @@ mod search;
 mod send;
 
 use axum::Router;
-use natter_http::{Api, ErrorKey, HttpSettings, Page, body_limit};
+use natter_http::{Api, BodyLimit, ErrorKey, HttpSettings, Page, body_limit};
 use natter_protocol::{
     call::Refusal,
     message::{check_filename, check_payload},
@@ -26,7 +26,9 @@ pub fn router(messages: Messages, settings: &HttpSettings) -> Router {
 }
 
 fn api() -> Api<Messages> {
-    let upload = body_limit(MAX_FILE_BYTES + FORM_BYTES);
+    const UPLOAD_BYTES: usize = MAX_FILE_BYTES + FORM_BYTES;
+    let upload = body_limit(BodyLimit::multipart(UPLOAD_BYTES));
+    let send = body_limit(BodyLimit::multipart_or_json(UPLOAD_BYTES));
     let page = || Error::from(Page::past_the_end());
     let bad_message =
         check_payload("", false).map_err(|error| Error::InvalidMessage(error.to_string()));
@@ -42,7 +44,7 @@ fn api() -> Api<Messages> {
         [Error::FriendshipNotFound, page()],
     )
     .operation(
-        routes!(send::send).layer(upload),
+        routes!(send::send).layer(send),
         [
             Error::Refused(Refusal::ChannelClosed),
             Error::Refused(Refusal::ClientIdReused),

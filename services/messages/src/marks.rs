@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    io,
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use natter_protocol::{
 use sqlx::PgConnection;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tracing::{Instrument, Span};
 use uuid::Uuid;
@@ -212,14 +213,20 @@ impl Worker {
             .collect();
         self.publish_all(marks, newest).await;
         if !others.is_empty() {
-            let marks = self.store.marks_of(&others).await?;
+            let marks = timeout(BATCH_TIMEOUT, self.store.marks_of(&others)).await;
+            let marks = marks.map_err(|_| sqlx::Error::Io(io::ErrorKind::TimedOut.into()))??;
             self.publish_all(marks, newest).await;
         }
         Ok(())
     }
 
+    /// Not while the broker is away: each would wait for room in the client's queue, and those who
+    /// wait for their answers with it. What was missed is told when the broker is back.
     async fn publish_all(&self, marks: Vec<MovedMark>, newest: &HashMap<Key, Newest>) {
         for mark in marks {
+            if !self.bus.is_connected() {
+                return;
+            }
             let newest = newest.get(&mark.key()).copied().unwrap_or_default();
             publish(&self.bus, mark.key(), mark.seqs(), newest).await;
         }

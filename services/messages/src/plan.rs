@@ -80,7 +80,7 @@ pub struct Entry {
     pub digest: i64,
     pub content: String,
     pub target_seq: Option<u64>,
-    /// Of an edit: the one before.
+    /// Of an edit or deletion: the message's newest edit before it.
     pub edit_seq: Option<u64>,
     pub members: [UserId; 2],
     /// Of a message: its files, in their order.

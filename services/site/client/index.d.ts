@@ -61,7 +61,7 @@ export class NatterError extends Error {
    * `rate_limited`), or one of the library's own:
    *
    * - `offline`: the server was not reached, its answer broke off, or `getToken` rejected
-   * - `unavailable`: a status from 500 on without a word; `http_413` and so on: another one without
+   * - `unavailable`: a status from 500 on without a code; `http_413` and so on: another one without
    * - `logged_out`: there is no session, or it has ended
    * - `logged_in`: there is a session already
    * - `closed`: `connect` was ended before it came to a connection
@@ -205,8 +205,8 @@ export interface Message {
 
 /**
  * `pending`: under way, and already shown as the message's `content`, with the status `pending`. `failed`:
- * refused; the message is shown as the server has it, and the text stays here until `retry`, `discard`, or
- * another edit or deletion of the message.
+ * refused; the message is shown as the server has it, and the text stays here until `retry`, `discard`,
+ * another edit or deletion of the message, or the loss of the message itself (a restore of the server's data).
  */
 export interface MessageEdit {
   /** What `retry` and `discard` take. */
@@ -223,7 +223,10 @@ export interface MessageEdit {
 export interface SentMessage extends Message {
   client_id: string;
   kept: Kept;
-  /** Settles once the server has committed or definitely refused it, over any number of reconnects. */
+  /**
+   * Settles once the server has committed or definitely refused it, over any number of reconnects; rejects also
+   * where it is discarded, or the session ends.
+   */
   acked: Promise<Ack>;
 }
 
@@ -352,9 +355,9 @@ export interface Page<T> {
 
 export interface Events {
   state: ConnectionState;
-  /** The session began, or (null) ended: by `logOut`, here or on another device, or by a revocation. */
+  /** The session began, or (null) ended: by `logOut`, here or in another tab, or by a revocation elsewhere. */
   session: { user: string } | null;
-  /** A message arrived or was sent on another device; not those of a load. */
+  /** A new message, the friend's or this user's own, from this device too; not those of a load. */
   message: Message;
   friendship: Friend;
   presence: { user: string } & Presence;
@@ -362,8 +365,8 @@ export interface Events {
   /**
    * What went wrong beside any call. `store`: the store failed, and what was to be kept there lives as long
    * as the page. `protocol`: the server did not understand this client. `too_many_connections`: another
-   * connection of the user took this one's place. Else the server's word: of a deletion that an earlier page
-   * asked for, or of a frame that no call waits for.
+   * connection of the user took this one's place. Else the server's word: of a deletion, or of an edit that was
+   * changed again, of an earlier page or another tab; or of a frame that no call waits for.
    */
   error: NatterError;
 }
@@ -383,7 +386,10 @@ export class NatterClient {
   /** The server's time in milliseconds, whatever this device's clock says. */
   now(): number;
 
-  /** Rejects with the code `logged_in` where this client has a session: `logOut` first. */
+  /**
+   * Rejects with the code `logged_in` where this client has a session: `logOut` first. Of several calls at once,
+   * also of `logIn`, each waits for the one before it.
+   */
   signUp(user: NewUser): Promise<void>;
   /** As `signUp`. */
   logIn(credentials: { username: string; password: string }): Promise<void>;
@@ -392,14 +398,14 @@ export class NatterClient {
    * is not reached; then nothing has ended.
    */
   logOut(): Promise<void>;
-  /** Whether there is a session in the store, which is then used. */
+  /** Whether there is a session in the store, which is then used; one that the store did not take stays. */
   restore(): Promise<boolean>;
   /**
    * Connects, and again whenever a connection is lost, until `close`, the end of the session, or 4009: another
-   * connection of the user took this one's place, and `connect` takes it back. Resolves at the first
-   * `connected`. Before that, it rejects as `logged_out` where there is no session or it ends, as `closed`
-   * after `close` or 4009, and as `offline` where the first `getToken` rejects. That the server is not reached
-   * is no reason to reject: `state` tells.
+   * connection of the user took this one's place, and `connect`, or looking at the page again, takes it back.
+   * Resolves at the first `connected`. Before that, it rejects as `logged_out` where there is no session or it
+   * ends, as `closed` after `close` or 4009, and as `offline` where the first `getToken` rejects. That the server
+   * is not reached is no reason to reject: `state` tells.
    */
   connect(): Promise<void>;
   close(): void;

@@ -31,7 +31,7 @@ export class Chat {
   #window = { messages: [], hasBefore: false, hasAfter: false, loading: true, error: null };
   #info = null;
   #missing = false;
-  /** Message views, day separators, by key; the keys of messages that had one before they had an id. */
+  /** Message views and day separators, by key; the key of each message, by its id. */
   #views = new Map();
   #days = new Map();
   #keys = new Map();

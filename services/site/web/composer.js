@@ -93,7 +93,7 @@ export class Composer {
     this.focus();
   }
 
-  /** Goes on with a change that was refused. */
+  /** Begins to change a message, or goes on with a change that was refused. */
   startEdit(message) {
     if (!this.#editing) this.#kept = this.#text.value;
     this.#editing = message.id;

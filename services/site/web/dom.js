@@ -100,7 +100,7 @@ export function sentence(error) {
   return error?.message || "Something went wrong.";
 }
 
-/** Runs an action of a button, which rests meanwhile, and says what went wrong. */
+/** Runs an action of a button, which is disabled meanwhile, and says what went wrong. */
 export async function act(button, action) {
   if (button.disabled) return;
   button.disabled = true;

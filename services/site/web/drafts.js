@@ -131,7 +131,7 @@ function remove(key) {
   try {
     localStorage.removeItem(key);
   } catch {
-    // Without localStorage nothing was kept there; and so below.
+    // Without localStorage nothing was kept there; the same goes for the files below.
   }
   return files.delete(key).catch(() => {});
 }

@@ -70,9 +70,9 @@ export function lastSeen(presence, now) {
 }
 
 export function bytes(size) {
-  if (size < 1000) return `${size} B`;
-  if (size < 1_000_000) return `${Math.round(size / 1000)} kB`;
-  return `${(size / 1_000_000).toFixed(1)} MB`;
+  if (size < 1024) return `${size} B`;
+  if (size < 1024 ** 2) return `${Math.round(size / 1024)} KiB`;
+  return `${(size / 1024 ** 2).toFixed(1)} MiB`;
 }
 
 export function count(number) {

@@ -23,7 +23,7 @@ pub struct Username(String);
 impl Username {
     pub fn new(text: &str) -> Result<Self, BrokenRule> {
         let name: String = text.nfkc().collect();
-        let allowed = |c: char| c.is_alphanumeric() || "@.+-_".contains(c);
+        let allowed = |c: char| c.is_alphanumeric() && !is_filler(c) || "@.+-_".contains(c);
         if name.is_empty()
             || name.chars().count() > MAX_USERNAME_CHARS
             || !name.chars().all(allowed)
@@ -43,6 +43,13 @@ impl Username {
     pub fn key(&self) -> String {
         username_key(&self.0)
     }
+}
+
+/// The fillers of Hangul, of which nothing is seen, count as letters: with one of them a name looks
+/// like another. (NFKC makes U+1160 of the two others, U+3164 and U+FFA0.) A name from before they
+/// were refused is still one to log in with.
+fn is_filler(c: char) -> bool {
+    matches!(c, '\u{115f}' | '\u{1160}')
 }
 
 /// Equal for texts that full case folding makes equal, and for those that differ only in how they
@@ -167,7 +174,19 @@ mod tests {
         for good in ["a", "john.doe+x@y_z-1", "Ångström", "用户", "\u{212B}"] {
             assert!(Username::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "a b", "a/b", "a\n", "😀", &"x".repeat(151)] {
+        // The last four are fillers of Hangul: letters, of which nothing is seen.
+        for bad in [
+            "",
+            "a b",
+            "a/b",
+            "a\n",
+            "😀",
+            &"x".repeat(151),
+            "admin\u{115f}",
+            "admin\u{1160}",
+            "admin\u{3164}",
+            "\u{ffa0}",
+        ] {
             assert!(Username::new(bad).is_err(), "{bad:?}");
         }
         assert!(Username::new(&"x".repeat(150)).is_ok());

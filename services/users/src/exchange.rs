@@ -33,7 +33,7 @@ pub async fn exchange(users: &Users, presented: Presented<'_>) -> Result<TokenPa
         .ok_or(Error::InvalidRefresh)?;
     let now = Timestamp::now().utc();
     let family = session.family();
-    let pair = match family.present(claims.jti, users.policy, now) {
+    let pair = match family.present(claims.jti, claims.iat, users.policy, now) {
         Exchange::Keep => {
             touch(&mut tx, subject.sid, now).await?;
             TokenPair {
@@ -45,13 +45,17 @@ pub async fn exchange(users: &Users, presented: Presented<'_>) -> Result<TokenPa
             touch(&mut tx, subject.sid, now).await?;
             users
                 .signer
-                .pair(subject, family.current, session.refresh_issued_at)?
+                .pair(subject, family.current, family.issued_at)?
         }
         Exchange::Rotate => {
             let jti = Uuid::new_v4();
+            let issued_at = family.next_issued_at(now);
             let exchanged = family.exchange(claims.jti, users.policy, now);
-            rotate(&mut tx, subject.sid, exchanged, jti, now).await?;
-            users.signer.pair(subject, jti, now)?
+            rotate(&mut tx, subject.sid, exchanged, jti, issued_at).await?;
+            if claims.jti != family.current && users.policy.revoke_rotated {
+                tracing::warn!(user = %subject.user, sid = %subject.sid, "a refresh token is newer than the database, which was set back: it is taken");
+            }
+            users.signer.pair(subject, jti, issued_at)?
         }
         Exchange::Theft => {
             end_session(&mut tx, subject).await?;
@@ -73,7 +77,8 @@ pub async fn log_out(users: &Users, refresh: &Claims) -> Result<(), Error> {
         .await?
         .ok_or(Error::InvalidRefresh)?;
     let now = Timestamp::now().utc();
-    let exchange = session.family().present(refresh.jti, users.policy, now);
+    let family = session.family();
+    let exchange = family.present(refresh.jti, refresh.iat, users.policy, now);
     end_session(&mut tx, subject).await?;
     tx.commit().await?;
     // A refresh token that was exchanged before was probably stolen; the session ends all the same.

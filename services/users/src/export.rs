@@ -292,7 +292,7 @@ where
 }
 
 async fn begin<'a>(archive: &'a mut Archive, name: &str) -> Result<Entry<'a>, ExportFailed> {
-    // Without them unzip makes files that nobody may open.
+    // Without permissions unzip makes files that nobody may open.
     let entry = ZipEntryBuilder::new(name.into(), Compression::Deflate).unix_permissions(0o100_644);
     read(archive.write_entry_stream(entry)).await
 }
@@ -301,7 +301,7 @@ async fn put(entry: &mut Entry<'_>, bytes: &[u8]) -> Result<(), ExportFailed> {
     read(entry.write_all(bytes)).await
 }
 
-/// Writes as fast as the reader reads; one who stopped is not waited for.
+/// Writes as fast as the reader reads; fails if nothing is read for [`PATIENCE`].
 async fn read<T, E>(writing: impl Future<Output = Result<T, E>>) -> Result<T, ExportFailed>
 where
     ExportFailed: From<E>,
@@ -363,11 +363,12 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// A name that is unique, at most this many bytes long, and can be unpacked anywhere; with as much of
-/// the file's own as there is room for.
+/// The longest name in the archive.
 const MAX_ENTRY_BYTES: usize = 100;
 const MAX_EXTENSION_BYTES: usize = 16;
 
+/// A name that is unique, at most [`MAX_ENTRY_BYTES`] long, and can be unpacked anywhere; with as
+/// much of the file's own as there is room for.
 fn entry_name(id: &str, filename: &str) -> String {
     let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let plain = |text: &str| -> String {

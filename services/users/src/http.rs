@@ -16,7 +16,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use natter_http::{Api, BaseUrl, ErrorKey, HttpSettings, Page, PathId, body_limit};
+use natter_http::{Api, BaseUrl, BodyLimit, ErrorKey, HttpSettings, Page, PathId, body_limit};
 use natter_protocol::{
     call::TokenPair,
     profile::{BrokenRule, ProfileChange},
@@ -43,7 +43,7 @@ pub fn router(users: Users, settings: &HttpSettings) -> Router {
 }
 
 fn api() -> Api<Users> {
-    let upload = body_limit(MAX_UPLOAD_BYTES);
+    let upload = body_limit(BodyLimit::multipart(MAX_UPLOAD_BYTES));
     let invalid = |broken: Vec<BrokenRule>| broken.into_iter().map(Error::Invalid);
     let bad_image = || Error::Invalid(image::undecodable());
     let failed_often = || Error::RateLimited(60);
@@ -87,7 +87,7 @@ fn api() -> Api<Users> {
     .operation::<Error>(routes!(profile::get), [])
     .operation(
         routes!(profile::patch).layer(upload),
-        invalid(ProfileChange::broken_rules()).chain([bad_image()]),
+        invalid(ProfileChange::broken_rules()).chain([bad_image(), failed_often()]),
     )
     .operation(
         routes!(profile::delete),

@@ -5,7 +5,7 @@ use std::{io::Cursor, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use image::{
-    DynamicImage, ImageDecoder, ImageFormat, ImageReader, codecs::jpeg::JpegEncoder,
+    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, codecs::jpeg::JpegEncoder,
     imageops::FilterType,
 };
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
@@ -23,9 +23,17 @@ use crate::{error::Error, store::Store};
 /// The largest file that is accepted, in bytes.
 pub const MAX_FILE_BYTES: usize = 5 << 20;
 const MAX_PIXELS: u64 = 25_000_000;
+/// How many images are decoded at a time, on however many cores: one of [`MAX_PIXELS`] takes up to
+/// some 400 MB.
+const MAX_DECODING: usize = 2;
 /// Both sides of a stored image are at most this many pixels.
 const MAX_SIDE: u32 = 1_024;
 const JPEG_QUALITY: u8 = 85;
+/// What a PNG may take beside its pixels: its chunks, of which some are copied, an unfolded profile,
+/// and one row of the image.
+const PNG_ALLOCATED_BYTES: u64 = 32 << 20;
+/// No profile of a camera or a screen is larger.
+const MAX_PROFILE_BYTES: usize = 4 << 20;
 const FOLDER: &str = "images";
 const MAX_STEM_BYTES: usize = 64;
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -46,7 +54,7 @@ impl Images {
         Self {
             files,
             rows,
-            decoding: Arc::new(Semaphore::new(workers)),
+            decoding: Arc::new(Semaphore::new(workers.min(MAX_DECODING))),
             unnamed: Arc::default(),
         }
     }
@@ -139,10 +147,18 @@ pub fn undecodable() -> BrokenRule {
 }
 
 fn normalise(file: &[u8]) -> Result<(Vec<u8>, &'static str), Error> {
-    let reader = ImageReader::new(Cursor::new(file))
+    let mut reader = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
         .map_err(|_| undecodable())?;
     let format = reader.format();
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(match format {
+        Some(ImageFormat::Png) => PNG_ALLOCATED_BYTES,
+        // A GIF's frame, which may be larger than what is shown of it. (The other formats' decoders
+        // take no limit: their memory follows from the size of the image.)
+        _ => 4 * MAX_PIXELS,
+    });
+    reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|_| undecodable())?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
@@ -157,12 +173,14 @@ fn normalise(file: &[u8]) -> Result<(Vec<u8>, &'static str), Error> {
     }
     let orientation = decoder.orientation().map_err(|_| undecodable())?;
     let profile = decoder.icc_profile().ok().flatten();
+    let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
     let mut image = DynamicImage::from_decoder(decoder).map_err(|_| undecodable())?;
-    if let Some(profile) = profile {
-        image = in_srgb(image, &profile);
-    }
     if width.max(height) > MAX_SIDE {
         image = image.resize(MAX_SIDE, MAX_SIDE, FilterType::Triangle);
+    }
+    // After the scaling: a conversion holds the image three times.
+    if let Some(profile) = profile {
+        image = in_srgb(image, &profile);
     }
     image.apply_orientation(orientation);
     encode(&image).map_err(|error| Error::Internal(error.into()))
@@ -229,7 +247,7 @@ fn in_srgb(image: DynamicImage, profile: &[u8]) -> DynamicImage {
     converted().unwrap_or(image)
 }
 
-/// JPEG, or PNG where something is transparent.
+/// JPEG, or PNG where the image has an alpha channel.
 fn encode(image: &DynamicImage) -> image::ImageResult<(Vec<u8>, &'static str)> {
     let mut out = Cursor::new(Vec::new());
     if image.color().has_alpha() {
@@ -307,6 +325,76 @@ mod tests {
         assert!(near(converted, [255, 120, 0]), "{converted:?}");
         assert!(converted[1] < plain[1], "{converted:?} {plain:?}");
         assert_eq!(pixel(Some(b"nonsense".to_vec())), plain);
+    }
+
+    #[test]
+    fn a_profile_that_unfolds_to_more_than_any_has_is_left_out() {
+        let p3 = ColorProfile::new_display_p3().encode().expect("a profile");
+        let pixel = |bytes: usize| {
+            let mut profile = p3.clone();
+            profile.resize(bytes.max(p3.len()), 0);
+            let mut file = Vec::new();
+            let mut encoder = image::codecs::png::PngEncoder::new(&mut file);
+            let set = image::ImageEncoder::set_icc_profile(&mut encoder, profile);
+            set.expect("a profile");
+            let orange = image::RgbImage::from_pixel(8, 8, image::Rgb([255, 128, 0]));
+            orange.write_with_encoder(encoder).expect("a png");
+            assert!(file.len() < 1 << 20, "{}", file.len());
+            let (encoded, _) = normalise(&file).expect("an image");
+            let image = image::load_from_memory(&encoded).expect("an image");
+            image.to_rgb8().get_pixel(4, 4).0
+        };
+        let converted = pixel(0);
+        assert_eq!(pixel(MAX_PROFILE_BYTES), converted);
+        let plain = pixel(MAX_PROFILE_BYTES + 1);
+        assert!(plain[1] > converted[1], "{plain:?} {converted:?}");
+        // Past what a PNG may take beside its pixels it is not even unfolded.
+        assert_eq!(pixel(64 << 20), plain);
+    }
+
+    #[test]
+    fn a_frame_of_more_pixels_than_an_image_may_have_is_refused() {
+        let gif = |width, height| {
+            let mut file = Vec::new();
+            let frame = image::Frame::new(image::RgbaImage::new(width, height));
+            let mut encoder = image::codecs::gif::GifEncoder::new_with_speed(&mut file, 30);
+            encoder.encode_frame(frame).expect("a gif");
+            drop(encoder);
+            // The screen that the frame is shown on: one pixel.
+            file[6..10].copy_from_slice(&[1, 0, 1, 0]);
+            file
+        };
+        assert!(normalise(&gif(500, 500)).is_ok());
+        let refused = normalise(&gif(5_001, 5_000));
+        assert!(matches!(refused, Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn a_large_image_has_the_colours_of_its_profile_too() {
+        let p3 = ColorProfile::new_display_p3().encode().expect("a profile");
+        let pixel = |side| {
+            let mut file = Vec::new();
+            let mut encoder = JpegEncoder::new_with_quality(&mut file, 100);
+            let set = image::ImageEncoder::set_icc_profile(&mut encoder, p3.clone());
+            set.expect("a profile");
+            let orange = image::RgbImage::from_pixel(side, side, image::Rgb([255, 128, 0]));
+            orange.write_with_encoder(encoder).expect("a jpeg");
+            let (encoded, _) = normalise(&file).expect("an image");
+            let image = image::load_from_memory(&encoded).expect("an image");
+            image.to_rgb8().get_pixel(32, 32).0
+        };
+        assert_eq!(pixel(MAX_SIDE + 64), pixel(64));
+    }
+
+    #[test]
+    fn a_line_of_pixels_is_an_image() {
+        // As many as the longest side of the formats other than PNG.
+        for (width, height) in [(65_535, 1), (1, 65_535), (4_096, 2)] {
+            let (encoded, _) = normalise(&png(width, height)).expect("an image");
+            let scaled = image::load_from_memory(&encoded).expect("an image");
+            assert_eq!(scaled.width().max(scaled.height()), MAX_SIDE);
+            assert_eq!(scaled.width().min(scaled.height()), 1);
+        }
     }
 
     #[test]

@@ -84,8 +84,8 @@ pub fn check_signing_key(settings: &Settings) -> anyhow::Result<()> {
     }
 }
 
-/// Adds a key to those of the schema that signs tokens from `after` on, when every service knows it;
-/// its id.
+/// Adds to the schema's keys one that signs tokens once `after` has passed, when every service
+/// knows it; returns its id.
 pub async fn rotate_key(owner: &DatabaseUrl, after: Duration) -> anyhow::Result<String> {
     let key = token::generate()?;
     let kid = key.kid.clone();

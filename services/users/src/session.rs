@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 use natter_auth::Claims;
-use natter_protocol::{SessionId, UserId};
+use natter_protocol::{SessionId, Timestamp, UserId};
 use uuid::Uuid;
 
 /// A session, and whose it is.
@@ -37,6 +37,8 @@ pub struct Policy {
 #[derive(Clone, Debug)]
 pub struct Family {
     pub current: Uuid,
+    /// No token of the family that the database knows of was issued later.
+    pub issued_at: DateTime<Utc>,
     /// Those that were exchanged lately, and when.
     pub exchanged: Vec<(Uuid, DateTime<Utc>)>,
 }
@@ -58,19 +60,30 @@ pub enum Exchange {
 }
 
 impl Family {
-    pub fn present(&self, jti: Uuid, policy: Policy, now: DateTime<Utc>) -> Exchange {
-        if !policy.rotate {
-            return Exchange::Keep;
-        }
+    /// What presenting the token `jti` means, which was issued in the second `iat` (since 1970).
+    pub fn present(&self, jti: Uuid, iat: u64, policy: Policy, now: DateTime<Utc>) -> Exchange {
         if jti == self.current || !policy.revoke_rotated {
-            return Exchange::Rotate;
+            return if policy.rotate {
+                Exchange::Rotate
+            } else {
+                Exchange::Keep
+            };
         }
         let mut exchanged = self.exchanged.iter();
-        if exchanged.any(|(one, at)| *one == jti && now - *at <= policy.grace) {
-            Exchange::Repeat
-        } else {
-            Exchange::Theft
+        match exchanged.find(|(one, _)| *one == jti) {
+            Some((_, at)) if now - *at <= policy.grace => Exchange::Repeat,
+            Some(_) => Exchange::Theft,
+            // A token is sent after its commit. That the database knows of none so new means that
+            // it has lost commits (a restored backup, a failover), not that a token was stolen.
+            None if iat > Timestamp::from(self.issued_at).unix_seconds() => Exchange::Rotate,
+            None => Exchange::Theft,
         }
+    }
+
+    /// When a token that is issued now counts as issued: clocks differ, and no token may seem newer
+    /// than its successor.
+    pub fn next_issued_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now.max(self.issued_at)
     }
 
     /// The exchanged tokens to remember once `presented` is exchanged too: those still within their
@@ -105,15 +118,18 @@ mod tests {
     #[test]
     fn the_table_of_exchanges() {
         let (current, previous, older) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
-        let rotated_at = DateTime::<Utc>::UNIX_EPOCH;
+        let rotated_at = DateTime::<Utc>::UNIX_EPOCH + Duration::seconds(100);
         let family = Family {
             current,
+            issued_at: rotated_at + Duration::milliseconds(500),
             exchanged: vec![
                 (previous, rotated_at),
                 (older, rotated_at - Duration::seconds(4)),
             ],
         };
         let forgotten = Uuid::new_v4();
+        // Those that the database knows of are no newer than the current one, whatever they say.
+        let old = 100;
         let no_rotation = Policy {
             rotate: false,
             ..POLICY
@@ -122,23 +138,44 @@ mod tests {
             revoke_rotated: false,
             ..POLICY
         };
-        for (policy, jti, seconds, expected) in [
-            (POLICY, current, 60, Exchange::Rotate),
-            (POLICY, previous, 10, Exchange::Repeat),
-            (POLICY, previous, 11, Exchange::Theft),
-            (POLICY, older, 6, Exchange::Repeat),
-            (POLICY, older, 7, Exchange::Theft),
-            (POLICY, forgotten, 1, Exchange::Theft),
-            (no_rotation, current, 60, Exchange::Keep),
-            (no_revocation, previous, 60, Exchange::Rotate),
-            (no_revocation, current, 60, Exchange::Rotate),
+        let nothing = Policy {
+            rotate: false,
+            ..no_revocation
+        };
+        for (policy, jti, iat, seconds, expected) in [
+            (POLICY, current, old, 60, Exchange::Rotate),
+            (POLICY, previous, old, 10, Exchange::Repeat),
+            (POLICY, previous, old, 11, Exchange::Theft),
+            (POLICY, previous, 101, 11, Exchange::Theft),
+            (POLICY, older, old, 6, Exchange::Repeat),
+            (POLICY, older, old, 7, Exchange::Theft),
+            (POLICY, forgotten, 99, 1, Exchange::Theft),
+            (POLICY, forgotten, 100, 1, Exchange::Theft),
+            // The database was set back.
+            (POLICY, forgotten, 101, 1, Exchange::Rotate),
+            (no_rotation, current, old, 60, Exchange::Keep),
+            // What was exchanged before rotation was turned off stays so.
+            (no_rotation, previous, old, 10, Exchange::Repeat),
+            (no_rotation, previous, old, 11, Exchange::Theft),
+            (no_rotation, forgotten, 100, 1, Exchange::Theft),
+            (no_rotation, forgotten, 101, 1, Exchange::Rotate),
+            (no_revocation, previous, old, 60, Exchange::Rotate),
+            (no_revocation, current, old, 60, Exchange::Rotate),
+            (nothing, previous, old, 60, Exchange::Keep),
         ] {
             let now = rotated_at + Duration::seconds(seconds);
             assert_eq!(
-                family.present(jti, policy, now),
+                family.present(jti, iat, policy, now),
                 expected,
-                "{policy:?} at {seconds}"
+                "{policy:?} at {seconds}, issued at {iat}"
             );
+        }
+        for (seconds, expected) in [
+            (-1, family.issued_at),
+            (1, rotated_at + Duration::seconds(1)),
+        ] {
+            let now = rotated_at + Duration::seconds(seconds);
+            assert_eq!(family.next_issued_at(now), expected);
         }
         // At its exchange those are remembered that are within their own grace.
         for (seconds, remembered) in [(6, 3), (7, 2), (11, 1)] {

@@ -20,8 +20,14 @@ use crate::{
     session::{Family, Subject},
 };
 
+/// How many sessions a user may have: a login ends those that were used longest ago.
+const MAX_SESSIONS: i64 = 1_000;
+/// How many sessions one login ends at most: it is to be answered soon.
+const MAX_ENDED_BY_LOGIN: i64 = 1_000;
+/// How many sessions' events one statement writes.
+const ENDED_TOGETHER: usize = 1_000;
 /// Serialises the making of the first signing key.
-const SIGNING_KEY_LOCK: i64 = 0x6e61_7474_6572;
+const SIGNING_KEY_LOCK: i64 = 0x6e61_7474_6572_0001;
 
 #[derive(Clone)]
 pub struct Store(PgPool);
@@ -85,7 +91,7 @@ pub struct NewSession {
 #[derive(Debug, sqlx::FromRow)]
 pub struct LiveSession {
     refresh_jti: Uuid,
-    pub refresh_issued_at: DateTime<Utc>,
+    refresh_issued_at: DateTime<Utc>,
     /// The newest exchanged refresh token, in the column that the previous version writes.
     previous_jti: Option<Uuid>,
     rotated_at: Option<DateTime<Utc>>,
@@ -100,6 +106,7 @@ impl LiveSession {
         let previous = previous.filter(|(jti, _)| !self.exchanged_jtis.contains(jti));
         Family {
             current: self.refresh_jti,
+            issued_at: self.refresh_issued_at,
             exchanged: jtis
                 .zip(self.exchanged_at.iter().copied())
                 .chain(previous)
@@ -252,11 +259,13 @@ impl Store {
     }
 
     /// Starts a session, if the account is still there and its password still the one that was
-    /// checked.
+    /// checked. Ends those whose refresh token is from before `expired`, and those of which there
+    /// are too many.
     pub async fn log_in(
         &self,
         checked: &StoredPassword,
         user_agent: &str,
+        expired: DateTime<Utc>,
     ) -> sqlx::Result<Option<NewSession>> {
         let mut tx = self.0.begin().await?;
         let same: Option<i32> = sqlx::query_scalar(
@@ -269,7 +278,9 @@ impl Store {
         if same.is_none() {
             return Ok(None);
         }
-        let session = log_in(&mut tx, UserId(checked.id), user_agent).await?;
+        let user = UserId(checked.id);
+        make_room(&mut tx, user, expired).await?;
+        let session = log_in(&mut tx, user, user_agent).await?;
         tx.commit().await?;
         Ok(Some(session))
     }
@@ -305,10 +316,7 @@ impl Store {
         if set.rows_affected() == 0 {
             return Ok(false);
         }
-        let sessions = sessions_of(&mut tx, UserId(checked.id)).await?;
-        for subject in sessions.into_iter().filter(|one| one.sid != kept) {
-            end_session(&mut tx, subject).await?;
-        }
+        end_sessions(&mut tx, UserId(checked.id), Some(kept)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -367,11 +375,14 @@ impl Store {
         image: Option<Option<String>>,
     ) -> Result<Account, Error> {
         let mut tx = self.0.begin().await?;
-        let previous: Option<Option<String>> =
-            sqlx::query_scalar("SELECT image FROM accounts WHERE id = $1 FOR UPDATE")
-                .bind(user.0)
-                .fetch_optional(&mut *tx)
-                .await?;
+        let previous: Option<Account> = sqlx::query_as(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM accounts WHERE id = $1 FOR UPDATE"
+        ))
+        .bind(user.0)
+        .fetch_optional(&mut *tx)
+        .await?;
         let previous = previous.ok_or(Error::AccountGone)?;
         let changes_image = image.is_some();
         let account: Account = sqlx::query_as(concat!(
@@ -392,17 +403,17 @@ impl Store {
         .await?;
         if changes_image {
             name_image(&mut tx, account.image.as_deref()).await?;
-            unname_image(&mut tx, previous.as_deref()).await?;
+            unname_image(&mut tx, previous.image.as_deref()).await?;
         }
-        let event = UserEvent::ProfileChanged {
-            user: profile(&account),
-        };
-        push(&mut tx, user, event).await?;
+        let changed = profile(&account);
+        if changed != profile(&previous) {
+            push(&mut tx, user, UserEvent::ProfileChanged { user: changed }).await?;
+        }
         tx.commit().await?;
         Ok(account)
     }
 
-    /// The live sessions of a user, newest first.
+    /// The live sessions of a user, the last used first.
     pub async fn sessions(&self, user: UserId) -> sqlx::Result<Vec<SessionRow>> {
         sqlx::query_as(
             "SELECT sid, created_at, last_used_at, user_agent FROM sessions
@@ -435,9 +446,7 @@ impl Store {
                 .fetch_optional(&mut *tx)
                 .await?;
         let image = image.ok_or(Error::AccountGone)?;
-        for subject in sessions_of(&mut tx, user).await? {
-            end_session(&mut tx, subject).await?;
-        }
+        end_sessions(&mut tx, user, None).await?;
         sqlx::query("DELETE FROM accounts WHERE id = $1")
             .bind(user.0)
             .execute(&mut *tx)
@@ -536,7 +545,7 @@ pub async fn rotate(
     sid: SessionId,
     exchanged: Vec<(Uuid, DateTime<Utc>)>,
     jti: Uuid,
-    now: DateTime<Utc>,
+    issued_at: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     let (jtis, times): (Vec<Uuid>, Vec<DateTime<Utc>>) = exchanged.into_iter().unzip();
     sqlx::query(
@@ -546,7 +555,7 @@ pub async fn rotate(
     )
     .bind(sid.0)
     .bind(jti)
-    .bind(now)
+    .bind(issued_at)
     .bind(jtis)
     .bind(times)
     .execute(tx)
@@ -582,40 +591,87 @@ pub async fn touch(tx: &mut PgConnection, sid: SessionId, now: DateTime<Utc>) ->
     Ok(())
 }
 
-async fn sessions_of(tx: &mut PgConnection, user: UserId) -> sqlx::Result<Vec<Subject>> {
-    let sids: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT sid FROM sessions WHERE user_id = $1 AND ended_at IS NULL ORDER BY sid FOR UPDATE",
-    )
-    .bind(user.0)
-    .fetch_all(tx)
-    .await?;
-    let subject = |sid| Subject {
-        user,
-        sid: SessionId(sid),
-    };
-    Ok(sids.into_iter().map(subject).collect())
-}
-
-/// Ends a live session: its events, its entry in the bucket and its notice go out with the commit.
+/// Ends a live session.
 pub async fn end_session(tx: &mut PgConnection, subject: Subject) -> sqlx::Result<()> {
     let Subject { user, sid } = subject;
-    let ended =
-        sqlx::query("UPDATE sessions SET ended_at = now() WHERE sid = $1 AND ended_at IS NULL")
-            .bind(sid.0)
-            .execute(&mut *tx)
-            .await?;
-    if ended.rows_affected() == 0 {
-        return Ok(());
-    }
+    let ended = sqlx::query_scalar(
+        "UPDATE sessions SET ended_at = now() WHERE sid = $1 AND ended_at IS NULL RETURNING sid",
+    )
+    .bind(sid.0)
+    .fetch_all(&mut *tx)
+    .await?;
+    tell_ended(tx, user, &ended).await
+}
+
+/// Ends every live session of a user but the `kept` one. The caller holds the lock of the account:
+/// two who lock its sessions at the same time could wait for each other.
+async fn end_sessions(
+    tx: &mut PgConnection,
+    user: UserId,
+    kept: Option<SessionId>,
+) -> sqlx::Result<()> {
+    let ended: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE sessions SET ended_at = now()
+         WHERE user_id = $1 AND ended_at IS NULL AND sid IS DISTINCT FROM $2
+         RETURNING sid",
+    )
+    .bind(user.0)
+    .bind(kept.map(|kept| kept.0))
+    .fetch_all(&mut *tx)
+    .await?;
+    tell_ended(tx, user, &ended).await
+}
+
+/// Makes room for one more session of a user: ends those whose refresh token is from before
+/// `expired`, and of the others those that were used longest ago. One that is locked stays: it is
+/// being used, or ended by another login.
+async fn make_room(
+    tx: &mut PgConnection,
+    user: UserId,
+    expired: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let ended: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE sessions SET ended_at = now() WHERE sid IN (
+             SELECT sid FROM sessions
+             WHERE user_id = $1 AND ended_at IS NULL AND (refresh_issued_at < $2 OR sid IN (
+                 SELECT sid FROM sessions
+                 WHERE user_id = $1 AND ended_at IS NULL AND refresh_issued_at >= $2
+                 ORDER BY last_used_at DESC, sid OFFSET $3))
+             LIMIT $4 FOR UPDATE SKIP LOCKED)
+         RETURNING sid",
+    )
+    .bind(user.0)
+    .bind(expired)
+    .bind(MAX_SESSIONS - 1)
+    .bind(MAX_ENDED_BY_LOGIN)
+    .fetch_all(&mut *tx)
+    .await?;
+    tell_ended(tx, user, &ended).await
+}
+
+/// The events of sessions that have ended, their entries in the bucket and their notices go out
+/// with the commit.
+async fn tell_ended(tx: &mut PgConnection, user: UserId, ended: &[Uuid]) -> sqlx::Result<()> {
     let entry = RevokedSession {
         user,
         revoked_at: Timestamp::now(),
     };
-    // The event that other services act on, then the notices to clients.
-    outbox::push(tx, Uuid::now_v7(), &natter_bus::put_subject(sid), &entry).await?;
-    let notice = Event::new(UserNotice::SessionEnded { sid });
-    outbox::push_notice(tx, notice.id, &subject::notify_user(user), &notice).await?;
-    push(tx, user, UserEvent::SessionRevoked { user, sid }).await
+    for some in ended.chunks(ENDED_TOGETHER) {
+        let mut batch = outbox::Batch::default();
+        for sid in some.iter().copied().map(SessionId) {
+            // The bucket's entry, on which services act; the notice to gateways; the event for
+            // others.
+            batch.push(Uuid::now_v7(), natter_bus::put_subject(sid), &entry)?;
+            let notice = Event::new(UserNotice::SessionEnded { sid });
+            batch.push_notice(notice.id, subject::notify_user(user), &notice)?;
+            let event = UserEvent::SessionRevoked { user, sid };
+            let subject = subject::user_event(user, event.name());
+            let event = Event::new(event);
+            batch.push(event.id, subject, &event)?;
+        }
+        batch.insert(tx).await?;
+    }
+    Ok(())
 }
 
 async fn push(tx: &mut PgConnection, user: UserId, event: UserEvent) -> sqlx::Result<()> {

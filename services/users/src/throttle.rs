@@ -1,17 +1,20 @@
-//! How often a login may fail, and a sign-up be tried: per account, and per address.
+//! How often a login may fail, and a sign-up or a change of a profile be tried: per account, and per
+//! address.
 //!
 //! Counted by this process alone: with N replicas an account has N times as many tries.
 
 use std::{
     collections::HashMap,
-    hash::Hash,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    hash::{BuildHasher, Hash, RandomState},
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use natter_http::ClientAddress;
 use natter_process::RateLimits;
+use natter_protocol::UserId;
+use tokio::sync::Notify;
 
 use crate::error::Error;
 
@@ -22,29 +25,47 @@ const ADDRESS_FAILURES: u32 = 100;
 const NAME_SIGNUPS: u32 = 10;
 /// Many people may share an address: an office, a campus, a mobile network.
 const ADDRESS_SIGNUPS: u32 = 100;
-/// How many names or addresses are counted at once; past it, expired counts are dropped first.
+/// Each change is an event that other services act on, and may be an image to be decoded.
+const PROFILE_CHANGES: u32 = 60;
+const PROFILE_WINDOW: Duration = Duration::from_secs(60);
+/// How many names or addresses are counted at once; past it, expired counts are dropped, and a new
+/// name or address is not counted while there is no room.
 const MAX_KEYS: usize = 100_000;
+/// The part of an IPv6 address that one subscriber has: its first 64 bits.
+const IPV6_NETWORK: u128 = !(u64::MAX as u128);
 
 #[derive(Clone)]
 pub struct Throttle {
-    accounts: Arc<Tries<String>>,
+    accounts: Arc<Tries>,
     /// The limits that `NATTER_RATE_LIMITS=off` disables.
     others: Option<Arc<Others>>,
 }
 
 struct Others {
-    addresses: Tries<IpAddr>,
-    names: Tries<String>,
-    signups: Tries<IpAddr>,
+    addresses: Arc<Tries>,
+    names: Tries,
+    signups: Tries,
+    changes: Tries,
+}
+
+/// A login that was admitted. Whatever becomes of it, it counts as failed: also one whose client
+/// does not wait for the answer.
+pub struct Login {
+    account: Running,
+    address: Option<Running>,
 }
 
 impl Throttle {
     pub fn new(limits: RateLimits) -> Self {
         let others = || {
             Arc::new(Others {
-                addresses: Tries::allowing(ADDRESS_FAILURES),
+                addresses: Arc::new(Tries::allowing(ADDRESS_FAILURES)),
                 names: Tries::allowing(NAME_SIGNUPS),
                 signups: Tries::allowing(ADDRESS_SIGNUPS),
+                changes: Tries {
+                    window: PROFILE_WINDOW,
+                    ..Tries::allowing(PROFILE_CHANGES)
+                },
             })
         };
         Self {
@@ -53,21 +74,28 @@ impl Throttle {
         }
     }
 
-    /// Refuses a login that has failed too often. Several that run at the same time are all tried:
-    /// how many run is bounded where passwords are checked.
-    pub fn check(&self, username_key: &str, address: ClientAddress) -> Result<(), Error> {
-        self.accounts.check(remembered(username_key).as_str())?;
-        match &self.others {
-            Some(others) => others.addresses.check(&address.0),
-            None => Ok(()),
-        }
-    }
-
-    pub fn failed(&self, username_key: &str, address: ClientAddress) {
-        // What counts is that it failed, also past the limit.
-        let _ = self.accounts.take(remembered(username_key));
-        if let Some(others) = &self.others {
-            let _ = others.addresses.take(address.0);
+    /// Refuses a login that has failed too often. Of those that run at the same time only as many
+    /// are admitted as may still fail; the others wait for what becomes of them.
+    pub async fn log_in(&self, username_key: &str, address: ClientAddress) -> Result<Login, Error> {
+        let account = Tries::begin(&self.accounts, username_key).await?;
+        let address = match &self.others {
+            Some(others) => Tries::begin(&others.addresses, network(address)).await,
+            None => {
+                return Ok(Login {
+                    account,
+                    address: None,
+                });
+            }
+        };
+        match address {
+            Ok(address) => Ok(Login {
+                account,
+                address: Some(address),
+            }),
+            Err(refused) => {
+                account.end(Outcome::Untried);
+                Err(refused)
+            }
         }
     }
 
@@ -76,108 +104,282 @@ impl Throttle {
         let Some(others) = &self.others else {
             return Ok(());
         };
-        others.names.take(remembered(username_key))?;
-        others.signups.take(address.0)
+        // The address first: who has no more tries takes none of the name's.
+        let network = network(address);
+        others.signups.take(network)?;
+        others
+            .names
+            .take(username_key)
+            .inspect_err(|_| others.signups.give_back(network))
     }
 
-    pub fn succeeded(&self, username_key: &str) {
-        self.accounts.forget(remembered(username_key).as_str());
-    }
-}
-
-/// What of a name is remembered: whatever is typed, a key is not long.
-const MAX_KEY_CHARS: usize = 320;
-
-fn remembered(username_key: &str) -> String {
-    username_key.chars().take(MAX_KEY_CHARS).collect()
-}
-
-struct Tries<K> {
-    allowed: u32,
-    by_key: Mutex<HashMap<K, (u32, Instant)>>,
-}
-
-impl<K: Hash + Eq> Tries<K> {
-    fn allowing(allowed: u32) -> Self {
-        Self {
-            allowed,
-            by_key: Mutex::default(),
-        }
-    }
-
-    /// Refuses where there were too many.
-    fn check<Q>(&self, key: &Q) -> Result<(), Error>
-    where
-        K: std::borrow::Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        match by_key.get(key) {
-            Some((tries, first)) => self.allow(*tries, *first),
+    /// Counts a change of a user's profile, and refuses it where there were too many.
+    pub fn change_profile(&self, user: UserId) -> Result<(), Error> {
+        match &self.others {
+            Some(others) => others.changes.take(user),
             None => Ok(()),
         }
     }
+}
 
-    fn allow(&self, tries: u32, first: Instant) -> Result<(), Error> {
-        if tries < self.allowed || first.elapsed() >= WINDOW {
+impl Login {
+    /// The password was the right one: the account's failures are forgotten.
+    pub fn succeeded(self) {
+        self.account.end(Outcome::Succeeded);
+        if let Some(address) = self.address {
+            address.end(Outcome::Untried);
+        }
+    }
+
+    /// The password could not be checked.
+    pub fn not_tried(self) {
+        self.account.end(Outcome::Untried);
+        if let Some(address) = self.address {
+            address.end(Outcome::Untried);
+        }
+    }
+}
+
+/// What counts as one address.
+fn network(address: ClientAddress) -> IpAddr {
+    match address.0 {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & IPV6_NETWORK)),
+        address => address,
+    }
+}
+
+/// Tries by key, of which only the hash is kept: a key may be long. (Two keys of one hash would count
+/// together; nobody can find them, since each process hashes in another way.)
+struct Tries {
+    allowed: u32,
+    window: Duration,
+    hasher: RandomState,
+    by_key: Mutex<HashMap<u64, Count>>,
+    /// Told when a try ends.
+    ended: Notify,
+}
+
+struct Count {
+    failed: u32,
+    running: u32,
+    /// When the first of the failed began.
+    since: Instant,
+}
+
+impl Count {
+    fn new() -> Self {
+        Self {
+            failed: 0,
+            running: 0,
+            since: Instant::now(),
+        }
+    }
+
+    fn is_over(&self, window: Duration) -> bool {
+        self.running == 0 && self.since.elapsed() >= window
+    }
+
+    /// Refuses where there were too many.
+    fn check(&mut self, allowed: u32, window: Duration) -> Result<(), Error> {
+        let elapsed = self.since.elapsed();
+        if self.failed == 0 || elapsed >= window {
+            (self.failed, self.since) = (0, Instant::now());
+        }
+        if self.failed < allowed {
             return Ok(());
         }
-        let left = WINDOW.saturating_sub(first.elapsed()).as_secs() + 1;
+        let left = window.saturating_sub(elapsed).as_secs() + 1;
         Err(Error::RateLimited(u32::try_from(left).unwrap_or(u32::MAX)))
+    }
+}
+
+impl Tries {
+    fn allowing(allowed: u32) -> Self {
+        Self {
+            allowed,
+            window: WINDOW,
+            hasher: RandomState::new(),
+            by_key: Mutex::default(),
+            ended: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Count>> {
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The count of this key; none where there is no room for one.
+    fn count<'a>(&self, by_key: &'a mut HashMap<u64, Count>, key: u64) -> Option<&'a mut Count> {
+        if by_key.len() >= MAX_KEYS {
+            by_key.retain(|_, count| !count.is_over(self.window));
+        }
+        if by_key.len() >= MAX_KEYS && !by_key.contains_key(&key) {
+            return None;
+        }
+        Some(by_key.entry(key).or_insert_with(Count::new))
     }
 
     /// Counts a try, and refuses it where there were too many.
-    fn take(&self, key: K) -> Result<(), Error> {
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_key.len() >= MAX_KEYS {
-            by_key.retain(|_, (_, first)| first.elapsed() < WINDOW);
-        }
-        if by_key.len() >= MAX_KEYS && !by_key.contains_key(&key) {
+    fn take(&self, key: impl Hash) -> Result<(), Error> {
+        let key = self.hasher.hash_one(key);
+        let mut by_key = self.lock();
+        let Some(count) = self.count(&mut by_key, key) else {
             return Ok(());
-        }
-        let (tries, first) = by_key.entry(key).or_insert((0, Instant::now()));
-        if first.elapsed() >= WINDOW {
-            (*tries, *first) = (0, Instant::now());
-        }
-        self.allow(*tries, *first)?;
-        *tries += 1;
+        };
+        count.check(self.allowed, self.window)?;
+        count.failed += 1;
         Ok(())
     }
 
-    fn forget<Q>(&self, key: &Q)
-    where
-        K: std::borrow::Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        by_key.remove(key);
+    fn give_back(&self, key: impl Hash) {
+        let key = self.hasher.hash_one(key);
+        if let Some(count) = self.lock().get_mut(&key) {
+            count.failed = count.failed.saturating_sub(1);
+        }
+    }
+
+    /// Begins a try that may fail, as soon as fewer run than may still fail.
+    async fn begin(tries: &Arc<Self>, key: impl Hash) -> Result<Running, Error> {
+        let key = tries.hasher.hash_one(key);
+        loop {
+            // Before the count is looked at, so that no end is missed.
+            let ended = tries.ended.notified();
+            if let Some(running) = Self::try_begin(tries, key)? {
+                return Ok(running);
+            }
+            ended.await;
+        }
+    }
+
+    fn try_begin(tries: &Arc<Self>, key: u64) -> Result<Option<Running>, Error> {
+        let mut by_key = tries.lock();
+        let mut counted = None;
+        if let Some(count) = tries.count(&mut by_key, key) {
+            count.check(tries.allowed, tries.window)?;
+            if count.failed + count.running >= tries.allowed {
+                return Ok(None);
+            }
+            count.running += 1;
+            counted = Some(key);
+        }
+        Ok(Some(Running {
+            tries: tries.clone(),
+            key: counted,
+        }))
+    }
+
+    fn end(&self, key: u64, outcome: Outcome) {
+        let mut by_key = self.lock();
+        if let Some(count) = by_key.get_mut(&key) {
+            count.running = count.running.saturating_sub(1);
+            match outcome {
+                Outcome::Failed => count.failed += 1,
+                Outcome::Succeeded => count.failed = 0,
+                Outcome::Untried => {}
+            }
+            if count.failed == 0 && count.running == 0 {
+                by_key.remove(&key);
+            }
+        }
+        drop(by_key);
+        self.ended.notify_waiters();
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Outcome {
+    Failed,
+    Succeeded,
+    Untried,
+}
+
+/// A try that has not ended. Dropped, it has failed.
+struct Running {
+    tries: Arc<Tries>,
+    /// None where it is not counted, or has ended.
+    key: Option<u64>,
+}
+
+impl Running {
+    fn end(mut self, outcome: Outcome) {
+        self.finish(outcome);
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if let Some(key) = self.key.take() {
+            self.tries.end(key, outcome);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.finish(Outcome::Failed);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{FutureExt, future::join_all};
+
     use super::*;
 
-    #[test]
-    fn an_account_is_refused_after_repeated_failures_whoever_asks() {
+    fn address(last: u8) -> ClientAddress {
+        ClientAddress(IpAddr::from([10, 0, 0, last]))
+    }
+
+    #[tokio::test]
+    async fn an_account_is_refused_after_repeated_failures_whoever_asks() {
         let throttle = Throttle::new(RateLimits::Off);
-        let address = |last| ClientAddress(IpAddr::from([10, 0, 0, last]));
+        let mut admitted = Vec::new();
         for number in 0..10 {
-            assert!(throttle.check("ALICE", address(number)).is_ok());
-            throttle.failed("ALICE", address(number));
+            admitted.extend(throttle.log_in("ALICE", address(number)).await);
         }
+        assert_eq!(admitted.len(), 10);
+        let last = admitted.pop().expect("a login");
+        drop(admitted);
+        // The eleventh waits for what becomes of the tenth.
+        let mut eleventh = Box::pin(throttle.log_in("ALICE", address(99)));
+        assert!(eleventh.as_mut().now_or_never().is_none());
+        drop(last);
         assert!(matches!(
-            throttle.check("ALICE", address(99)),
-            Err(Error::RateLimited(1..=300))
+            eleventh.await.err(),
+            Some(Error::RateLimited(1..=300))
         ));
-        assert!(throttle.check("BOB", address(0)).is_ok());
-        throttle.succeeded("ALICE");
-        assert!(throttle.check("ALICE", address(99)).is_ok());
+        assert!(throttle.log_in("BOB", address(0)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_right_password_forgets_the_failures_and_lets_on_who_waits() {
+        let throttle = Throttle::new(RateLimits::On);
+        let log_in = || throttle.log_in("ALICE", address(1));
+        for _ in 1..ACCOUNT_FAILURES {
+            drop(log_in().await);
+        }
+        let last = log_in().await.expect("it is admitted");
+        let waiting = join_all((0..ACCOUNT_FAILURES).map(|_| log_in()));
+        let mut waiting = Box::pin(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none());
+        last.succeeded();
+        let admitted = waiting.await.into_iter().filter_map(Result::ok);
+        // One that could not be checked is no failure.
+        for login in admitted.collect::<Vec<_>>() {
+            login.not_tried();
+        }
+        assert!(throttle.accounts.lock().is_empty());
+        // Those of the address stay.
+        let others = throttle.others.as_ref().expect("limits are on");
+        let counts: Vec<u32> = others
+            .addresses
+            .lock()
+            .values()
+            .map(|one| one.failed)
+            .collect();
+        assert_eq!(counts, [ACCOUNT_FAILURES - 1]);
     }
 
     #[test]
     fn sign_ups_are_counted_by_name_and_by_address() {
-        let address = |last| ClientAddress(IpAddr::from([10, 0, 0, last]));
         let throttle = Throttle::new(RateLimits::On);
         let tries = (0..=NAME_SIGNUPS).map(|last| throttle.sign_up("ALICE", address(last as u8)));
         assert_eq!(tries.filter(Result::is_ok).count(), NAME_SIGNUPS as usize);
@@ -187,19 +389,47 @@ mod tests {
             tries.filter(Result::is_ok).count(),
             ADDRESS_SIGNUPS as usize
         );
+        // Who is refused for the address takes no try of a name, and who is for the name none of
+        // the address.
+        let others = throttle.others.as_ref().expect("limits are on");
+        assert!((0..NAME_SIGNUPS).all(|_| throttle.sign_up("BOB", one).is_err()));
+        assert_eq!(others.names.lock().len(), 1 + ADDRESS_SIGNUPS as usize);
+        assert!((0..ADDRESS_SIGNUPS).all(|_| throttle.sign_up("ALICE", address(100)).is_err()));
+        assert!(throttle.sign_up("BOB", address(100)).is_ok());
         let off = Throttle::new(RateLimits::Off);
         assert!((0..1_000).all(|_| off.sign_up("ALICE", one).is_ok()));
     }
 
-    #[test]
-    fn an_address_is_refused_unless_limits_are_off() {
+    #[tokio::test]
+    async fn an_address_is_refused_unless_limits_are_off() {
         for (limits, refused) in [(RateLimits::On, true), (RateLimits::Off, false)] {
             let throttle = Throttle::new(limits);
-            let address = ClientAddress(IpAddr::from([10, 0, 0, 1]));
             for number in 0..ADDRESS_FAILURES {
-                throttle.failed(&number.to_string(), address);
+                drop(throttle.log_in(&number.to_string(), address(1)).await);
             }
-            assert_eq!(throttle.check("SOMEBODY", address).is_err(), refused);
+            let login = throttle.log_in("SOMEBODY", address(1)).await;
+            assert_eq!(login.is_err(), refused);
         }
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_address() {
+        let of = |text: &str| network(ClientAddress(text.parse().expect("an address")));
+        assert_eq!(
+            of("2001:db8:1:2::3"),
+            of("2001:db8:1:2:ffff:ffff:ffff:ffff")
+        );
+        assert_ne!(of("2001:db8:1:2::3"), of("2001:db8:1:3::3"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    }
+
+    #[test]
+    fn long_names_that_begin_alike_are_counted_apart() {
+        let throttle = Throttle::new(RateLimits::On);
+        let name = |end: &str| "X".repeat(1_000) + end;
+        let tries =
+            (0..=NAME_SIGNUPS).map(|last| throttle.sign_up(&name("A"), address(last as u8)));
+        assert_eq!(tries.filter(Result::is_ok).count(), NAME_SIGNUPS as usize);
+        assert!(throttle.sign_up(&name("B"), address(99)).is_ok());
     }
 }

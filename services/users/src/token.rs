@@ -145,7 +145,16 @@ impl Signer {
         self.keys().jwks.clone()
     }
 
-    /// An access token from now on.
+    /// A session whose refresh token was issued before this time has no token that is still valid:
+    /// an access token may outlive the refresh token that it came with.
+    pub fn expired_before(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let life = self.0.refresh_lifetime.checked_add(self.0.access_lifetime);
+        let life = life.and_then(|life| chrono::Duration::from_std(life).ok());
+        let begin = life.and_then(|life| now.checked_sub_signed(life));
+        begin.unwrap_or_default().max(DateTime::UNIX_EPOCH)
+    }
+
+    /// An access token that is valid from now on.
     pub fn access(&self, subject: Subject) -> Result<String, Error> {
         let now = Timestamp::now().utc();
         self.sign(

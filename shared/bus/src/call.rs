@@ -127,7 +127,7 @@ impl Bus {
                 return Ok(all);
             };
             if Some(first.channel) <= call.after {
-                // A replica of the version before knows no pages: it answers with all of them.
+                // A replica of the previous version knows no pages: it answers with all of them.
                 return Ok(page);
             }
             let is_full = page.len() == MAX_OPEN;
@@ -198,8 +198,8 @@ impl Calls {
             let requests = stream::unfold((endpoint, stop), async |(mut endpoint, stop)| {
                 tokio::select! {
                     request = endpoint.next() => return Some((request?, (endpoint, stop))),
-                    // What has come here is still answered; what the server has just sent is
-                    // asked again elsewhere.
+                    // What has arrived is still answered; what is on its way here is not, and a
+                    // repeatable call is then asked of every replica.
                     () = stop.cancelled() => endpoint.stop().await.ok()?,
                 }
                 Some((endpoint.next().await?, (endpoint, CancellationToken::new())))

@@ -34,7 +34,7 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
 /// More messages than NATS can count: a server takes "unsubscribe after so many" for "at once",
 /// while the client keeps the subscription for what is under way.
 const UNCOUNTABLE: u64 = 10_000_000_000;
-/// What the contract needs: per-key expiry, and limits that answer at once.
+/// The oldest server that the contract (`EVENTS.md`) names.
 const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
 
 #[derive(Args, Clone)]

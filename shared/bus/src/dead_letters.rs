@@ -14,7 +14,7 @@ const SUBJECT: &str = "Natter-Subject";
 const CONSUMER: &str = "Natter-Consumer";
 const REASON: &str = "Natter-Reason";
 
-/// An event that a consumer gave up.
+/// An event that a consumer gave up on.
 #[derive(Debug)]
 pub struct DeadLetter {
     /// The stream DLQ's own number of it.
@@ -32,7 +32,8 @@ pub struct DeadLetter {
 }
 
 impl Bus {
-    /// Puts an event that a consumer gives up into the stream DLQ, once however often it is tried.
+    /// Puts an event that a consumer gave up on into the stream DLQ, once however often that is
+    /// tried.
     pub(crate) async fn keep_dead_letter(
         &self,
         stream: Stream,

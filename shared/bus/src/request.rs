@@ -54,7 +54,7 @@ pub enum RequestError {
 pub enum Ask {
     /// One replica: asked twice, the work would be done twice.
     One,
-    /// One replica, and after a moment without an answer every other: the work is done once
+    /// One replica, and after a moment without an answer every one: the work is done once
     /// however often it is asked for.
     Any,
 }

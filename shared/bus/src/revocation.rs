@@ -58,7 +58,7 @@ async fn watch(bus: &Bus, heard: &impl Fn(Revocation)) -> anyhow::Result<()> {
     let mut entries = timeout(CHECK_TIMEOUT, bucket.watch_with_history(">")).await??;
     let mut check = interval(CHECK_EVERY);
     let mut newest = 0;
-    // How far it was at the last check, where that found something missing.
+    // `newest` at the last check, if that check found something missing.
     let mut behind_at = None;
     loop {
         tokio::select! {

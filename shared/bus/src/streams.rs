@@ -326,7 +326,7 @@ impl Feed {
     }
 }
 
-/// Whether the broker would throw messages away for the new limits.
+/// Fails if the broker would throw messages away for the new limits.
 fn refuse_loss(there: &Info, wanted: &Config, now: DateTime<Utc>) -> anyhow::Result<()> {
     let (name, state) = (&wanted.name, &there.state);
     let bytes = state.bytes;

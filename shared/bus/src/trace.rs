@@ -73,7 +73,7 @@ fn parent(headers: &HeaderMap) -> Option<Context> {
     is_sampled.then_some(parent)
 }
 
-/// Makes the span that `span` returns part of the trace of `headers`; none where there is none.
+/// Makes the span that `span` returns part of the trace of `headers`; no span without a trace.
 fn join(headers: Option<&HeaderMap>, span: impl FnOnce() -> Span) -> Span {
     let Some(parent) = headers.and_then(parent) else {
         return Span::none();

@@ -22,7 +22,7 @@ pub fn pass_over(unknown: &Unread) {
     }
 }
 
-/// Notes a payload of a plain subject that was not read.
+/// Notes a payload of a core subscription that was not read.
 pub fn unread(what: &str, reason: &Unread) {
     match reason {
         Unread::Unknown { .. } => pass_over(reason),

@@ -13,19 +13,66 @@ use axum::{
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
 use crate::{Problem, disposition::Disposition};
 
-/// The largest body of the routes below it, in bytes.
-pub fn body_limit(bytes: usize) -> (Extension<BodyLimit>, DefaultBodyLimit) {
-    (Extension(BodyLimit(bytes)), DefaultBodyLimit::max(bytes))
+/// The largest body that has no file in it, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// How many fields a body may have. Each costs far more memory than its bytes, of which two are
+/// enough.
+const MAX_FIELDS: usize = 256;
+
+/// The largest body of the routes below it, in bytes, of each kind. A form that is not multipart
+/// never has a file.
+#[derive(Clone, Copy)]
+pub struct BodyLimit {
+    json: usize,
+    multipart: usize,
 }
 
-#[derive(Clone, Copy)]
-pub struct BodyLimit(usize);
+impl BodyLimit {
+    /// For routes to which no file can be sent.
+    pub const NO_FILE: Self = Self {
+        json: MAX_BODY_BYTES,
+        multipart: MAX_BODY_BYTES,
+    };
+
+    /// For routes to which a file can be sent, as a part of a multipart body.
+    pub const fn multipart(bytes: usize) -> Self {
+        Self {
+            multipart: bytes,
+            ..Self::NO_FILE
+        }
+    }
+
+    /// For routes to which a file can be sent as base64 in JSON too.
+    pub const fn multipart_or_json(bytes: usize) -> Self {
+        Self {
+            json: bytes,
+            multipart: bytes,
+        }
+    }
+
+    fn of(self, content_type: Option<&str>) -> usize {
+        match content_type {
+            Some(JSON) => self.json,
+            Some(FORM) => MAX_BODY_BYTES,
+            _ => self.multipart,
+        }
+    }
+}
+
+/// Holds the bodies of the routes below it to a limit.
+pub fn body_limit(limit: BodyLimit) -> Extension<BodyLimit> {
+    Extension(limit)
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data";
 
 /// The top-level fields of a body, however it was encoded. A request without a body has none.
 #[derive(Debug, Default)]
@@ -123,6 +170,11 @@ impl Entries {
     }
 
     fn of_form(bytes: &[u8]) -> Result<Self, Problem> {
+        let pairs = bytes.split(|byte| *byte == b'&');
+        let mut pairs = pairs.filter(|pair| !pair.is_empty());
+        if pairs.nth(MAX_FIELDS).is_some() {
+            return Err(too_many_fields());
+        }
         let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes)
             .map_err(|_| Problem::malformed_body("The request body is not a form."))?;
         let values = pairs.into_iter();
@@ -136,6 +188,9 @@ impl Entries {
     fn of_json(bytes: &[u8]) -> Result<Self, Problem> {
         let refuse = |_| Problem::malformed_body("The request body is not a JSON object.");
         let JsonEntries(entries) = serde_json::from_slice(bytes).map_err(refuse)?;
+        if entries.len() > MAX_FIELDS {
+            return Err(too_many_fields());
+        }
         let values = entries.into_iter().map(|(name, value)| {
             let value = match value.get() {
                 "null" => Value::Null,
@@ -166,6 +221,9 @@ impl Entries {
             .await
             .map_err(|error| refuse(error.status()))?
         {
+            if values.len() == MAX_FIELDS {
+                return Err(too_many_fields());
+            }
             let header = field.headers().get(header::CONTENT_DISPOSITION);
             let described = match header {
                 Some(header) => Disposition::parse(header.as_bytes()),
@@ -198,7 +256,13 @@ impl Entries {
     }
 }
 
-/// A JSON object with every entry that it has: a map would keep the last of two with one name.
+fn too_many_fields() -> Problem {
+    let text = format!("The request body has more than {MAX_FIELDS} fields.");
+    Problem::malformed_body(text)
+}
+
+/// A JSON object with every entry that it has: a map would keep the last of two with one name. Of
+/// one that has more than [`MAX_FIELDS`], the first that is too many, and none after it.
 struct JsonEntries(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for JsonEntries {
@@ -218,9 +282,12 @@ impl<'de> Visitor<'de> for AllEntries {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonEntries, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
+        while entries.len() <= MAX_FIELDS
+            && let Some(entry) = map.next_entry()?
+        {
             entries.push(entry);
         }
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(JsonEntries(entries))
     }
 }
@@ -245,25 +312,29 @@ impl<S: Send + Sync> FromRequest<S> for FieldsAndFiles {
     }
 }
 
-async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Entries, Problem> {
+async fn read<S: Send + Sync>(mut request: Request, state: &S) -> Result<Entries, Problem> {
     let mut encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
     if !encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Problem::unsupported_encoding());
     }
+    let essence = content_type(&request);
+    let essence = essence.as_deref();
+    let limit = request.extensions().get::<BodyLimit>();
+    let limit = limit.unwrap_or(&BodyLimit::NO_FILE).of(essence);
     // A body that announces too great a length is refused before it is sent.
-    if announced_length(&request) > limit(&request) {
+    if announced_length(&request) > limit {
         return Err(Problem::body_too_large());
     }
-    let essence = content_type(&request);
-    if essence.as_deref() == Some("multipart/form-data") {
+    DefaultBodyLimit::max(limit).apply(&mut request);
+    if essence == Some(MULTIPART) {
         return Entries::of_multipart(request).await;
     }
     let bytes = Bytes::from_request(request, state)
         .await
         .map_err(refuse_bytes)?;
-    match essence.as_deref() {
-        Some("application/json") => Entries::of_json(&bytes),
-        Some("application/x-www-form-urlencoded") => Entries::of_form(&bytes),
+    match essence {
+        Some(JSON) => Entries::of_json(&bytes),
+        Some(FORM) => Entries::of_form(&bytes),
         None if bytes.is_empty() => Ok(Entries::default()),
         _ => Err(Problem::unsupported_media_type()),
     }
@@ -273,11 +344,6 @@ fn announced_length(request: &Request) -> usize {
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     length.unwrap_or_default()
-}
-
-fn limit(request: &Request) -> usize {
-    let limit = request.extensions().get::<BodyLimit>();
-    limit.map_or(usize::MAX, |limit| limit.0)
 }
 
 /// The content type without its parameters, in lower case.
@@ -293,5 +359,114 @@ fn refuse_bytes(rejection: BytesRejection) -> Problem {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(),
         _ => Problem::malformed_body("The request body could not be read."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    const PARTS: &str = "multipart/form-data; boundary=x";
+
+    async fn read(content_type: &str, body: String, limit: BodyLimit) -> Result<Fields, Problem> {
+        let request = Request::post("/")
+            .header(header::CONTENT_TYPE, content_type)
+            .extension(limit)
+            .body(Body::from(body))
+            .expect("a request");
+        Fields::from_request(request, &()).await
+    }
+
+    fn part(name: &str, text: &str) -> String {
+        format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n")
+    }
+
+    /// A body of each kind with so many fields.
+    fn bodies(fields: usize) -> [(&'static str, String); 3] {
+        let names: Vec<String> = (0..fields).map(|number| format!("f{number}")).collect();
+        let entries: Vec<String> = names.iter().map(|name| format!("\"{name}\":0")).collect();
+        let parts: String = names.iter().map(|name| part(name, "")).collect();
+        [
+            (FORM, names.join("&")),
+            (JSON, format!("{{{}}}", entries.join(","))),
+            (PARTS, format!("{parts}--x--\r\n")),
+        ]
+    }
+
+    /// Each field costs some hundred bytes of memory, however short it is.
+    #[tokio::test]
+    async fn a_body_of_too_many_fields_is_refused() {
+        let limit = BodyLimit::multipart_or_json(1 << 20);
+        for (content_type, body) in bodies(MAX_FIELDS) {
+            let fields = read(content_type, body, limit).await.expect(content_type);
+            assert_eq!(fields.values.len(), MAX_FIELDS, "{content_type}");
+        }
+        let same = [
+            (FORM, "a&".repeat(MAX_FIELDS + 1)),
+            (PARTS, part("a", "").repeat(MAX_FIELDS + 1) + "--x--\r\n"),
+        ];
+        for (content_type, body) in bodies(MAX_FIELDS + 1).into_iter().chain(same) {
+            let refused = read(content_type, body, limit)
+                .await
+                .expect_err(content_type);
+            assert_eq!(
+                (refused.status.as_u16(), refused.code, &*refused.text),
+                (
+                    400,
+                    "malformed_body",
+                    "The request body has more than 256 fields."
+                ),
+                "{content_type}"
+            );
+        }
+        // What the form does not count as a field is none.
+        let empty = "&".repeat(1_000) + "a=b&";
+        let fields = read(FORM, empty, limit).await.expect("a form");
+        assert_eq!(fields.values.len(), 1);
+        // Whatever follows, what is no JSON is said to be none.
+        let mut broken = bodies(MAX_FIELDS + 10)[1].1.clone();
+        broken.pop();
+        let refused = read(JSON, broken, limit).await.expect_err("broken");
+        assert_eq!(refused.text, "The request body is not a JSON object.");
+    }
+
+    #[tokio::test]
+    async fn what_can_have_no_file_is_held_to_the_limit_without_one() {
+        const LARGER: usize = 1 << 20;
+        let multipart = BodyLimit::multipart(LARGER);
+        let either = BodyLimit::multipart_or_json(LARGER);
+        let of = |content_type: &str, bytes: usize| match content_type {
+            JSON => format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8)),
+            FORM => format!("a={}", "x".repeat(bytes - 2)),
+            _ => {
+                let rest = part("a", "").len() + "--x--".len();
+                part("a", &"x".repeat(bytes - rest)) + "--x--"
+            }
+        };
+        for (limit, content_type, most) in [
+            (BodyLimit::NO_FILE, JSON, MAX_BODY_BYTES),
+            (BodyLimit::NO_FILE, FORM, MAX_BODY_BYTES),
+            (BodyLimit::NO_FILE, PARTS, MAX_BODY_BYTES),
+            (multipart, JSON, MAX_BODY_BYTES),
+            (multipart, FORM, MAX_BODY_BYTES),
+            (multipart, PARTS, LARGER),
+            (either, JSON, LARGER),
+            (either, FORM, MAX_BODY_BYTES),
+            (either, PARTS, LARGER),
+        ] {
+            let longest = of(content_type, most);
+            assert_eq!(longest.len(), most);
+            let fields = read(content_type, longest, limit).await;
+            assert_eq!(fields.expect(content_type).values.len(), 1);
+            let refused = read(content_type, of(content_type, most + 1), limit).await;
+            let refused = refused.expect_err(content_type);
+            assert_eq!(
+                (refused.status.as_u16(), refused.code),
+                (413, "too_large"),
+                "{content_type} {most}"
+            );
+        }
     }
 }

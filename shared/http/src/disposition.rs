@@ -313,7 +313,7 @@ mod tests {
                 Some("naïve 1.txt"),
             ),
             (
-                // Of two words, in the middle of a character.
+                // Two encoded words, split in the middle of a character.
                 b"form-data; filename=\"=?utf-8?B?bmHD?= =?utf-8?B?r3ZlLnR4dA==?=\"",
                 Some("naïve.txt"),
             ),

@@ -23,7 +23,7 @@ mod typed;
 mod wrap;
 
 pub use api::{Api, file, file_or_none, from_one, from_zero};
-pub use body::{Fields, FieldsAndFiles, Upload, body_limit};
+pub use body::{BodyLimit, Fields, FieldsAndFiles, Upload, body_limit};
 pub use by_path::by_path;
 pub use origin::{BaseUrl, ClientAddress, PageOrigin};
 pub use paging::{Page, PageParams, Paged};

@@ -1,7 +1,7 @@
 //! The server's own refusals, with a body.
 //!
-//! What is no HTTP request never reaches a route: hyper answers it alone, without a body. Here the
-//! answer is given the contract's.
+//! What is no HTTP request never reaches a route: hyper answers it alone, without a body. Here its
+//! answer gets the body that the contract promises.
 
 use std::{
     io,
@@ -37,7 +37,7 @@ const REFUSALS: [(&[u8], &str, &str); 3] = [
         "The request's headers are too large.",
     ),
 ];
-/// Every answer of a route that refuses has a body: this is in hyper's own alone.
+/// In hyper's own refusals alone: those of a route have a body.
 const EMPTY: &[u8] = b"content-length: 0\r\n";
 
 /// Whether a route answers on a connection: what is written then is the route's, whatever it looks

@@ -170,7 +170,7 @@ impl<'de> Deserializer<'de> for Field<'de> {
         self.deserialize_bytes(visitor)
     }
 
-    /// An input that was left empty is one that was not sent.
+    /// An input of a form that was left empty reads as null.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, WrongField> {
         let is_none = match self.value {
             Value::Null => true,

@@ -17,20 +17,21 @@ use uuid::Uuid;
 
 use crate::{
     ErrorKey, HttpSettings, Problem,
-    body::body_limit,
+    body::{BodyLimit, body_limit},
     cors, deadline,
     origin::{Origins, check_host},
     problem,
     trace::join_trace,
 };
 
-/// The largest request body where a route does not say otherwise.
-const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The longest path with its query, and the most that names and values of all headers may have.
 const MAX_ADDRESS_BYTES: usize = 32 * 1024;
 const MAX_HEADERS_BYTES: usize = 64 * 1024;
 /// The longest `X-Request-Id` that is taken over.
 const MAX_REQUEST_ID_BYTES: usize = 128;
+/// What metrics, spans and log lines call a method that HTTP does not have. Like the span's name,
+/// which then begins with `HTTP`, it is from OpenTelemetry's semantic conventions.
+const OTHER_METHOD: &str = "_OTHER";
 /// What proxies write for a request whose client left before it was answered.
 const CLIENT_LEFT: u16 = 499;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,7 +42,7 @@ pub fn wrap(routes: Router, key: ErrorKey, settings: &HttpSettings) -> Router {
     let origins = Origins::new(settings);
     let routes = routes
         .fallback(|| async { StatusCode::NOT_FOUND })
-        .layer(body_limit(MAX_BODY_BYTES))
+        .layer(body_limit(BodyLimit::NO_FILE))
         .layer(middleware::from_fn_with_state(
             settings.deadlines(),
             deadline::keep,
@@ -98,9 +99,18 @@ async fn head(request: Request, next: Next) -> Response<Body> {
     }
 }
 
+/// The method, if it is one that HTTP has: RFC 9110, and RFC 5789 for PATCH. Any token is a method
+/// to hyper, and a metric never forgets a label.
+fn known_method(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+    ];
+    KNOWN.into_iter().find(|known| *known == method.as_str())
+}
+
 /// Request id, span and metrics.
 async fn observe(request: Request, next: Next) -> Response<Body> {
-    let method = request.method().clone();
+    let method = known_method(request.method());
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -116,12 +126,12 @@ async fn observe(request: Request, next: Next) -> Response<Body> {
         });
     let span = tracing::info_span!(
         "request",
-        otel.name = format!("{method} {route}"),
+        otel.name = format!("{} {route}", method.unwrap_or("HTTP")),
         otel.kind = "server",
         otel.status_code = field::Empty,
         request_id = request_id.to_str().unwrap_or_default(),
         trace_id = field::Empty,
-        http.request.method = %method,
+        http.request.method = method.unwrap_or(OTHER_METHOD),
         http.route = route,
         http.response.status_code = field::Empty,
         // Recorded later, by the extractor that authenticates the caller.
@@ -162,7 +172,7 @@ pub fn describe_metrics() {
 struct Access {
     span: Span,
     started: Instant,
-    method: Method,
+    method: Option<&'static str>,
     route: String,
     /// `None` until it is answered.
     status: Option<u16>,
@@ -187,7 +197,7 @@ impl Drop for Access {
             tracing::info!(duration_ms, "the client left before its answer");
         }
         let labels = [
-            ("method", self.method.as_str().to_owned()),
+            ("method", self.method.unwrap_or(OTHER_METHOD).to_owned()),
             ("route", std::mem::take(&mut self.route)),
             ("status", status.to_string()),
         ];
@@ -199,4 +209,116 @@ impl Drop for Access {
 fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {
     // The panic hook has logged what and where.
     Problem::internal().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        io::{self, Write},
+        sync::{Arc, Mutex},
+    };
+
+    use axum::routing::get;
+    use clap::Parser;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        http: HttpSettings,
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("a log").extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The metrics and the log lines of requests to `/known/` or, every second one, to a path
+    /// that no route has.
+    async fn seen(methods: &[String]) -> (String, String) {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _metrics = metrics::set_default_local_recorder(&recorder);
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_writer(move || writer.clone())
+            .finish();
+        let _logs = tracing::subscriber::set_default(subscriber);
+        let settings = Options::parse_from(["natter"]).http;
+        let routes = Router::new().route("/known/", get(|| async {}));
+        let routes = wrap(routes, ErrorKey::Error, &settings);
+        for (number, method) in methods.iter().enumerate() {
+            let path = match number % 2 {
+                0 => "/known/".to_owned(),
+                _ => format!("/unknown-{number}/"),
+            };
+            let request = Request::builder()
+                .method(method.as_str())
+                .uri(path)
+                .header(header::HOST, "natter.example")
+                .body(Body::empty())
+                .expect("a request");
+            let answer = routes.clone().oneshot(request).await.expect("an answer");
+            assert!(!answer.status().is_server_error(), "{method:.20}");
+        }
+        let log = log.0.lock().expect("a log").clone();
+        let log = String::from_utf8(log).expect("UTF-8");
+        (recorder.handle().render(), log)
+    }
+
+    /// Whoever may make up methods or paths may otherwise fill the memory.
+    #[tokio::test]
+    async fn no_metric_and_no_log_line_has_a_method_or_a_path_that_a_client_made_up() {
+        let mut methods: Vec<String> = (0..100).map(|number| format!("A{number}")).collect();
+        methods.extend([0, 1].map(|_| "B".repeat(200 * 1024)));
+        methods.extend(["get", "get", "GET", "GET", "PATCH"].map(str::to_owned));
+        let (metrics, log) = seen(&methods).await;
+
+        let counters = metrics
+            .lines()
+            .filter(|line| line.starts_with("http_requests_total{"));
+        let counters: BTreeSet<&str> = counters.collect();
+        let expected = [
+            r#"http_requests_total{method="GET",route="/known/",status="200"} 1"#,
+            r#"http_requests_total{method="GET",route="none",status="404"} 1"#,
+            r#"http_requests_total{method="PATCH",route="/known/",status="405"} 1"#,
+            r#"http_requests_total{method="_OTHER",route="/known/",status="405"} 52"#,
+            r#"http_requests_total{method="_OTHER",route="none",status="404"} 52"#,
+        ];
+        assert_eq!(counters, BTreeSet::from(expected));
+        let timed = metrics
+            .lines()
+            .filter(|line| line.starts_with("http_request_duration_seconds_count{"));
+        assert_eq!(timed.count(), expected.len());
+
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("answered"))
+            .collect();
+        assert_eq!(lines.len(), methods.len());
+        for line in lines {
+            assert!(line.len() < 1_000, "{line:.1000}");
+            assert!(!line.contains("A1") && !line.contains("unknown-"), "{line}");
+        }
+        assert!(
+            log.contains(r#""http.request.method":"_OTHER""#),
+            "{log:.1000}"
+        );
+        assert!(log.contains(r#""otel.name":"HTTP /known/""#), "{log:.1000}");
+        assert!(log.contains(r#""otel.name":"GET /known/""#), "{log:.1000}");
+    }
 }

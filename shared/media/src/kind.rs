@@ -1,8 +1,8 @@
 //! What kind of content a file has.
 
 /// The content type of a file: by its first bytes where they tell, then by what its sender says of it,
-/// then by its name. The first bytes of what reads as text tell little: a few letters begin some
-/// pictures and sounds.
+/// then by its name. The first bytes of what reads as text tell little: some kinds of
+/// pictures and sounds begin with a few letters.
 pub fn content_type(filename: &str, claimed: Option<&str>, bytes: &[u8]) -> String {
     let is_text = is_text(bytes);
     let claimed = claimed.and_then(essence).filter(|kind| kind != OCTETS);

@@ -47,6 +47,9 @@ impl MediaStore {
         let place = Place("probes", &probe);
         let written = store.put(place, Bytes::from_static(b"?")).await;
         written.with_context(|| format!("{name} cannot be written to"))?;
+        let read = store.get(place).await;
+        let read = read.with_context(|| format!("{name} cannot be read"))?;
+        anyhow::ensure!(read.is_some(), "{name} has not what was written to it");
         store.delete(place).await?;
         Ok(store)
     }

@@ -11,8 +11,8 @@ use object_store::{
 
 /// An S3 service that is not there is `unavailable` well before a request's deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest wait for an answer to begin (an upload is sent within it), and between two parts of
-/// an answer.
+/// The longest wait for an answer to begin (for an upload that includes sending it), and between
+/// two parts of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRIES: usize = 2;

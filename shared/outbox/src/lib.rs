@@ -13,5 +13,5 @@ mod push;
 mod relay;
 
 pub use audit::{audit, try_lock_outbox};
-pub use push::{push, push_notice};
+pub use push::{Batch, push, push_notice};
 pub use relay::relay;

@@ -48,18 +48,26 @@ pub async fn relay(pool: PgPool, bus: Bus, stop: CancellationToken) {
     metrics::counter!("outbox_published_total").increment(0);
     let turns = async {
         let mut wake = None;
+        let mut was_woken = true;
         loop {
             let turned = timeout(TURN_TIMEOUT, turn(&pool, &bus)).await;
             match turned.unwrap_or_else(|_| Err("the database does not answer".to_owned())) {
-                Ok(true) => continue,
-                Ok(false) => {}
+                Ok(Turned { published, more }) => {
+                    if published && !was_woken {
+                        // A listener that says nothing of a commit may have lost its database.
+                        wake = None;
+                    }
+                    if more {
+                        continue;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(error, "the outbox waits");
                     sleep(RETRY_PAUSE).await;
                     continue;
                 }
             }
-            wait(&pool, &mut wake).await;
+            was_woken = wait(&pool, &mut wake).await;
         }
     };
     tokio::select! {
@@ -68,9 +76,17 @@ pub async fn relay(pool: PgPool, bus: Bus, stop: CancellationToken) {
     }
 }
 
-/// Publishes the next rows in order, if no other replica holds the lock; returns whether there may
-/// be more.
-async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
+/// What a turn came to.
+#[derive(Default)]
+struct Turned {
+    /// Whether it published anything.
+    published: bool,
+    /// Whether there may be more to publish.
+    more: bool,
+}
+
+/// Publishes the next rows in order, if no other replica holds the lock.
+async fn turn(pool: &PgPool, bus: &Bus) -> Result<Turned, String> {
     let as_text = |error: sqlx::Error| error.to_string();
     let mut tx = pool.begin().await.map_err(as_text)?;
     // Between two statements is at most one turn and one publish: a process that is frozen lets go
@@ -91,32 +107,35 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
     if !active {
         // Only the replica that publishes shows how long events wait.
         waiting.set(0.0);
-        return Ok(false);
+        return Ok(Turned::default());
     }
     waiting.set(oldest(&mut tx).await.map_err(as_text)?);
-    let until = Instant::now() + TURN;
+    let mut until = Instant::now() + TURN;
     let mut done = Done::default();
     let mut held_back: Vec<String> = Vec::new();
     let mut failure = None;
+    // Notices go before each batch of events: they act on live connections.
+    let mut durable = false;
     // A stream that takes nothing holds back its own events, in their order, and no others.
     let more = 'rounds: loop {
         let rows: Vec<Outgoing> = sqlx::query_as(
             "SELECT id, event_id, subject, payload, durable, traceparent FROM outbox
-             WHERE published_at IS NULL AND id <> ALL($2) AND NOT subject LIKE ANY($3)
+             WHERE published_at IS NULL AND durable = $4
+               AND id <> ALL($2) AND NOT subject LIKE ANY($3)
              ORDER BY id LIMIT $1",
         )
         .bind(BATCH)
         .bind(&done.ids)
         .bind(&held_back)
+        .bind(durable)
         .fetch_all(&mut *tx)
         .await
         .map_err(as_text)?;
-        if rows.is_empty() {
+        if durable && rows.is_empty() {
             break false;
         }
-        // Notices first: they act on live connections, and must not wait for a slow stream.
-        let (notices, events): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| !row.durable);
-        for row in notices.into_iter().chain(events) {
+        durable = !durable;
+        for row in rows {
             if Instant::now() > until {
                 break 'rounds true;
             }
@@ -127,13 +146,16 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
                 Err(error) => {
                     failure = Some(error.to_string());
                     held_back.push(stream);
+                    // What it cost to wait for this stream is not taken from the others' time.
+                    until = Instant::now() + TURN;
                     continue 'rounds;
                 }
             }
             fail_point!("outbox-published", |_| std::process::abort());
         }
     };
-    if !done.ids.is_empty() {
+    let published = !done.ids.is_empty();
+    if published {
         done.mark(&mut tx).await.map_err(as_text)?;
         fail_point!("outbox-marked", |_| std::process::abort());
         tx.commit().await.map_err(as_text)?;
@@ -141,7 +163,7 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<bool, String> {
     }
     match failure {
         Some(failure) => Err(failure),
-        None => Ok(more),
+        None => Ok(Turned { published, more }),
     }
 }
 
@@ -210,23 +232,29 @@ fn stream_pattern(subject: &str) -> String {
     format!("{}.%", tokens.join(".").replace('_', "\\_"))
 }
 
-/// Waits until a transaction with events commits, or [`FALLBACK_POLL`] is over.
-async fn wait(pool: &PgPool, wake: &mut Option<PgListener>) {
+/// Waits until a transaction with events commits, or [`FALLBACK_POLL`] is over. Returns whether
+/// events may have come before that was over.
+async fn wait(pool: &PgPool, wake: &mut Option<PgListener>) -> bool {
     if wake.is_none() {
         *wake = listener(pool).await;
         if wake.is_none() {
             sleep(RETRY_PAUSE).await;
         }
         // Whatever was committed before it listened is looked for at once.
-        return;
+        return true;
     }
-    if let Some(listener) = wake {
-        let result = tokio::time::timeout(FALLBACK_POLL, listener.recv()).await;
-        if let Ok(Err(error)) = result {
+    let Some(listener) = wake else {
+        return true;
+    };
+    match timeout(FALLBACK_POLL, listener.recv()).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => {
             tracing::debug!(%error, "the outbox listener broke");
             *wake = None;
             sleep(RETRY_PAUSE).await;
+            true
         }
+        Err(_) => false,
     }
 }
 

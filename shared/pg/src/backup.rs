@@ -75,7 +75,7 @@ impl Rows {
         let schema = backup.schema;
         let mut db = open(url, schema, Role::Owner).await?;
         sqlx::raw_sql(begin).execute(&mut db).await?;
-        // It waits while the other schemas are read.
+        // This transaction waits while the other schemas are read.
         sqlx::raw_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             .execute(&mut db)
             .await?;
@@ -146,7 +146,7 @@ impl Rows {
         sqlx::query_scalar(query).fetch_all(&mut self.db).await
     }
 
-    /// Keeps what was written. Numbers that the tables give out go on after those that they have.
+    /// Keeps what was written. Identity columns go on after the highest number in them.
     pub async fn commit(mut self) -> sqlx::Result<()> {
         let numbered: Vec<(String, String)> = sqlx::query_as(
             "SELECT relname::text, attname::text

@@ -60,8 +60,8 @@ pub async fn connect(
         .max_connections(connections)
         .min_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        // sqlx asks without a limit: on its way back a connection whose server is gone without a word
-        // would keep its place in the pool until the kernel gives up, a quarter of an hour later.
+        // sqlx's own ping has no time limit: a connection whose server is gone without a word would
+        // keep its place in the pool until the kernel gives up, a quarter of an hour later.
         .test_before_acquire(false)
         .before_acquire(|connection, metadata| {
             Box::pin(async move {

@@ -100,7 +100,8 @@ struct Facts {
     is_usable: bool,
     has_migrations: bool,
     is_owner: bool,
-    /// May do more than any role of Natter: a superuser, or one that makes roles or databases.
+    /// May do more than any role of Natter: a superuser, or one that may make roles or databases,
+    /// replicate, or bypass row security.
     is_powerful: bool,
     may_create: bool,
     /// Settings with which a power cut could take what was committed.
@@ -173,7 +174,7 @@ impl Schema {
         })
     }
 
-    /// What is missing, and may come while another sets the schema up.
+    /// What is missing and may still come, while another process sets the schema up.
     pub fn lack(&self) -> Option<String> {
         let name = self.name;
         if !self.facts.exists {
@@ -237,7 +238,7 @@ impl Schema {
         let user = &facts.current_user;
         ensure!(
             !facts.is_powerful,
-            "{user} may do more than a role of Natter needs (a superuser, or one that makes roles or databases): {setting} must name the role {wanted}"
+            "{user} may do more than a role of Natter needs (a superuser, or one that may make roles or databases, replicate, or bypass row security): {setting} must name the role {wanted}"
         );
         ensure!(
             self.role == Role::Owner || !(facts.may_create || facts.is_owner),
@@ -302,7 +303,7 @@ pub async fn migrate(
     if let (false, Some(lack)) = (found.facts.exists, found.lack()) {
         bail!(lack);
     }
-    // Without the limits of requests: one waits for another here, and an index may take its time.
+    // Without the limits of requests: set-ups wait for each other, and an index may take its time.
     migrations
         .run(&mut connection)
         .await
@@ -328,7 +329,7 @@ pub async fn open(
     connected.with_context(|| cannot_be_used(url, schema, role))
 }
 
-/// An error with the sentence that says more than it.
+/// The error, with an explanation if a pooler is the cause.
 pub(crate) fn explained(error: sqlx::Error) -> anyhow::Error {
     if is_pooler(&error) {
         anyhow::Error::new(error).context(POOLER)

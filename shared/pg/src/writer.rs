@@ -90,7 +90,7 @@ impl Writer {
             let done = work(&mut connection).await;
             let goes_on = match &done {
                 Ok(_) => true,
-                // With the answer comes the end of a transaction that was given up.
+                // With the ping goes the rollback that sqlx has queued for a failed transaction.
                 Err(error) => is_answer(error) && connection.ping().await.is_ok(),
             };
             Ok::<_, sqlx::Error>((done, goes_on.then_some(connection)))

@@ -47,7 +47,7 @@ async fn statements_lock_waits_and_idle_transactions_end() {
         let limit = Duration::from_millis(milliseconds.unsigned_abs());
         assert_eq!(limit, Duration::from_secs(most), "{setting}");
     }
-    // It is the role that they hold for, and not only what is asked about.
+    // They are not only shown: a statement that takes too long is ended.
     let slow = sqlx::query("SELECT pg_sleep(60)").execute(&pool).await;
     let error = slow.expect_err("it takes too long");
     let code = error.as_database_error().and_then(|cause| cause.code());

@@ -15,7 +15,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
-/// Ready: every dependency answers and the process is not draining.
+/// Ready: everything is set up, every dependency answers, and the process is not draining.
 #[derive(Clone, Default)]
 pub struct Health {
     checks: Arc<Mutex<Vec<(&'static str, Check)>>>,

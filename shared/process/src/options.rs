@@ -12,7 +12,8 @@ use clap::{
 /// What stands in the names of settings that are, or hold, secrets.
 const SECRETS: [&str; 3] = ["PASSWORD", "DATABASE_URL", "SECRET"];
 
-/// Reads a program's settings, or says in one sentence what is wrong with them; the exit code then.
+/// Reads a program's settings. The error is the exit code: what is wrong was said in one sentence,
+/// or `--help` or `--version` was printed.
 pub(crate) fn parse<P: Parser>(name: &'static str, about: &'static str) -> Result<P, ExitCode> {
     let command = P::command()
         .name(name)
@@ -71,7 +72,7 @@ fn for_each_arg(command: Command, change: &mut impl FnMut(Arg, Option<&str>) -> 
 }
 
 /// Names a setting by its environment variable, and lets a secret come from the file that
-/// `NAME_FILE` names. `unreadable` is set where it cannot.
+/// `NAME_FILE` names. `unreadable` is set where that file cannot be used.
 fn with_file(arg: Arg, is_read: bool, unreadable: &mut Option<String>) -> Arg {
     let arg = arg.hide_env_values(true);
     let env = arg

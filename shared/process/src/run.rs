@@ -137,7 +137,7 @@ where
 {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
-    // Both addresses are taken before anything is set up: a taken port is the first thing told.
+    // Both addresses are bound before anything is set up: a port in use is the first thing told.
     let public = listen("NATTER_LISTEN", process.settings.listen).await?;
     let admin = listen("NATTER_ADMIN_LISTEN", process.settings.admin_listen).await?;
     let admin_address = admin.local_addr()?;

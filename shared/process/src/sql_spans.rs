@@ -24,7 +24,8 @@ use tracing_subscriber::{
 /// Of the events that sqlx writes about statements.
 const TARGET: &str = "sqlx::query";
 
-/// Lets sqlx write only about statements of a trace that is sampled: it copies their text.
+/// Lets sqlx write only about statements of a sampled trace: sqlx copies the text of each statement
+/// that it writes about.
 pub(crate) fn filter<S: Subscriber>() -> impl Filter<S> {
     let filter = DynFilterFn::new(|metadata, _| metadata.target() == TARGET && is_sampled());
     filter

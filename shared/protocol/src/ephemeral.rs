@@ -1,9 +1,9 @@
 //! What a member of a channel does at this moment: told to the friend's connections, never stored.
 //!
-//! [`Ephemeral`] lists all of it. How it is read from a client, its subject, its delivery and its
-//! place in the AsyncAPI document follow from that list.
+//! [`Ephemeral`] lists all of it. Its subject, its delivery and its place in the AsyncAPI document
+//! follow from that list; how it is read from a client is in [`EphemeralFrame`].
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use utoipa::ToSchema;
 
 use crate::{FriendshipId, UserId, event::Typed};
@@ -37,11 +37,36 @@ impl Ephemeral {
 }
 
 /// The frame that a client sends.
-#[derive(Debug, PartialEq, Deserialize, ToSchema)]
+#[derive(Debug, PartialEq, ToSchema)]
 pub struct EphemeralFrame {
     pub channel: FriendshipId,
     #[serde(flatten)]
     pub ephemeral: Ephemeral,
+}
+
+impl<'de> Deserialize<'de> for EphemeralFrame {
+    /// Field by field: what serde makes of `flatten` keeps a value of memory for every value of a
+    /// frame, also of the fields that no one knows.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Sent {
+            channel: FriendshipId,
+            #[serde(rename = "type")]
+            name: String,
+            active: bool,
+        }
+        let sent = Sent::deserialize(deserializer)?;
+        let ephemeral = match sent.name.as_str() {
+            "typing" => Ephemeral::Typing {
+                active: sent.active,
+            },
+            name => return Err(Error::unknown_variant(name, Ephemeral::TYPES)),
+        };
+        Ok(Self {
+            channel: sent.channel,
+            ephemeral,
+        })
+    }
 }
 
 /// `chat.friendship.<id>.<type>`

@@ -12,9 +12,9 @@ use crate::{
     profile::ProfileFields,
 };
 
-/// The version of every payload here. It grows when a listener of the version before could not read
-/// a payload of a type that it knows; a new field or a new type is no reason, and another meaning
-/// gets another type.
+/// The version of every payload here. It grows when a listener of the previous version could not
+/// read a payload of a type that it knows; a new field or a new type is no reason, and another
+/// meaning gets another type.
 pub const VERSION: u8 = 1;
 
 /// A payload that tells what it is by its `type`.

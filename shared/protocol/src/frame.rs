@@ -5,7 +5,7 @@ mod server;
 
 pub use client::{
     AuthFrame, ClientFrame, DeleteFrame, EditFrame, FrameError, MarkFrame, MediaItem, Parsed,
-    ResumeFrame, SendFrame,
+    ResumeFrame, SendFrame, media_items,
 };
 pub use server::{ErrorCode, Marks, ServerError, ServerFrame};
 

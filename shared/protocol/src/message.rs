@@ -14,6 +14,8 @@ use crate::{FriendshipId, MediaId, MessageId, Timestamp, UserId};
 pub const MAX_PAYLOAD_BYTES: usize = 8_192;
 /// The most files in one message.
 pub const MAX_MEDIA: usize = 10;
+/// How many channels a client may name in its `resume`.
+pub const MAX_NAMED_CHANNELS: usize = 10_000;
 /// The longest name of a file, in characters.
 pub const MAX_FILENAME_CHARS: usize = 255;
 /// The longest `client_id`, in characters.

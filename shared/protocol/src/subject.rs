@@ -79,7 +79,7 @@ pub fn friendship_event(channel: FriendshipId, event: &str) -> String {
     format!("events.friendships.{channel}.{event}")
 }
 
-/// Where what a consumer of `stream` gives up is published.
+/// Where an event of `stream` that a consumer gave up on is published.
 pub fn dead_letter(stream: &str) -> String {
     format!("dlq.{stream}")
 }
@@ -143,7 +143,7 @@ pub fn parse_chat(subject: &str) -> Option<(FriendshipId, Chat)> {
     Some((channel.parse().ok()?, what))
 }
 
-/// Reads a subject of [`send`] or [`mark`], also asked [`again`].
+/// Reads a subject of [`send`] or [`mark`], also the one that [`again`] makes of it.
 pub fn parse_channel(subject: &str) -> Option<FriendshipId> {
     subject.rsplit('.').next()?.parse().ok()
 }

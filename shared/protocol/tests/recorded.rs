@@ -1,4 +1,4 @@
-//! What replicas of the version before said, read by today's types: `tests/e2e/recorded`.
+//! What replicas of the previous version said, read by today's types: `tests/e2e/recorded`.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -120,7 +120,7 @@ fn is_read(subject: &str, payload: &str, answer: Option<&str>) -> bool {
 }
 
 #[test]
-fn what_the_version_before_said_is_read() {
+fn what_the_previous_version_said_is_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/e2e/recorded");
     let files = fs::read_dir(folder).expect("it is there").flatten();
     let recorded = files.filter(|file| file.path().extension().is_some_and(|end| end == "said"));

@@ -80,9 +80,9 @@ fn message_json() -> Value {
     })
 }
 
-/// As the version before wrote one that was neither edited nor deleted.
+/// As the previous version wrote one that was neither edited nor deleted.
 #[test]
-fn a_message_of_the_version_before_is_read() {
+fn a_message_of_the_previous_version_is_read() {
     let mut before = message_json();
     let fields = before.as_object_mut().expect("an object");
     fields.remove("edited_at");
@@ -654,7 +654,7 @@ fn the_page_has_every_close_code() {
     assert_eq!(listed, CloseCode::ALL.map(CloseCode::number));
 }
 
-/// One send or reply is as the version before wrote it; several are an array.
+/// One send or reply is as the previous version wrote it; several are an array.
 #[test]
 fn one_or_more() {
     let one = OneOrMore::of(vec![MarkReply::Done]);

@@ -1,5 +1,5 @@
-//! What each start of a program that needs a server is made of: the server's password, and the
-//! waiting until it answers.
+//! For programs that need a server (NATS, Postgres) when they start: its password among the
+//! settings, and waiting until it answers.
 
 mod password;
 mod waiting;

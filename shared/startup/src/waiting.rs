@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Waits for a dependency for a limited time, and logs each reason to wait once.
+/// Waits for a dependency for a limited time, and logs why, whenever the reason changes.
 pub struct Waiting {
     give_up: Instant,
     said: String,

@@ -35,7 +35,7 @@ struct Options<S: Args> {
 }
 
 impl App {
-    /// Starts what `start` sets up of the named services. `settings` are more than the necessary
+    /// Starts what `start` sets up of the named services. `settings` come on top of the necessary
     /// ones, by the names of their environment variables.
     pub async fn start<S: Args>(
         services: &[&str],

@@ -19,7 +19,7 @@ impl Choices {
         (self.0 >> 33) % limit
     }
 
-    /// One of these, which must not be none.
+    /// One of these, which must not be empty.
     pub fn of<'a, T>(&mut self, these: &'a [T]) -> &'a T {
         let which = self.below(these.len() as u64);
         &these[usize::try_from(which).unwrap_or_default()]

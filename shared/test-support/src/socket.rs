@@ -100,9 +100,9 @@ impl Socket {
         &self.seen
     }
 
-    /// The next frame. `None` when the connection is closed, with the code in `Err`.
+    /// The next frame. `Err` when the connection is closed, with the code if one came.
     pub async fn next(&mut self) -> Result<Value, Option<u16>> {
-        // In all: the pings of an open connection are no frames.
+        // For all messages together: pings go on coming while no frame does.
         let give_up = Instant::now() + PATIENCE;
         loop {
             let message = timeout_at(give_up, self.stream.next()).await;

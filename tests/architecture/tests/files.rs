@@ -1,4 +1,4 @@
-//! Which file of a crate may use which, and in which files a statement may stand.
+//! Which file of a crate may use which, and in which files an SQL statement may stand.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -211,7 +211,7 @@ fn statements_stand_in_stores_and_name_their_columns() {
             let has = calls.iter().any(|call| code.contains(call));
             assert!(may || !has, "{name}: {module} has a statement");
             for all in ["SELECT *", "RETURNING *"] {
-                // The columns of arrays that are unnested are named before it.
+                // Before `SELECT * FROM unnest(…)` the INSERT has named the columns.
                 let code = code.replace("SELECT * FROM unnest(", "");
                 assert!(!code.contains(all), "{name}: {module} takes all columns");
             }
@@ -314,4 +314,21 @@ fn every_route_is_below_its_service() {
             assert_eq!(answers(path), Some(service), "{path}");
         }
     }
+}
+
+/// Postgres keeps one set of advisory locks for a database, whichever schema takes them.
+#[test]
+fn every_advisory_lock_has_a_number_of_its_own() {
+    let mut names = BTreeMap::new();
+    for (name, files) in crates() {
+        for (module, code) in files {
+            for line in code.lines().filter(|line| line.contains("LOCK: i64 =")) {
+                let (_, number) = line.split_once('=').expect("it has a value");
+                let here = format!("{name} {module}");
+                let other = names.insert(number.trim().to_owned(), here.clone());
+                assert_eq!(other, None, "{here} has the lock of another place");
+            }
+        }
+    }
+    assert!(names.len() >= 3, "{names:?}");
 }

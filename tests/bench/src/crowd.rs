@@ -9,11 +9,11 @@ use natter_test_support::Socket;
 use serde_json::json;
 use uuid::Uuid;
 
-/// A connection that has resumed.
+/// A connection that is ready, and resumed if its user has a channel.
 pub struct Opened {
     // Open as long as this is kept.
     _socket: Socket,
-    /// From the first byte to `resumed`.
+    /// From the first byte to `resumed`, or to `ready` without a channel.
     pub took: Duration,
 }
 
@@ -21,6 +21,12 @@ pub struct Opened {
 pub async fn people(world: &World, count: usize) -> anyhow::Result<Vec<String>> {
     let users: Vec<Uuid> = (0..count).map(|_| Uuid::now_v7()).collect();
     befriend(world, &users).await?;
+    tokens(world, &users).await
+}
+
+/// People without a friend, hence without a channel; an access token for each of them.
+pub async fn strangers(world: &World, count: usize) -> anyhow::Result<Vec<String>> {
+    let users: Vec<Uuid> = (0..count).map(|_| Uuid::now_v7()).collect();
     tokens(world, &users).await
 }
 
@@ -70,10 +76,12 @@ async fn tokens(world: &World, users: &[Uuid]) -> anyhow::Result<Vec<String>> {
         .collect()
 }
 
-/// Opens a connection for each token, at most so many at a time, and resumes.
+/// Opens a connection for each token, at most `at_a_time` at a time, and resumes those that have a
+/// channel. Each of these users has as many as `channels` says.
 pub async fn open(
     gateway: &str,
     tokens: &[String],
+    channels: usize,
     at_a_time: usize,
 ) -> anyhow::Result<Vec<Opened>> {
     let opening = stream::iter(tokens).map(async |token| {
@@ -87,11 +95,13 @@ pub async fn open(
         anyhow::ensure!(
             ready["channels"]
                 .as_object()
-                .is_some_and(|open| open.len() == 1),
+                .is_some_and(|open| open.len() == channels),
             "{ready}"
         );
-        socket.send(json!({"type": "resume", "channels": {}})).await;
-        socket.frame("resumed").await;
+        if channels > 0 {
+            socket.send(json!({"type": "resume", "channels": {}})).await;
+            socket.frame("resumed").await;
+        }
         Ok(Opened {
             _socket: socket,
             took: started.elapsed(),

@@ -193,7 +193,7 @@ async fn ask(alice: &Person, url: &str) -> anyhow::Result<Duration> {
 /// Brings the tables from one size to another.
 async fn load(world: &World, channel: &str, have: &Size, want: &Size) -> anyhow::Result<()> {
     let mut admin = world.postgres.admin("natter").await;
-    // An index is made faster than it is kept.
+    // To make an index anew is faster than to keep it up to date.
     run_sql(&mut admin, "SET maintenance_work_mem = '1GB'; SET synchronous_commit = off; DROP INDEX messages.search_grams").await?;
     phrases(&mut admin).await?;
     run_sql(&mut admin, &format!(
@@ -220,7 +220,7 @@ async fn load(world: &World, channel: &str, have: &Size, want: &Size) -> anyhow:
     run_sql(&mut admin, "CHECKPOINT").await
 }
 
-/// What messages are made of, with what the search index has of it.
+/// The texts of messages, each with what the search index has of it.
 async fn phrases(admin: &mut PgConnection) -> anyhow::Result<()> {
     run_sql(admin, "CREATE TEMPORARY TABLE IF NOT EXISTS phrases (number bigint PRIMARY KEY, content text, grams integer[])").await?;
     let parts = [ONSETS, NUCLEI, CODAS].map(|part| part.split(' ').collect::<Vec<_>>());
@@ -247,7 +247,7 @@ async fn phrases(admin: &mut PgConnection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Messages of a channel, a minute apart, up to this one; three of all have a rare word.
+/// Messages of a channel, a minute apart, up to `want`; three of them have a rare word.
 async fn entries(
     admin: &mut PgConnection,
     channel: &str,

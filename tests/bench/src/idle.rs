@@ -11,6 +11,8 @@ use natter_e2e::{Topology, World};
 use crate::{crowd, table::line};
 
 const SIZES: [usize; 2] = [1_000, 10_000];
+/// Connections of users without a channel.
+const WITHOUT_CHANNEL: usize = 2_000;
 /// Connections that are being opened at a time.
 const OPENING: usize = 50;
 /// How long the gateway gets to free what the opening of the connections needed.
@@ -24,7 +26,7 @@ pub async fn run() -> anyhow::Result<()> {
     let id = world.process_id("gateway").context("the gateway runs")?;
     // One connection first, so that what is allocated only once does not count.
     let gateway = world.gateway();
-    sockets.extend(crowd::open(&gateway, &tokens[..1], OPENING).await?);
+    sockets.extend(crowd::open(&gateway, &tokens[..1], 1, OPENING).await?);
     tokio::time::sleep(SETTLE).await;
     let empty = resident_bytes(id)?;
     line("| connections | RSS of the gateway | for each | connects a second |")?;
@@ -33,7 +35,7 @@ pub async fn run() -> anyhow::Result<()> {
     for size in SIZES {
         let from = sockets.len();
         let started = Instant::now();
-        sockets.extend(crowd::open(&gateway, &tokens[from..size], OPENING).await?);
+        sockets.extend(crowd::open(&gateway, &tokens[from..size], 1, OPENING).await?);
         let rate = (size - from) as f64 / started.elapsed().as_secs_f64();
         tokio::time::sleep(SETTLE).await;
         let now = resident_bytes(id)?;
@@ -43,6 +45,14 @@ pub async fn run() -> anyhow::Result<()> {
             "| {size} | {now:.1} MiB | {each:.1} KiB | {rate:.0} |"
         ))?;
     }
+    let tokens = crowd::strangers(&world, WITHOUT_CHANNEL).await?;
+    let started = Instant::now();
+    let opened = crowd::open(&gateway, &tokens, 0, OPENING).await?;
+    let rate = opened.len() as f64 / started.elapsed().as_secs_f64();
+    line("")?;
+    line(&format!(
+        "{WITHOUT_CHANNEL} more, each without a channel and until `ready`: {rate:.0} a second"
+    ))?;
     Ok(())
 }
 

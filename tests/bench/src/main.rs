@@ -29,7 +29,7 @@ enum Bench {
     /// A relay for the floors, which starts it
     #[command(hide = true)]
     Relay,
-    /// What 500 sign-ups leave of the memory of standalone
+    /// How much memory 500 sign-ups leave allocated in standalone
     Memory,
     /// The gateway's memory for each idle connection, at 1,000 and 10,000
     Idle,

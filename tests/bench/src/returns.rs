@@ -21,8 +21,8 @@ pub async fn run() -> anyhow::Result<()> {
         let started = Instant::now();
         // The connections of the round before are closed; whoever is refused ends the measurement.
         let (one, other) = tokio::try_join!(
-            crowd::open(&gateway, ones, at_a_time / 2),
-            crowd::open(&gateway_2, others, at_a_time / 2),
+            crowd::open(&gateway, ones, 1, at_a_time / 2),
+            crowd::open(&gateway_2, others, 1, at_a_time / 2),
         )?;
         let all = started.elapsed();
         let mut took: Vec<Duration> = one.iter().chain(&other).map(|opened| opened.took).collect();

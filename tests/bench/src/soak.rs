@@ -79,7 +79,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let until = Instant::now() + Duration::from_secs(options.minutes * 60);
     let living = try_join_all(devices.iter_mut().map(|device| device.live(until)));
-    // A replica and a gateway are killed now and then.
+    // A gateway or a messages replica is killed or stopped now and then, and started again.
     let killing = async {
         let mut choices = Choices::new(options.seed, (PAIRS * 2 * DEVICES) as u64);
         let mut kills = 0_u64;
@@ -225,7 +225,7 @@ impl Device {
         }
     }
 
-    /// Keeps an event of the log; the next seq, or it has been lost, repeated or reordered.
+    /// Keeps an event of the log. Its seq must be the next: else something was lost, repeated or reordered.
     fn note(&mut self, frame: &Value) {
         let kind = frame["type"].as_str().unwrap_or_default();
         if !kind.starts_with("friendship_message") {

@@ -2,7 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
-/// Prints a line, also where standard output is no terminal.
+/// Prints a line; a closed standard output is an error, not a panic.
 pub fn line(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())

@@ -14,7 +14,7 @@ use crate::{World, jetstream};
 
 pub const FEEDS: [&str; 3] = ["USERS", "FRIENDSHIPS", "CHAT"];
 
-/// What a stream has: `Nats-Msg-Id` to payload, in its order, with repeats told apart.
+/// What a stream has: `Nats-Msg-Id` and payload, in its order, each repeat too.
 pub async fn events(nats: &Nats, stream: &str) -> Option<Vec<(String, Value)>> {
     let stream = jetstream(nats, "subscriber").await.get_stream(stream).await;
     let stream = stream.ok()?;

@@ -40,7 +40,7 @@ impl Span {
     }
 }
 
-/// What every process of a Natter exports to. Ends with its value.
+/// What every process of a Natter exports to. Its process ends when this is dropped.
 pub struct Collector {
     url: String,
     spans: Arc<Mutex<Vec<Span>>>,

@@ -4,7 +4,7 @@ use natter_test_support::{Person, befriend};
 use reqwest::StatusCode;
 use serde_json::json;
 
-/// Where the services are, as a client sees it: behind an ingress all the same.
+/// Where a client finds the services: behind an ingress, all at one URL.
 pub struct Addresses {
     pub users: String,
     pub friendships: String,

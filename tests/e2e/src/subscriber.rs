@@ -45,7 +45,7 @@ impl Subscriber {
         self.process = run(&self.folder, &self.variables);
     }
 
-    /// Waits until it has counted so much.
+    /// Waits until its counts are these.
     pub async fn counts(&mut self, wanted: &Value) {
         let what = format!("{wanted}");
         let find =

@@ -20,7 +20,7 @@ use crate::{
 };
 
 const NETWORK: &str = "natter";
-/// The network of the pods: the one that kind uses by default.
+/// The network of the pods: a part of the one that kind uses by default.
 const SUBNET: &str = "10.244.0.0/24";
 /// This machine, as the pods see it: the ingress is here.
 const INGRESS: &str = "10.244.0.1";
@@ -35,7 +35,7 @@ pub struct Cluster {
     folder: TempDir,
     pub ingress: Ingress,
     pods: Vec<Pod>,
-    /// How many pods of Deployments there were.
+    /// How many pods of Deployments have been started.
     count: usize,
 }
 
@@ -48,7 +48,7 @@ struct Pod {
 }
 
 impl Cluster {
-    /// A cluster with everything but the services: the secrets, and what they need.
+    /// A cluster without pods: the network, the ingress, the secrets, the ConfigMaps and the volumes.
     pub async fn start(overlay: &str) -> Self {
         let manifests = Manifests::build(overlay);
         podman(&["network", "create", "--subnet", SUBNET, NETWORK]).await;
@@ -110,7 +110,7 @@ impl Cluster {
         self.start_stateful_set(name).await;
     }
 
-    /// Runs a Job to its success, as often as it takes; what its last pod printed.
+    /// Runs a Job until it succeeds, at most `JOB_TRIES` times; what its last pod printed.
     pub async fn job(&self, name: &str) -> String {
         self.job_as(name, name).await
     }
@@ -127,7 +127,7 @@ impl Cluster {
             .await
     }
 
-    /// The trial from outside.
+    /// The smoke test from outside.
     pub async fn smoke(&self) -> String {
         let name = "natter-smoke";
         let mut pod = self.workload("CronJob", name).pod(name);

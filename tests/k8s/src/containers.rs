@@ -1,4 +1,4 @@
-//! Programs that the launcher has installed, and whether containers run here at all.
+//! Programs that `deploy/test` has installed, and whether containers run here at all.
 
 use std::{
     env,
@@ -8,19 +8,19 @@ use std::{
 
 use tokio::{process::Command, sync::Mutex};
 
-/// The right to run containers: one test at a time, and none where the launcher has found that they
+/// The right to run containers: one test at a time, and none where `deploy/test` has found that they
 /// do not run. What was run ends with it.
 pub struct Containers {
     _one_at_a_time: tokio::sync::MutexGuard<'static, ()>,
 }
 
 impl Containers {
-    /// `None` where containers do not run; the reason is in the launcher's closing line.
+    /// `None` where containers do not run; the closing line of `deploy/test` says why.
     pub async fn available() -> Option<Self> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
         variable("CONTAINERS_CONF")?;
         let one_at_a_time = ONE_AT_A_TIME.lock().await;
-        // Removes what an earlier test left behind that was killed.
+        // Removes what an earlier test that was killed left behind.
         clean_up();
         Some(Self {
             _one_at_a_time: one_at_a_time,

@@ -114,7 +114,7 @@ fn bootstrap(manifests: &Manifests, folder: &Path, port: u16) -> Value {
         "static_resources": {
             "listeners": [{
                 "name": "http",
-                // Pods reach it too: the trial is one of them.
+                // Pods reach it too: the smoke test is one of them.
                 "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},
                 "filter_chains": [{"filters": [{
                     "name": "envoy.filters.network.http_connection_manager",

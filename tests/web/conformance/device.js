@@ -3,7 +3,7 @@
 
 import { NatterClient } from "../../../services/site/client/index.js";
 import { Disk } from "./disk.js";
-import { eventually } from "./wait.js";
+import { eventually, sleep } from "./wait.js";
 
 /** As short as a schedule can bear on a busy machine. */
 export const QUICK = {
@@ -23,6 +23,8 @@ export const PASSWORD = "Correct-horse-1";
 const EVERYTHING = 10_000;
 
 export class Device {
+  /** How many there were, on all devices. */
+  static #changes = 0;
   client = null;
   store = null;
   /** The newest window of each conversation that is subscribed to. */
@@ -34,7 +36,7 @@ export class Device {
   events = [];
   /** `{conversation, clientId, text, media, replyTo, instance, message, kept, outcome}`, in the order in which they were sent. */
   sends = [];
-  /** Edits and deletions: `{kind, conversation, message, clientId, text, at, instance, kept, outcome}`. */
+  /** Edits and deletions, numbered in the order of all: `{kind, conversation, message, clientId, text, number, instance, kept, outcome}`. */
   changes = [];
   /** How often it was reloaded. */
   instance = 0;
@@ -117,6 +119,8 @@ export class Device {
 
   async #again(shown) {
     this.instance += 1;
+    // No page begins in the millisecond in which the last one ended.
+    await sleep(1);
     this.make();
     this.windows.clear();
     await this.client.restore().catch(() => {});
@@ -142,8 +146,8 @@ export class Device {
   }
 
   #change(kind, conversation, message, text, acked) {
-    const at = performance.now();
-    const change = { kind, conversation, message, clientId: acked.client_id, text, at, instance: this.instance };
+    const number = ++Device.#changes;
+    const change = { kind, conversation, message, clientId: acked.client_id, text, number, instance: this.instance };
     this.#follow(change, { kept: acked.kept, acked });
     this.changes.push(change);
     return change;

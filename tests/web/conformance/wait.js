@@ -1,6 +1,9 @@
 // Waiting for what is to come about: asked again and again until a deadline, never a fixed time.
 
-import { setTimeout as sleep } from "node:timers/promises";
+/** By the clock of the world that it is called in: see `simulation.js`. */
+export function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
 
 /** Runs `check` until it does not throw, and answers its value; throws its last error at the deadline. */
 export async function eventually(check, ms = 5_000) {
@@ -17,14 +20,13 @@ export async function eventually(check, ms = 5_000) {
 
 /** The value of a promise, or an error once `ms` have passed. */
 export async function within(promise, ms, what) {
-  const clock = new AbortController();
-  const late = sleep(ms, null, { signal: clock.signal }).then(
-    () => Promise.reject(new Error(`${what} took longer than ${ms} ms`)),
-    () => {},
-  );
+  let clock;
+  const late = new Promise((_, reject) => {
+    clock = setTimeout(() => reject(new Error(`${what} took longer than ${ms} ms`)), ms);
+  });
   try {
     return await Promise.race([promise, late]);
   } finally {
-    clock.abort();
+    clearTimeout(clock);
   }
 }

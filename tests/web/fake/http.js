@@ -1,8 +1,6 @@
 // The HTTP door of the fake Natter: the endpoints that a client uses, with the contract's answers,
 // and faults that strike a request before, in or after its answer.
 
-import { randomUUID } from "node:crypto";
-
 import { Refused } from "./log.js";
 
 /** What a refusal of the model is over HTTP. */
@@ -85,7 +83,7 @@ export class HttpDoor {
     this.requests.push({ name, at: performance.now(), authorization });
     response.sendDate = false;
     response.setHeader("Date", new Date(this.#model.now()).toUTCString());
-    response.setHeader("X-Request-Id", randomUUID());
+    response.setHeader("X-Request-Id", crypto.randomUUID());
 
     const chunks = [];
     try {

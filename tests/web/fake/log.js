@@ -1,7 +1,7 @@
 // What the fake Natter knows: users, sessions, friendships, and the channels' logs and marks, by the
 // rules of HTTP.md and WEBSOCKET.md. It emits what happens; HTTP and WebSockets are its two doors.
 
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import { EventEmitter } from "node:events";
 
 import { makeToken, readToken } from "./tokens.js";
@@ -22,7 +22,7 @@ export class Model extends EventEmitter {
   friendships = new Map();
   channels = new Map();
   media = new Map();
-  epoch = randomUUID();
+  epoch = crypto.randomUUID();
   /** Where it is reached. */
   url = "";
   /** Milliseconds by which the server's clock is ahead of this device's. */
@@ -57,7 +57,7 @@ export class Model extends EventEmitter {
     if ([...this.users.values()].some((user) => user.username === username)) {
       throw new Refused("username_taken");
     }
-    const id = randomUUID();
+    const id = crypto.randomUUID();
     const user = { id, username, password, email, first_name, last_name, personal_image: null };
     this.users.set(id, user);
     return user;
@@ -74,7 +74,7 @@ export class Model extends EventEmitter {
 
   /** Begins a session; answers its first pair of tokens. */
   beginSession(user, userAgent = "") {
-    const sid = randomUUID();
+    const sid = crypto.randomUUID();
     const created = this.#timestamp();
     this.sessions.set(sid, {
       sid,
@@ -96,7 +96,7 @@ export class Model extends EventEmitter {
       user_id: session.user,
       sub: session.user,
       sid: session.sid,
-      jti: randomUUID(),
+      jti: crypto.randomUUID(),
       iat: now,
       exp: now + lifetime,
     });
@@ -175,7 +175,7 @@ export class Model extends EventEmitter {
     if (!this.users.has(to)) throw new Refused("user_not_found");
     if (this.friendshipsOf(from).some((one) => pairOf(one).includes(to))) throw new Refused("already_exists");
     const friendship = {
-      id: randomUUID(),
+      id: crypto.randomUUID(),
       from_user: from,
       to_user: to,
       status_from_user: status,
@@ -284,7 +284,7 @@ export class Model extends EventEmitter {
         const file = this.media.get(media);
         if (file?.owner !== user || file.message) throw new Refused("invalid_frame");
       }
-      entry.message = randomUUID();
+      entry.message = crypto.randomUUID();
     } else {
       const target = channel.messages.get(what.message);
       if (!target || target.deleted) throw new Refused("message_not_found");
@@ -344,7 +344,7 @@ export class Model extends EventEmitter {
   }
 
   addMedia(owner, filename, contentType, bytes) {
-    const id = randomUUID();
+    const id = crypto.randomUUID();
     this.media.set(id, { id, owner, filename, content_type: contentType, bytes, message: null });
     return this.mediaCard(id);
   }
@@ -398,7 +398,7 @@ export class Model extends EventEmitter {
       marks.received_seq = Math.min(marks.received_seq, kept.length);
       marks.seen_seq = Math.min(marks.seen_seq, kept.length);
     }
-    this.epoch = randomUUID();
+    this.epoch = crypto.randomUUID();
     this.emit("setBack");
   }
 }

@@ -16,13 +16,14 @@ export class FakeNatter {
   #sockets = new Set();
   #isDown = false;
 
-  static async start() {
+  /** On a port of this machine, or of a network that is simulated. */
+  static async start(network = null) {
     const natter = new FakeNatter();
-    await natter.#listen();
+    await natter.#listen(network);
     return natter;
   }
 
-  async #listen() {
+  async #listen(network) {
     this.#server.on("connection", (socket) => {
       // A port that is given up may become another world's: connections are cut in its place.
       if (this.#isDown) {
@@ -34,9 +35,12 @@ export class FakeNatter {
       socket.on("error", () => {});
     });
     this.#server.on("upgrade", (request, socket, head) => this.gateway.upgrade(request, socket, head));
-    this.#server.listen(0, "127.0.0.1");
-    await once(this.#server, "listening");
-    this.url = `http://127.0.0.1:${this.#server.address().port}`;
+    if (!network) {
+      this.#server.listen(0, "127.0.0.1");
+      await once(this.#server, "listening");
+    }
+    const port = network ? network.listen((socket) => this.#server.emit("connection", socket)) : this.#server.address().port;
+    this.url = `http://127.0.0.1:${port}`;
     this.model.url = this.url;
   }
 
@@ -59,8 +63,9 @@ export class FakeNatter {
   }
 
   async stop() {
+    const closed = this.#server.listening && once(this.#server, "close");
     this.#server.close();
     this.down();
-    await once(this.#server, "close");
+    await closed;
   }
 }

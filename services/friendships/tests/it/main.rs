@@ -22,9 +22,13 @@ struct Settings {
 }
 
 async fn start() -> App {
+    start_with(&[]).await
+}
+
+async fn start_with(settings: &[(&str, &str)]) -> App {
     App::start(
         &["users", "friendships"],
-        &[],
+        settings,
         async |own: Settings, bus, postgres, process| {
             let owner = |role: &str| postgres.url(role).parse().expect("a URL");
             natter_users::migrate(&owner("users_owner")).await?;

@@ -3,7 +3,7 @@
 use natter_test_support::Person;
 use serde_json::json;
 
-use crate::start;
+use crate::{start, start_with};
 
 #[tokio::test]
 async fn every_refusal_has_its_words() {
@@ -129,7 +129,8 @@ async fn every_refusal_has_its_words() {
 
 #[tokio::test]
 async fn two_opposite_requests_make_one_friendship() {
-    let app = start().await;
+    // The limits take locks of their own, which may not stand in the way.
+    let app = start_with(&[("NATTER_RATE_LIMITS", "on")]).await;
     let url = format!("{}/api/users/friendship/", app.url());
     for _ in 0..10 {
         let alice = Person::sign_up(app.url(), "alice").await;

@@ -152,7 +152,7 @@ impl Connection {
             Ok(claims) if claims.user_id == self.peer.user => {
                 self.peer.set_sid(claims.sid);
                 self.timer.expire(Some(claims.exp));
-                // It may have ended between the two lines above.
+                // The session may have ended between the check of the token and `set_sid`.
                 return if self.gateway.verifier.is_revoked(claims.sid) {
                     Err(Close::SessionEnded)
                 } else {
@@ -269,9 +269,12 @@ impl Connection {
             Answered::Mark(_, MarkReply::Done) => Ok(()),
             Answered::Mark(question, MarkReply::Refused(refusal)) => {
                 // The mark was refused: forget this user's known marks in the channel. The friend's
-                // stay.
+                // stay. Of what is no channel of this connection nothing stays.
+                let is_open = self.channels.contains(question.channel);
                 let used = self.used.get_or_insert_default();
-                if let Some(known) = used.marks.get_mut(&question.channel) {
+                if !is_open {
+                    used.marks.remove(&question.channel);
+                } else if let Some(known) = used.marks.get_mut(&question.channel) {
                     (known.received_seq, known.seen_seq) = (0, 0);
                 }
                 self.refuse_question(question, refusal).await

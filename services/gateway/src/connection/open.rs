@@ -41,7 +41,12 @@ impl Connection {
         }
         // Many that come at once (an ingress was reloaded) wait for their turn here, and not in the
         // queue of a service whose answer would come too late for all of them.
-        let Ok(Ok(turn)) = timeout(OPENING_PATIENCE, gateway.opening.acquire()).await else {
+        let turn = tokio::select! {
+            biased;
+            reason = peer.closer.closed() => return Err(Some((socket, reason))),
+            turn = timeout(OPENING_PATIENCE, gateway.opening.acquire()) => turn,
+        };
+        let Ok(Ok(turn)) = turn else {
             tracing::warn!("too many connections are being opened");
             return Err(Some((socket, Close::Overloaded)));
         };
@@ -98,6 +103,12 @@ impl Connection {
             listing_since: opened,
             known_since: opened,
         });
+        // The session may have ended meanwhile: then nothing of its user's channels is told.
+        if connection.peer.closer.is_closed() {
+            let reason = connection.peer.closer.closed().await;
+            connection.end(reason).await;
+            return Err(None);
+        }
         let ready = ServerFrame::Ready {
             user: connection.peer.user,
             heartbeat_seconds: gateway.settings.heartbeat_seconds,

@@ -6,14 +6,13 @@ use natter_protocol::{
     FriendshipId,
     call::{ChannelMarks, GetAfter, GetFriendship, GetHeads, ListMarks, MAX_AFTER, MAX_HEADS},
     frame::{ErrorCode, ResumeFrame, ServerFrame},
+    message::MAX_NAMED_CHANNELS,
 };
 
 use super::Connection;
 use crate::{close::Close, hub::log_delivery};
 
 const ANSWERS: &str = "resume";
-/// How many channels a client may name.
-const MAX_NAMED: usize = 10_000;
 /// For how many channels that are not the user's the reason is looked up.
 const MAX_LOOKED_UP: usize = 20;
 
@@ -42,8 +41,8 @@ impl Connection {
                 )
                 .await;
         }
-        if named.len() > MAX_NAMED {
-            let detail = format!("resume names more than {MAX_NAMED} channels.");
+        if named.len() > MAX_NAMED_CHANNELS {
+            let detail = format!("resume names more than {MAX_NAMED_CHANNELS} channels.");
             return self
                 .refuse_frame(
                     ErrorCode::InvalidFrame,

@@ -61,7 +61,7 @@ pub struct Sends {
 #[derive(Default)]
 struct Line {
     waiting: VecDeque<Pending>,
-    /// A replica of the version before answered: it knows no arrays.
+    /// A replica of the previous version answered: it knows no arrays.
     one_by_one: bool,
 }
 
@@ -260,8 +260,8 @@ async fn ask(
     OneOrMore::from_json(&reply.await?.payload).map_err(RequestError::Reply)
 }
 
-/// Whether no other replica that has the request can store anything after this answer. It can after
-/// `ChannelClosed`: the channel may be open again when the other replica gets to the same sends.
+/// Whether no other replica that has the request can store anything after this answer. After
+/// `ChannelClosed` one can: the channel may be open again when it gets to the same sends.
 fn is_final(reply: &[u8]) -> bool {
     let closed = SendReply::Refused(Refusal::ChannelClosed);
     match OneOrMore::from_json(reply) {

@@ -40,8 +40,8 @@ const GAP_PATIENCE: Duration = Duration::from_millis(20);
 /// at another server until then is found by comparing heads.
 const SETTLE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// How many times marks are asked for before it is given up: a messages service of the version
-/// before does not answer.
+/// How many times marks are asked for before it is given up: a messages service of the previous
+/// version does not answer.
 const MARKS_TRIES: usize = 20;
 /// How often heads are compared although nothing says that anything was lost.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);

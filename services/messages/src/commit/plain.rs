@@ -1,4 +1,4 @@
-//! Messages that one statement stores: without files, and no answers to another.
+//! Messages that one statement stores: without files, and not replies to others.
 
 use natter_protocol::{
     FriendshipId, MessageId, UserId,

@@ -16,7 +16,7 @@ use tracing::Span;
 
 use super::plain::is_plain;
 
-/// How long an asker waits: as long as a gateway waits for the answer to a request.
+/// How long a caller waits: as long as a gateway waits for the answer to a request.
 const PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// The sends of one channel and one sender, in their order.
@@ -25,7 +25,7 @@ pub struct Request {
     pub sends: Vec<SendRequest>,
     /// What each is answered, as far as it is known.
     pub replies: Vec<Option<SendReply>>,
-    /// When the asker stops waiting.
+    /// When the caller stops waiting.
     pub until: Instant,
     pub since: Instant,
     /// The friendships service was asked about the channel already.

@@ -146,7 +146,7 @@ fn range(method: &Method, headers: &HeaderMap, size: u64) -> Result<Option<(u64,
     else {
         return Ok(None);
     };
-    // The last bytes: none of them cannot be had, and of more than there are all are meant.
+    // A suffix range: 0 bytes cannot be had, and more than there are mean the whole file.
     let suffix = value.strip_prefix("bytes=-").map(str::parse::<u64>);
     if suffix == Some(Ok(0)) {
         return Err(());

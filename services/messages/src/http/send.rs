@@ -6,7 +6,7 @@ use natter_http::{BaseUrl, FieldsAndFiles, PathId};
 use natter_protocol::{
     FriendshipId, MessageId,
     call::{Refusal, SendMedia, SendReply, SendRequest, SendWhat},
-    frame::MediaItem,
+    frame::{MediaItem, media_items},
     message::{MAX_MEDIA, check_client_id, check_payload},
 };
 use serde::Deserialize;
@@ -28,8 +28,9 @@ pub struct NewMessage {
     #[schema(min_length = 1, max_length = 64)]
     client_id: Option<String>,
     /// Each either `{"<filename>": "<base64>"}` or `{"id": "<media id>"}`.
+    #[serde(default, deserialize_with = "media_items")]
     #[schema(value_type = Option<Vec<HashMap<String, String>>>, max_items = 10)]
-    media: Option<Vec<MediaItem>>,
+    media: Vec<MediaItem>,
     #[schema(value_type = Option<MessageId>)]
     reply_to: Option<String>,
 }
@@ -88,7 +89,7 @@ pub async fn send(
     messages.channels.of_member(id, caller.user).await?;
     let invalid = |error: &dyn std::fmt::Display| Error::InvalidMessage(error.to_string());
     let sent: NewMessage = fields.read()?;
-    let named = sent.media.unwrap_or_default();
+    let named = sent.media;
     for item in &named {
         item.check().map_err(|error| invalid(&error))?;
     }

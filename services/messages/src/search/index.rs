@@ -1,9 +1,9 @@
 //! Takes the logs over into the search table.
 //!
-//! The log is the truth. How far each channel was indexed is stored together with the index rows, so
-//! no entry is missed, whichever replica appended it or crashed. A replica indexes the channels that
-//! it appended to within about a second; a comparison of all channels with the index, at the start
-//! and every ten minutes, finds the rest.
+//! The log is the truth. How far each channel's log was taken over is stored with the rows, so no
+//! entry is missed, whichever replica appended it or crashed. A replica takes over what it appended
+//! within about a second; a comparison of all channels with the search table, at the start and
+//! every ten minutes, finds the rest.
 
 use std::{
     collections::HashSet,

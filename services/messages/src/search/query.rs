@@ -89,7 +89,7 @@ impl Clause {
         self.wanted.is_empty() && self.unwanted.is_empty()
     }
 
-    /// What the index has of every text that is found.
+    /// The grams that the search table has of every text that matches.
     pub fn grams(&self) -> Vec<i32> {
         let mut all: Vec<i32> = self
             .wanted

@@ -116,7 +116,7 @@ pub fn grams(folded: &str) -> Vec<i32> {
     grams
 }
 
-/// The slice of a channel's entry, beside its grams in the same index.
+/// A channel's slice of this number, hashed: it is beside its entries' grams in the same index.
 pub fn slice(channel: Uuid, number: u64) -> i32 {
     let bytes = channel.into_bytes().into_iter().chain(number.to_le_bytes());
     fnv(bytes)

@@ -426,7 +426,7 @@ async fn uploaded(
     Ok(known.collect())
 }
 
-/// Makes the files the message's.
+/// Makes the files the message's; those of a message that is deleted expire.
 async fn attach(tx: &mut PgConnection, entry: &Entry) -> sqlx::Result<()> {
     for file in &entry.files {
         sqlx::query(

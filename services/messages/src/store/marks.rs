@@ -129,7 +129,7 @@ impl Store {
     }
 }
 
-/// Moves marks forward, and not beyond the log: it may have been set back since it was delivered.
+/// Moves marks forward, and not beyond the log, which may have been set back since the delivery.
 pub async fn move_marks(
     db: &mut PgConnection,
     marks: &BTreeMap<(FriendshipId, UserId), NewMark>,

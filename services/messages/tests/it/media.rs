@@ -299,7 +299,7 @@ async fn a_form_whose_file_was_not_chosen_sends_its_text() {
     assert_eq!((status, &missing["code"]), (400, &json!("file_required")));
 }
 
-/// Inputs that were left empty are none, several files are several, and of nothing else one is dropped.
+/// Inputs left empty do not count, every file does, and any other field sent twice is refused.
 #[tokio::test]
 async fn a_form_is_taken_whole_or_refused() {
     let app = start().await;

@@ -48,6 +48,8 @@ class Core {
   /** How often it was closed: a `connect` from before is given up. */
   #closes = 0;
   #ready = null;
+  /** Logging in, signing up and taking a session from the store: one after the other, so that there is one user. */
+  #beginning = Promise.resolve();
   state = "closed";
   /** From `connect` to `close`: what fails is tried again. */
   isJoined = false;
@@ -141,19 +143,30 @@ class Core {
 
   // ---- Beginning and end
 
-  /** With the tokens that `ask` gets. The connection and what is shown would stay those of who was there before. */
-  async begin(ask) {
-    if (this.session.user) throw new NatterError("logged_in", "There is a session already: log out first.");
-    await this.ready();
-    await this.session.begin(await ask());
-    this.emit("session", { user: this.session.user });
+  /** Begins a session with the tokens that `ask` gets; not over another, whose connection and messages would stay. */
+  begin(ask) {
+    return this.#inTurn(async () => {
+      if (this.session.user) throw new NatterError("logged_in", "There is a session already: log out first.");
+      await this.ready();
+      const tokens = await ask();
+      await this.tabs.exclusively("session", () => this.session.begin(tokens));
+      this.emit("session", { user: this.session.user });
+    });
   }
 
-  async restore() {
-    await this.ready();
-    const isThere = await this.session.restore();
-    if (isThere) this.emit("session", { user: this.session.user });
-    return isThere;
+  restore() {
+    return this.#inTurn(async () => {
+      await this.ready();
+      const isThere = await this.session.restore();
+      if (isThere) this.emit("session", { user: this.session.user });
+      return isThere;
+    });
+  }
+
+  #inTurn(work) {
+    const done = this.#beginning.then(() => this.session.ending).then(work);
+    this.#beginning = done.catch(() => {});
+    return done;
   }
 
   async connect() {
@@ -172,7 +185,7 @@ class Core {
         else reject(new NatterError(this.session.user ? "closed" : "logged_out", "There is no connection."));
       });
     });
-    // From here on `close` is a change.
+    // So that a `close` changes the state, and ends the waiting.
     this.setState("connecting");
     if (!this.isJoined) {
       this.isJoined = true;
@@ -184,7 +197,7 @@ class Core {
     return connected;
   }
 
-  /** Not before it has what is to be sent first, also what a tab that crashed has told nobody. */
+  /** Connects, but first reads what is to be sent, also what a tab that crashed told nobody of. */
   async #lead() {
     await this.#restoreShared();
     if (this.tabs.isLeader) this.connection.start();
@@ -229,9 +242,9 @@ class Core {
     await this.session.end();
   }
 
-  /** The session has ended, here or elsewhere. What was not sent stays in the store, for when the user is back. */
-  ended(isTold = false) {
-    if (!isTold) this.tabs.tell({ ended: true });
+  /** This session has ended, here or elsewhere. What was not sent stays in the store, for when the user is back. */
+  ended(sid) {
+    this.tabs.tell({ ended: sid });
     this.close();
     this.outbox.clear();
     this.receipts.clear();
@@ -272,8 +285,10 @@ class Core {
     else if (what.uploading) this.outbox.uploading(what.uploading);
     else if (what.seen) this.receipts.told(what.seen);
     else if (what.ended) {
+      // Unless the user is back already.
+      if (what.ended !== this.session.tokens?.sid) return;
       this.session.adopt(null);
-      this.ended(true);
+      this.ended(what.ended);
     } else if (this.tabs.isLeader) {
       if (what.transmit) this.connection.send(what.transmit);
       if (what.wake) this.#lead();
@@ -504,6 +519,7 @@ export class NatterClient {
     this.search = (text, { page: number = 1, pageSize = 20 } = {}) =>
       page("/api/messages/search/", { q: text, page: number, page_size: pageSize }, (item) => {
         const message = core.message(item.message, item.message.seq);
+        // To be found is not to be received, as being listed is: that this device has it, its log says.
         core.conversations.setMarks(message.friendship, marksOf(item, message.mine));
         return core.withStatus(message);
       });

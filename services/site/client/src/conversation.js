@@ -2,6 +2,7 @@
 
 import { NatterError, call } from "./errors.js";
 import { newer } from "./conversations.js";
+import { historyOf } from "./http.js";
 
 export class Conversation {
   #core;
@@ -86,12 +87,12 @@ export class Conversation {
     for (const window of this.#windows) window.reload();
   }
 
-  /** Whose messages these were is logged out. */
+  /** The user whose messages these were is logged out. */
   clear() {
     for (const window of this.#windows) window.clear();
   }
 
-  /** A connection is there again: what could not be loaded is. */
+  /** A connection is there again: loads what could not be loaded. */
   resumed() {
     for (const window of this.#windows) if (window.hasFailed) window.reload();
   }
@@ -129,7 +130,7 @@ class Window {
   #hasAfter = false;
   #loading = true;
   #error = null;
-  /** Loads follow each other; entries that come meanwhile are put in after each. */
+  /** Loads follow each other; entries that come meanwhile are put in after the last. */
   #last = Promise.resolve();
   #meanwhile = [];
   #loads = 0;
@@ -178,7 +179,7 @@ class Window {
     return this.#next;
   }
 
-  /** Loads the same place again: with all that has come, also what may be of a log that was set back. */
+  /** Loads the same place again. The answer has what came meanwhile, unless that is of a log that was set back. */
   reload() {
     this.#meanwhile = [];
     const middle = this.#messages[this.#messages.length >> 1]?.message.id;
@@ -257,10 +258,9 @@ class Window {
 
   /** An answer from before the logs were set back does not count. */
   async #page(query) {
-    const path = `/api/messages/status/friendship/${encodeURIComponent(this.#channel)}/messages/`;
     for (;;) {
       const { generation } = this.#core.logs;
-      const page = await this.#core.persist(() => this.#core.http.get(path, { query }));
+      const page = await this.#core.persist(() => this.#core.http.get(historyOf(this.#channel), { query }));
       if (generation === this.#core.logs.generation) return page;
     }
   }
@@ -268,7 +268,8 @@ class Window {
   #of(item) {
     const message = this.#core.message(item.message, item.message.seq);
     this.#core.noteOfFriend(message);
-    this.#core.conversations.setMarks(this.#channel, marksOf(item, message.mine));
+    // Listing the friend's messages is receiving them.
+    this.#core.conversations.setMarks(this.#channel, marksOf({ ...item, is_received: item.is_received || !message.mine }, message.mine));
     this.#core.outbox.found(item.message, this.#channel, message.seq);
     return { message, view: null };
   }
@@ -333,10 +334,10 @@ function same({ edit: a, ...one }, { edit: b, ...other }) {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-/** What an item of the history says of the marks. Listing the friend's messages is receiving them. */
+/** What an item of the history says of the marks. */
 export function marksOf({ message: { seq }, is_received, is_seen }, mine) {
   const [received, seen] = [is_received && seq, is_seen && seq];
-  return mine ? { friend_received_seq: received, friend_seen_seq: seen } : { received_seq: seq, seen_seq: seen };
+  return mine ? { friend_received_seq: received, friend_seen_seq: seen } : { received_seq: received, seen_seq: seen };
 }
 
 function fileOf(blob) {

@@ -43,12 +43,12 @@ export class Conversations {
     return this.#wasLoaded || this.#loading !== null || this.#watchers.size > 0;
   }
 
-  /** A connection is there again: what could not be loaded is. */
+  /** A connection is there again: loads what could not be loaded. */
   resumed() {
     if (this.isUsed && (this.#hasFailed || !this.#wasLoaded)) this.load().catch(() => {});
   }
 
-  /** Loads all of them; calls at a time are one. */
+  /** Loads all of them; concurrent calls share one load. */
   load() {
     if (!this.#loading) {
       const loading = this.#load().finally(() => {

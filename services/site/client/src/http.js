@@ -80,6 +80,11 @@ export class Http {
   }
 }
 
+/** Where the messages of a conversation are. */
+export function historyOf(channel) {
+  return `/api/messages/status/friendship/${encodeURIComponent(channel)}/messages/`;
+}
+
 /** The whole answer comes within the deadline; of a large one, its beginning and each further part do. */
 async function fetchWithin(deadline, url, request, isLarge) {
   const late = new AbortController();

@@ -1,9 +1,9 @@
 // How far this client has each conversation's log: entries are passed on in the order of their `seq`,
 // each once; what is missing is fetched over HTTP.
 
-/** Up to this revision a friendship that is open has just opened for the first time: asked, agreed, accepted. */
+/** Up to this revision an open friendship was never closed: asked, accepted, closed and opened again are four. */
 const FIRST_OPENED = 3;
-/** So many missing entries are not fetched: what is shown is loaded anew. */
+/** More missing entries are not fetched: what is shown is loaded anew. */
 const TOO_MANY = 2_000;
 
 export class Logs {
@@ -142,7 +142,7 @@ export class Logs {
       .finally(() => log.fetching === fetching && (log.fetching = null));
   }
 
-  /** Until the log was set back, by which `fetching` is no longer its own. */
+  /** Ends early where the log was set back meanwhile: then `fetching` is not the log's any more. */
   async #fetchAll(channel, log, fetching) {
     while (log.have < log.wanted) {
       const query = { after_seq: log.have, limit: 500 };

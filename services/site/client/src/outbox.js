@@ -2,8 +2,11 @@
 // first out in each conversation, and again with the same `client_id` until there is an answer.
 
 import { NatterError, isPassing } from "./errors.js";
+import { historyOf } from "./http.js";
 
 const FRAMES = { send: "friendship", edit: "friendship_edit", delete: "friendship_delete" };
+/** So many are remembered to have ended. */
+const ENDED = 1_000;
 
 export class Outbox {
   #core;
@@ -15,8 +18,10 @@ export class Outbox {
   /** Whether conversations wait for each other: one of several items was too big, and it is not known which. */
   #isOneAtATime = false;
   #order = 0;
-  /** The reading of the store that is under way, and what was settled since it began, which it may still have. */
+  /** The reading of the store that is under way. */
   #reading = null;
+  /** What has come to its end, the latest `ENDED`: a reading of the store, or another tab, may be behind. */
+  #ended = new Set();
   #restoring = Promise.resolve();
 
   constructor(core) {
@@ -30,29 +35,29 @@ export class Outbox {
   /** Takes what an earlier page or another tab left. */
   restore() {
     const restored = this.#restoring.then(async () => {
-      const reading = (this.#reading = { settled: new Set() });
+      const reading = (this.#reading = {});
       const entries = await this.#core.store.entries(this.prefix);
       // Logged out meanwhile.
       if (this.#reading !== reading) return;
       this.#reading = null;
       for (const [, item] of entries) {
-        if (reading.settled.has(item.clientId)) this.#core.forget(item.key);
-        else if (!this.#items.has(item.clientId)) {
-          this.#take(item);
-          // A page that has crashed may have told nobody.
-          this.#core.tabs.tell({ added: item });
-        }
+        if (this.#ended.has(item.clientId)) this.#core.forget(item.key);
+        else if (!this.#items.has(item.clientId)) this.#take(item);
       }
       this.#sort();
+      // A page that has crashed may have told nobody; nor has this one before it was connected.
+      for (const item of this.#items.values()) {
+        if (!item.stored && item.state !== "sent") this.#core.tabs.tell({ added: plain(item) });
+      }
       this.pump();
     });
     this.#restoring = restored.catch(() => {});
     return restored;
   }
 
-  /** In another tab. */
+  /** An item of another tab. */
   added(item) {
-    if (this.#items.has(item.clientId)) return;
+    if (this.#items.has(item.clientId) || this.#ended.has(item.clientId)) return;
     this.#take(item);
     this.#sort();
     this.pump();
@@ -60,7 +65,8 @@ export class Outbox {
 
   add(kind, channel, content) {
     const now = this.#core.now();
-    this.#order = Math.max(this.#order + 1, now);
+    // In microseconds: what an earlier page has written in a moment is not ahead of what this one writes next.
+    this.#order = Math.max(this.#order + 1, 1_000 * now);
     const clientId = uuid();
     const key = `${this.prefix}${String(Math.floor(this.#order)).padStart(16, "0")} ${clientId}`;
     const created = new Date(now).toISOString();
@@ -70,13 +76,7 @@ export class Outbox {
     // Whoever does not look at the answer sees the message's status.
     acked.catch(() => {});
     const kept = this.#core.keep(key, plain(item));
-    // What the store does not take is sent all the same.
-    item.stored = kept.catch(() => {});
-    item.stored.then(() => {
-      if (!this.#items.has(clientId)) return;
-      this.#core.tabs.tell({ added: plain(item) });
-      this.pump();
-    });
+    item.stored = this.#stored(item, kept);
     for (const other of this.of(channel)) {
       // Whoever changes the message again wants this and not what was refused.
       if (isRefusedEdit(other) && other.message === item.message) this.discard(other.clientId);
@@ -84,14 +84,29 @@ export class Outbox {
     return { item, kept, acked };
   }
 
-  /** What has become of it in another tab; of what is not here any more, this one has told the others. */
+  async #stored(item, kept) {
+    // What the store does not take is sent all the same.
+    await kept.catch(() => {});
+    // What an earlier page left is told first.
+    await this.#restoring;
+    delete item.stored;
+    if (this.#items.get(item.clientId) !== item) return;
+    this.#core.tabs.tell({ added: plain(item) });
+    this.pump();
+  }
+
+  /**
+   * What has become of an item in another tab. Each tab that had it tells on that it has ended: a tab that came
+   * since may have heard of it from this one, and not of its end.
+   */
   told(item) {
     const known = this.#items.get(item.clientId);
-    if (item.gone) {
-      this.#reading?.settled.add(item.clientId);
-      this.#end(known ?? item, item.how, item.how === "reject" ? new NatterError(item.value.code, item.value.message) : item.value);
-      this.#forget(known);
-    } else if (known) {
+    // What the server has stays, also where a tab took it back, or tried it again, before it heard of that.
+    if (known?.state === "sent") return;
+    if (item.gone && item.how === "resolve") this.acked(item.value);
+    else if (item.gone && known) this.#settle(known, "reject", new NatterError(item.value.code, item.value.message));
+    else if (item.gone) this.#over(item.clientId);
+    else if (known) {
       if (item.state === "failed") this.#end(known, "reject", new NatterError(item.error.code, item.error.message));
       Object.assign(known, item);
       this.#core.changed(item.channel);
@@ -145,9 +160,9 @@ export class Outbox {
     if (sent.length === 1) this.#fail(sent[0].item, new NatterError("too_large", "The message is too large."));
   }
 
-  /** An `ack`, or the message itself: its sender knows it by the `client_id`. */
+  /** An `ack`: its `client_id` says of which item. */
   acked({ type, ...ack }) {
-    this.#reading?.settled.add(ack.client_id);
+    this.#over(ack.client_id);
     const item = this.#items.get(ack.client_id);
     if (!item || item.channel !== ack.channel) return;
     this.#free(item);
@@ -155,6 +170,7 @@ export class Outbox {
       // Shown until its entry of the log comes.
       this.#core.forget(item.key);
       this.#end(item, "resolve", ack);
+      this.#tellEnd(item, "resolve", ack);
       this.#core.changed(item.channel);
     } else this.#settle(item, "resolve", ack);
     this.pump();
@@ -162,9 +178,10 @@ export class Outbox {
 
   /** A message of a log or of the history: one's own is as good as its `ack`. */
   found({ id, client_id, sender, created_at }, channel, seq) {
-    this.#reading?.settled.add(client_id);
+    if (sender !== this.#core.session.user) return;
+    this.#over(client_id);
     const item = this.#items.get(client_id);
-    if (item?.channel !== channel || item.kind !== "send" || sender !== this.#core.session.user) return;
+    if (item?.channel !== channel || item.kind !== "send") return;
     this.#settle(item, "resolve", { client_id, channel, message: id, seq, created_at, duplicate: false });
   }
 
@@ -177,7 +194,18 @@ export class Outbox {
 
   /** The logs were set back: whether what was acknowledged is still there, loading shows. */
   reset() {
-    for (const item of this.#items.values()) if (item.state === "sent") this.#forget(item);
+    for (const item of this.#items.values()) {
+      if (item.state === "sent") this.#forget(item);
+      else if (isRefusedEdit(item)) this.#letGo(item);
+    }
+  }
+
+  /** Where the message of a refused edit has gone, with the end of a log that was set back, nothing shows the edit. */
+  async #letGo(item) {
+    if (!this.#core.tabs.isLeader) return;
+    const query = { after: true, message_id: item.message, page_size: 1 };
+    const { status } = await this.#core.persist(() => this.#core.http.get(historyOf(item.channel), { query })).catch((error) => error);
+    if (status === 400 && isRefusedEdit(item)) this.discard(item.clientId);
   }
 
   refused(frame) {
@@ -250,8 +278,8 @@ export class Outbox {
   }
 
   async #upload(item, signal) {
-    for (const media of item.media) {
-      if (!media.blob) continue;
+    // The tab that led before may still have told how far it was: then they are others.
+    for (let media; (media = item.media.find((one) => one.blob)); ) {
       const onProgress = (progress) => {
         media.progress = progress;
         this.#core.changed(item.channel);
@@ -290,7 +318,7 @@ export class Outbox {
     this.#busy.delete(item.channel);
   }
 
-  /** What was written stays, to be tried again or discarded; unless it has been written anew, or deleted. */
+  /** It stays, to be tried again or discarded; but not a deletion, nor an edit with a later change of the message. */
   #fail(item, error) {
     this.#free(item);
     const { kind, channel, message, order } = item;
@@ -301,6 +329,7 @@ export class Outbox {
     } else {
       this.#end(item, "reject", error);
       this.#change(item, {});
+      if (kind === "edit" && error.code === "message_not_found") this.#letGo(item);
     }
     this.pump();
   }
@@ -325,13 +354,22 @@ export class Outbox {
 
   #settle(item, how, value) {
     this.#free(item);
-    this.#reading?.settled.add(item.clientId);
+    this.#over(item.clientId);
     this.#core.forget(item.key);
     this.#end(item, how, value);
     this.#forget(item);
-    const told = how === "reject" ? { code: value.code, message: value.message } : value;
-    this.#core.tabs.tell({ item: { clientId: item.clientId, gone: true, how, value: told } });
+    this.#tellEnd(item, how, value);
     this.pump();
+  }
+
+  #tellEnd({ clientId }, how, value) {
+    const told = how === "reject" ? { code: value.code, message: value.message } : value;
+    this.#core.tabs.tell({ item: { clientId, gone: true, how, value: told } });
+  }
+
+  #over(clientId) {
+    this.#ended.add(clientId);
+    if (this.#ended.size > ENDED) this.#ended.delete(this.#ended.values().next().value);
   }
 
   #forget(item) {

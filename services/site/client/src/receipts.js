@@ -25,7 +25,7 @@ export class Receipts {
     this.#core.conversations.setMarks(channel, { received_seq: seq, seen_seq: seq });
   }
 
-  /** In another tab. Each tab keeps it: the one that leads next may have to say it. */
+  /** Seen in another tab. Each tab keeps it: the one that leads next may have to say it. */
   told({ channel, message, seq }) {
     if (this.#core.tabs.isLeader) return this.seen(channel, message, seq);
     const { seen } = this.#wanted;
@@ -33,7 +33,7 @@ export class Receipts {
     this.#core.conversations.setMarks(channel, { received_seq: seq, seen_seq: seq });
   }
 
-  /** It takes receipts, with a new connection or because it was closed: what the server does not know yet. */
+  /** The channel takes receipts, over a new connection or since it opened again: sends what the server does not know. */
   opened(channel) {
     for (const kind in FRAMES) if (this.#wanted[kind].has(channel)) this.#plan(kind, channel);
   }

@@ -8,6 +8,8 @@ const MARGIN = 10_000;
 export class Session {
   #core;
   #renewing = null;
+  /** Until its end is told, what a session has left in the store is not the next one's. */
+  ending = null;
   /** Whether the store has these tokens; else they live as long as the page. */
   #isStored = true;
   /** {access, refresh?, user, sid?, expires, skew}; null without a session. */
@@ -33,7 +35,7 @@ export class Session {
 
   async restore() {
     if (!this.isOwn) await this.renew();
-    else this.tokens = (await this.#core.store.get("session")) ?? null;
+    else if (this.#isStored || !this.tokens) this.tokens = (await this.#core.store.get("session")) ?? null;
     return this.tokens !== null;
   }
 
@@ -71,7 +73,7 @@ export class Session {
     return this.tokens.expires - this.#core.now();
   }
 
-  /** Gets a fresh access token; many calls at a time are one. */
+  /** Gets a fresh access token; concurrent calls share one request. */
   renew() {
     this.#renewing ??= this.#renew().finally(() => (this.#renewing = null));
     return this.#renewing;
@@ -83,7 +85,7 @@ export class Session {
       const stored = this.#isStored ? await this.#core.store.get("session") : this.tokens;
       // Logged out in another tab, or another user has logged in there.
       if (!stored || stored.user !== this.user) {
-        await this.end();
+        await this.#end();
         throw new NatterError("logged_out", "The session has ended.");
       }
       // Another tab was here before. Older tokens are those that these are about to replace.
@@ -94,11 +96,11 @@ export class Session {
       const { access, refresh } = this.tokens;
       try {
         await this.begin(
-          // Tried twice within the ten seconds in which the server gives the same answer again.
+          // Repeated twice within the ten seconds in which the server gives the same answer again.
           await this.#core.http.post("/api/users/refresh-token/", { json: { refresh }, token: access, retries: 3, timeout: 3_000 }),
         );
       } catch (error) {
-        if (error.status === 401) await this.end();
+        if (error.status === 401) await this.#end();
         throw error;
       }
     });
@@ -113,16 +115,25 @@ export class Session {
     }
   }
 
-  async end() {
-    const had = this.tokens;
-    this.tokens = null;
-    if (this.isOwn) await this.#forget(had).catch(() => {});
-    if (had) this.#core.ended();
+  end() {
+    return this.#end((work) => this.#core.tabs.exclusively("session", work));
   }
 
+  /** `inTurn` lets no other tab renew or begin a session meanwhile. */
+  #end(inTurn = (work) => work()) {
+    const had = this.tokens;
+    this.tokens = null;
+    const end = async () => {
+      if (this.isOwn) await inTurn(() => this.#forget(had)).catch(() => {});
+      if (had) this.#core.ended(had.sid);
+    };
+    return (this.ending = end());
+  }
+
+  /** Unless there is another one already. */
   async #forget(had) {
     const stored = await this.#core.store.get("session");
-    if (stored?.user === had?.user) await this.#core.store.delete("session");
+    if (stored?.sid === had?.sid) await this.#core.store.delete("session");
   }
 }
 

@@ -28,29 +28,27 @@ export class IndexedDbStore {
     this.name = database;
   }
 
-  get(key) {
-    return this.#do("readonly", (values) => values.get(key));
+  async get(key) {
+    const [value] = await this.#do("readonly", (values) => [values.get(key)]);
+    return value;
   }
 
   async set(key, value) {
-    await this.#do("readwrite", (values) => values.put(value, key));
+    await this.#do("readwrite", (values) => [values.put(value, key)]);
   }
 
   async delete(key) {
-    await this.#do("readwrite", (values) => values.delete(key));
+    await this.#do("readwrite", (values) => [values.delete(key)]);
   }
 
   async entries(prefix) {
     const range = IDBKeyRange.bound(prefix, `${prefix}\uffff`);
-    const [keys, values] = await Promise.all([
-      this.#do("readonly", (all) => all.getAllKeys(range)),
-      this.#do("readonly", (all) => all.getAll(range)),
-    ]);
-    // What went between the two requests is in neither place of a pair for sure: read it again.
-    if (keys.length !== values.length) return this.entries(prefix);
+    const both = (all) => [all.getAllKeys(range), all.getAll(range)];
+    const [keys, values] = await this.#do("readonly", both);
     return keys.map((key, index) => [key, values[index]]);
   }
 
+  /** The results of the requests that `work` makes, all in one transaction. */
   async #do(mode, work) {
     const forget = () => (this.#database = undefined);
     this.#database ??= open(this.name, forget).catch((error) => {
@@ -58,10 +56,11 @@ export class IndexedDbStore {
       throw error;
     });
     const transaction = (await this.#database).transaction("values", mode, { durability: "strict" });
-    const request = work(transaction.objectStore("values"));
+    const requests = work(transaction.objectStore("values"));
     return new Promise((resolve, reject) => {
-      transaction.oncomplete = () => resolve(request.result);
-      transaction.onabort = transaction.onerror = () => reject(transaction.error ?? request.error);
+      transaction.oncomplete = () => resolve(requests.map(({ result }) => result));
+      // A request that fails aborts its transaction with its own error.
+      transaction.onabort = () => reject(transaction.error ?? new Error("the storage was closed"));
     });
   }
 }

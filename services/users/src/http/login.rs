@@ -2,7 +2,7 @@
 
 use axum::{extract::State, http::HeaderMap};
 use natter_http::{ClientAddress, Fields, Filled};
-use natter_protocol::call::TokenPair;
+use natter_protocol::{Timestamp, call::TokenPair};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -11,6 +11,7 @@ use crate::{
     Users,
     account::{MAX_USERNAME_CHARS, username_key},
     error::Error,
+    store::StoredPassword,
 };
 
 /// A username and its password.
@@ -24,8 +25,9 @@ pub struct Credentials {
 
 /// Log in
 ///
-/// Starts a session. After 10 failed logins to one account, or 100 from one address, further logins
-/// are refused with 429 for up to five minutes; `Retry-After` says how long.
+/// Starts a session; beyond 1,000 sessions of an account those end that were used longest ago. After
+/// 10 failed logins to one account, or 100 from one address, further logins are refused with 429 for
+/// up to five minutes; `Retry-After` says how long.
 #[utoipa::path(
     post,
     path = "/api/users/login/",
@@ -46,21 +48,19 @@ pub async fn login(
     // A text that is no valid username has a key too: it may be a spelling of one. Failures are
     // counted for each key.
     let key = username_key(&username);
-    users.throttle.check(&key, address)?;
-    let credentials = users.store.credentials(&key).await?;
-    let hash = credentials
-        .as_ref()
-        .map(|known| known.password_hash.as_str());
-    let matches = users.passwords.verify(&password, hash).await?;
-    let Some(known) = credentials.filter(|_| matches) else {
-        // As much of it as any name has: a log line is no place for a whole body.
-        let shown: String = username.chars().take(MAX_USERNAME_CHARS).collect();
-        tracing::warn!(username = shown, "login refused");
-        users.throttle.failed(&key, address);
-        return Err(Error::InvalidCredentials);
-    };
-    users.throttle.succeeded(&key);
-    let session = users.store.log_in(&known, &user_agent(&headers)).await?;
+    let checked = check(&users, &key, address, &password).await;
+    let known = checked.inspect_err(|error| {
+        if matches!(error, Error::InvalidCredentials) {
+            // As much of it as any name has: a log line is no place for a whole body.
+            let shown: String = username.chars().take(MAX_USERNAME_CHARS).collect();
+            tracing::warn!(username = shown, "login refused");
+        }
+    })?;
+    let expired = users.signer.expired_before(Timestamp::now().utc());
+    let session = users
+        .store
+        .log_in(&known, &user_agent(&headers), expired)
+        .await?;
     // Deleted, or with another password since.
     let session = session.ok_or(Error::InvalidCredentials)?;
     tracing::info!(username, "logged in");
@@ -68,4 +68,32 @@ pub async fn login(
         .signer
         .pair(session.subject, session.jti, session.issued_at)?;
     Ok(Tokens(pair))
+}
+
+/// What was checked of the account with this key. Counts a wrong password, and a check whose client
+/// did not wait for its end, as a failed login.
+pub async fn check(
+    users: &Users,
+    key: &str,
+    address: ClientAddress,
+    password: &str,
+) -> Result<StoredPassword, Error> {
+    let login = users.throttle.log_in(key, address).await?;
+    let checked = async {
+        let known = users.store.credentials(key).await?;
+        let hash = known.as_ref().map(|known| known.password_hash.as_str());
+        let matches = users.passwords.verify(password, hash).await?;
+        Ok(known.filter(|_| matches))
+    };
+    match checked.await {
+        Ok(Some(known)) => {
+            login.succeeded();
+            Ok(known)
+        }
+        Ok(None) => Err(Error::InvalidCredentials),
+        Err(error) => {
+            login.not_tried();
+            Err(error)
+        }
+    }
 }

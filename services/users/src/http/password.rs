@@ -6,7 +6,7 @@ use natter_http::{ClientAddress, Fields, Filled};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::logout::Done;
+use super::{login::check, logout::Done};
 use crate::{
     Users,
     account::{check_password, username_key},
@@ -74,14 +74,6 @@ pub async fn confirm(
         .await?
         .ok_or(Error::AccountGone)?;
     let key = username_key(&account.username);
-    users.throttle.check(&key, address)?;
-    let known = users.store.credentials(&key).await?;
-    let hash = known.as_ref().map(|known| known.password_hash.as_str());
-    let matches = users.passwords.verify(password, hash).await?;
-    let Some(known) = known.filter(|_| matches) else {
-        users.throttle.failed(&key, address);
-        return Err(Error::InvalidCredentials);
-    };
-    users.throttle.succeeded(&key);
+    let known = check(users, &key, address, password).await?;
     Ok((account, known))
 }

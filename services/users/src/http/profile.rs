@@ -78,6 +78,8 @@ pub async fn get(
 }
 
 /// Change one's own profile
+///
+/// 60 times a minute: beyond, 429, and `Retry-After` says how long.
 #[utoipa::path(
     patch,
     path = "/api/users/profile/",
@@ -98,6 +100,7 @@ pub async fn patch(
         picture: fields.read()?,
     };
     sent.fields.check()?;
+    users.throttle.change_profile(caller.user)?;
     let image = match sent.picture.personal_image {
         Some(File(Some(image))) => Some(Some(users.images.put(image).await?)),
         Some(File(None)) => Some(None),

@@ -26,7 +26,7 @@ pub struct Session {
     path = "/api/users/sessions/",
     operation_id = "list_sessions",
     security(("bearer" = [])),
-    responses((status = 200, description = "The sessions that have not ended, newest first", body = Vec<Session>))
+    responses((status = 200, description = "The sessions that have not ended, the last used first", body = Vec<Session>))
 )]
 pub async fn list(State(users): State<Users>, caller: Caller) -> Result<Json<Vec<Session>>, Error> {
     let sessions = users.store.sessions(caller.user).await?;

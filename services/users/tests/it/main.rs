@@ -1,7 +1,9 @@
 //! The users service on its real router, with a Postgres and a NATS of its own.
 
 mod accounts;
+mod limits;
 mod names;
+mod sessions;
 
 use clap::Args;
 use natter_auth::AuthSettings;

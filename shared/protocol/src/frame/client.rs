@@ -1,10 +1,10 @@
 //! What clients send.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor},
+    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::error::Category;
 use utoipa::ToSchema;
@@ -14,8 +14,8 @@ use crate::{
     ephemeral::{Ephemeral, EphemeralFrame},
     frame::ErrorCode,
     message::{
-        MAX_CLIENT_ID_CHARS, MAX_MEDIA, TextError, check_client_id, check_filename, check_payload,
-        clean_filename,
+        MAX_CLIENT_ID_CHARS, MAX_MEDIA, MAX_NAMED_CHANNELS, TextError, check_client_id,
+        check_filename, check_payload, clean_filename,
     },
 };
 
@@ -51,7 +51,7 @@ pub struct SendFrame {
     #[serde(default, deserialize_with = "null_as_default")]
     #[schema(value_type = Option<String>)]
     pub payload: String,
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "media_items")]
     #[schema(value_type = Option<Vec<HashMap<String, String>>>)]
     pub media: Vec<MediaItem>,
     #[serde(default)]
@@ -70,7 +70,7 @@ pub enum MediaItem {
 }
 
 impl MediaItem {
-    /// Whether a file's name can be one.
+    /// Checks the name of a file that comes in the frame.
     pub fn check(&self) -> Result<(), TextError> {
         match self {
             Self::Uploaded(_) => Ok(()),
@@ -97,7 +97,7 @@ impl<'de> Visitor<'de> for OneEntry {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MediaItem, A::Error> {
         let first: Option<(String, String)> = map.next_entry()?;
-        let second: Option<(de::IgnoredAny, de::IgnoredAny)> = map.next_entry()?;
+        let second: Option<(IgnoredAny, IgnoredAny)> = map.next_entry()?;
         match (first, second) {
             (Some((key, id)), None) if key == "id" => match id.parse() {
                 Ok(id) => Ok(MediaItem::Uploaded(id)),
@@ -115,6 +115,82 @@ where
     D: Deserializer<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads the `media` of a message, which may be null. Of a list with more than [`MAX_MEDIA`] items
+/// only the first that is too many is read, and none after it: an item costs many times its bytes.
+pub fn media_items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MediaItem>, D::Error> {
+    let few: Few<Vec<MediaItem>, MAX_MEDIA> = null_as_default(deserializer)?;
+    Ok(few.0)
+}
+
+fn named_channels<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<HashMap<String, u64>, D::Error> {
+    let few: Few<HashMap<String, u64>, MAX_NAMED_CHANNELS> = Few::deserialize(deserializer)?;
+    Ok(few.0)
+}
+
+/// A list or a map of which no more than `MOST` + 1 entries are read, by which a reader sees that
+/// there are too many.
+struct Few<T, const MOST: usize>(T);
+
+impl<T: Default, const MOST: usize> Default for Few<T, MOST> {
+    fn default() -> Self {
+        Self(T::default())
+    }
+}
+
+struct FewVisitor<T, const MOST: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Few<Vec<T>, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(FewVisitor::<Vec<T>, MOST>(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for FewVisitor<Vec<T>, MOST> {
+    type Value = Few<Vec<T>, MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while items.len() <= MOST
+            && let Some(item) = seq.next_element()?
+        {
+            items.push(item);
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Few(items))
+    }
+}
+
+impl<'de, const MOST: usize> Deserialize<'de> for Few<HashMap<String, u64>, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FewVisitor::<HashMap<String, u64>, MOST>(PhantomData))
+    }
+}
+
+impl<'de, const MOST: usize> Visitor<'de> for FewVisitor<HashMap<String, u64>, MOST> {
+    type Value = Few<HashMap<String, u64>, MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = HashMap::new();
+        while entries.len() <= MOST
+            && let Some((name, value)) = map.next_entry()?
+        {
+            entries.insert(name, value);
+        }
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Few(entries))
+    }
 }
 
 /// `friendship_edit`
@@ -157,7 +233,7 @@ pub struct AuthFrame {
 #[derive(Debug, PartialEq, Deserialize, ToSchema)]
 pub struct ResumeFrame {
     /// The newest `seq` that the client has of each channel.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "named_channels")]
     pub channels: HashMap<String, u64>,
     /// The `epoch` of the `ready` under which the client got what it has.
     #[serde(default)]
@@ -177,9 +253,65 @@ pub struct FrameError {
 #[derive(Deserialize)]
 struct Head {
     #[serde(default, rename = "type")]
-    tag: Option<serde_json::Value>,
+    tag: MaybeText,
     #[serde(default)]
-    client_id: Option<serde_json::Value>,
+    client_id: MaybeText,
+}
+
+/// A text. Whatever else there is must be JSON, and nothing of it is kept.
+#[derive(Default)]
+struct MaybeText(Option<String>);
+
+impl<'de> Deserialize<'de> for MaybeText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MaybeTextVisitor)
+    }
+}
+
+struct MaybeTextVisitor;
+
+impl<'de> Visitor<'de> for MaybeTextVisitor {
+    type Value = MaybeText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<MaybeText, E> {
+        Ok(MaybeText(Some(text.to_owned())))
+    }
+
+    fn visit_unit<E>(self) -> Result<MaybeText, E> {
+        Ok(MaybeText(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<MaybeText, E> {
+        Ok(MaybeText(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<MaybeText, E> {
+        Ok(MaybeText(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<MaybeText, E> {
+        Ok(MaybeText(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<MaybeText, E> {
+        Ok(MaybeText(None))
+    }
+
+    /// The items are visited like the value itself, not as [`IgnoredAny`], for which JSON that is
+    /// nested too deeply, or has a number that is too large, is no error.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<MaybeText, A::Error> {
+        while seq.next_element::<MaybeText>()?.is_some() {}
+        Ok(MaybeText(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MaybeText, A::Error> {
+        while map.next_entry::<MaybeText, MaybeText>()?.is_some() {}
+        Ok(MaybeText(None))
+    }
 }
 
 impl ClientFrame {
@@ -194,8 +326,12 @@ impl ClientFrame {
                 FrameError::bare(ErrorCode::InvalidJson, "The frame is not valid JSON.")
             }
         })?;
-        let client_id = head.client_id.and_then(|id| id.as_str().map(str::to_owned));
-        let Some(tag) = head.tag.as_ref().and_then(|tag| tag.as_str()) else {
+        // Answers repeat the `client_id`: one that is too long is left out.
+        let client_id = head
+            .client_id
+            .0
+            .filter(|id| id.chars().count() <= MAX_CLIENT_ID_CHARS);
+        let Some(tag) = head.tag.0.as_deref() else {
             return Err(FrameError {
                 client_id,
                 ..FrameError::bare(
@@ -204,8 +340,6 @@ impl ClientFrame {
                 )
             });
         };
-        // An error repeats the `client_id`: not one of any length.
-        let client_id = client_id.filter(|id| id.chars().count() <= MAX_CLIENT_ID_CHARS);
         match Self::parse_typed(tag, text) {
             Ok(frame) => Ok(Parsed { frame, client_id }),
             Err((code, detail)) => Err(FrameError {
@@ -332,6 +466,20 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_repeats_no_client_id_that_is_too_long() {
+        let repeated = |frame: serde_json::Value| {
+            let refused = ClientFrame::parse(&frame.to_string());
+            refused.expect_err("it is no frame").client_id
+        };
+        let longest = "x".repeat(MAX_CLIENT_ID_CHARS);
+        for kind in [json!(null), json!("nonsense")] {
+            let with = |id: &str| json!({"type": kind, "client_id": id});
+            assert_eq!(repeated(with(&longest)).as_ref(), Some(&longest));
+            assert_eq!(repeated(with(&format!("{longest}x"))), None);
+        }
+    }
+
+    #[test]
     fn what_is_no_frame_says_why() {
         let send = |payload: &str| json!({"type": "friendship", "channel": ID, "payload": payload});
         let with = |field: &str, value: serde_json::Value| {
@@ -412,6 +560,80 @@ mod tests {
             (&with("reply_to", json!("x")), Err(ErrorCode::InvalidFrame)),
         ] {
             assert_eq!(code(text), expected, "{text:.80}");
+        }
+    }
+
+    /// Also where what is neither text nor null is not kept: it is read to its end.
+    #[test]
+    fn a_type_that_is_no_text_is_told_from_what_is_no_json() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for field in ["type", "client_id"] {
+            for (value, expected) in [
+                ("null", ErrorCode::InvalidFrame),
+                ("true", ErrorCode::InvalidFrame),
+                ("-1", ErrorCode::InvalidFrame),
+                ("1.5", ErrorCode::InvalidFrame),
+                ("[\"a\", [0, null], {\"b\": 1}]", ErrorCode::InvalidFrame),
+                ("{\"a\": [1], \"b\": \"c\"}", ErrorCode::InvalidFrame),
+                ("1e999", ErrorCode::InvalidJson),
+                ("[1e999]", ErrorCode::InvalidJson),
+                ("[\"\\ud800\"]", ErrorCode::InvalidJson),
+                ("{\"a\" 1}", ErrorCode::InvalidJson),
+                ("[0,", ErrorCode::InvalidJson),
+                (&deep, ErrorCode::InvalidJson),
+            ] {
+                let frame = format!(r#"{{"{field}": {value}}}"#);
+                assert_eq!(code(&frame), Err(expected), "{frame:.80}");
+            }
+            let twice = format!(r#"{{"{field}": "ping", "{field}": "ping"}}"#);
+            assert_eq!(code(&twice), Err(ErrorCode::InvalidFrame), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_is_more_than_the_most_is_not_read() {
+        let file = r#"{"a.txt": ""}"#;
+        let media = format!("{},1", vec![file; MAX_MEDIA + 1].join(","));
+        let frame = format!(r#"{{"type": "friendship", "channel": "{ID}", "media": [{media}]}}"#);
+        let refused = ClientFrame::parse(&frame).expect_err("there are too many");
+        assert_eq!(
+            (refused.code, refused.detail.as_str()),
+            (ErrorCode::InvalidFrame, "media has at most 10 items.")
+        );
+        let names = (0..=MAX_NAMED_CHANNELS + 10).map(|number| format!(r#""c{number}": 1"#));
+        let channels: Vec<String> = names.collect();
+        let frame = format!(
+            r#"{{"type": "resume", "channels": {{{}}}}}"#,
+            channels.join(",")
+        );
+        let ClientFrame::Resume(resume) = ClientFrame::parse(&frame).expect("a frame").frame else {
+            panic!("it is a resume");
+        };
+        assert_eq!(resume.channels.len(), MAX_NAMED_CHANNELS + 1);
+    }
+
+    /// Whatever is in it: a number out of range, half a character.
+    #[test]
+    fn a_field_that_is_not_known_does_not_count() {
+        for (tag, fields) in [
+            ("ping", String::new()),
+            ("typing", format!(r#","channel": "{ID}", "active": true"#)),
+            (
+                "friendship",
+                format!(r#","channel": "{ID}", "payload": "x""#),
+            ),
+        ] {
+            let frame = format!(r#"{{"type": "{tag}"{fields}, "x": [1e999, "\ud800"]}}"#);
+            assert_eq!(code(&frame), Ok(()), "{tag}");
+        }
+        for fields in [
+            format!(r#""channel": "{ID}""#),
+            format!(r#""channel": "{ID}", "active": 1"#),
+            format!(r#""channel": "{ID}", "active": true, "active": true"#),
+            r#""active": true"#.to_owned(),
+        ] {
+            let frame = format!(r#"{{"type": "typing", {fields}}}"#);
+            assert_eq!(code(&frame), Err(ErrorCode::InvalidFrame), "{fields}");
         }
     }
 

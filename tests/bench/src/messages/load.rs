@@ -75,7 +75,7 @@ pub struct Pair {
     channel: String,
     writer: (SplitSink<Stream, Message>, SplitStream<Stream>),
     reader: SplitStream<Stream>,
-    // Its half of the reader's socket, which must stay open.
+    // The sending half of the reader's socket, which must stay open.
     _reader_sink: SplitSink<Stream, Message>,
 }
 
@@ -152,7 +152,7 @@ struct Part {
     sent: AtomicU64,
     refused: AtomicU64,
     delivered: AtomicU64,
-    /// The right to send another one, where one waits for another.
+    /// In a closed loop, the permits to send: each delivery adds one.
     window: Semaphore,
     is_over: tokio::sync::Notify,
 }
@@ -279,7 +279,7 @@ async fn write(
         due = due.zip(pace).map(|(at, (_, pause))| at + pause);
     }
     sink.flush().await?;
-    // One more than were sent stands for "still writing" until here.
+    // One more than were sent: 0 stands for "still writing".
     part.sent.store(number + 1, Ordering::Release);
     part.is_over.notify_one();
     Ok(())

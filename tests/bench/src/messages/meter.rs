@@ -30,7 +30,7 @@ impl Cpu {
         self.natter + self.nats + self.postgres
     }
 
-    /// For each of so many.
+    /// For each of `count`.
     pub fn per(self, count: f64) -> Self {
         let Self {
             natter,
@@ -198,7 +198,8 @@ async fn set_tracking(world: &World, which: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of the messages service's role alone, as far as Postgres tells them apart.
+/// The statements of the messages service's role alone; commits and WAL of all, which Postgres does not
+/// tell apart.
 async fn totals(world: &World) -> anyhow::Result<Totals> {
     sleep(STATISTICS).await;
     let mut admin = world.postgres.admin("natter").await;

@@ -10,7 +10,7 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
-/// Friends of the account that is deleted: so many that a crash finds some of them still open.
+/// Friends of the account that is deleted: so many that a crash finds some of the friendships still open.
 const FRIENDS: usize = 40;
 
 async fn export(person: &Person, world: &World) -> Response {

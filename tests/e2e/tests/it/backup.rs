@@ -81,7 +81,7 @@ async fn a_backup_has_what_was_acknowledged_and_is_restored() {
     assert!(set_up.status.success(), "{}", said(&set_up));
     let good = fs::read(&file).expect("it was written");
     let (mut changed, cut) = (good.clone(), &good[..good.len() / 2]);
-    // The last of a row's two: the content, and not the client id, of which there may be one alone.
+    // The last of the row's two: its content, which stands behind its client id.
     let content = changed.windows(5).rposition(|some| some == b"\ta-1\t");
     changed[content.expect("the first message") + 3] = b'Z';
     for (name, bad, why) in [

@@ -59,7 +59,7 @@ async fn while_they_talk(mut world: World, faults: impl AsyncFnOnce(&mut World))
 }
 
 #[tokio::test]
-async fn each_server_is_killed_and_comes_back() {
+async fn chat_goes_on_while_any_server_is_killed() {
     let world = World::start_clustered(Topology::Apart).await;
     while_they_talk(world, async |world| {
         for number in 0..3 {
@@ -73,7 +73,7 @@ async fn each_server_is_killed_and_comes_back() {
 }
 
 #[tokio::test]
-async fn the_cluster_is_killed_as_a_whole() {
+async fn a_cluster_that_is_killed_as_a_whole_loses_nothing() {
     let world = World::start_clustered(Topology::Apart).await;
     while_they_talk(world, async |world| {
         for number in 0..3 {
@@ -88,7 +88,7 @@ async fn the_cluster_is_killed_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_server_loses_its_disk() {
+async fn chat_goes_on_while_a_server_has_lost_its_disk() {
     let world = World::start_clustered(Topology::Apart).await;
     while_they_talk(world, async |world| {
         world.nats.stop_node(1, Signal::Kill).await;
@@ -101,7 +101,7 @@ async fn a_server_loses_its_disk() {
 }
 
 #[tokio::test]
-async fn a_server_freezes() {
+async fn chat_goes_on_while_any_server_is_frozen() {
     let world = World::start_clustered(Topology::Apart).await;
     while_they_talk(world, async |world| {
         for number in 0..3 {

@@ -55,8 +55,8 @@ const HTTP: &[(&str, &[&str])] = &[
     (
         "a dependency is down",
         &[
-            "postgres_stops_and_returns",
-            "nats_stops_and_returns",
+            "what_waits_for_a_stopped_postgres_is_unavailable_until_it_returns",
+            "what_waits_for_a_stopped_nats_is_unavailable_until_it_returns",
             "files_live_in_a_bucket",
         ],
     ),
@@ -119,6 +119,8 @@ const HTTP: &[(&str, &[&str])] = &[
         "POST login/",
         &[
             "a_login_is_right_or_refused_alike",
+            "a_login_ends_what_nobody_uses_and_what_is_too_much",
+            "logins_at_the_same_time_have_no_more_tries_than_one_after_the_other",
             "repeated_failures_are_refused_for_a_while",
         ],
     ),
@@ -135,6 +137,7 @@ const HTTP: &[(&str, &[&str])] = &[
             "a_refresh_token_counts_once",
             "a_lost_answer_to_a_refresh_is_repeated",
             "the_table_of_exchanges",
+            "a_client_that_is_ahead_of_a_database_that_was_set_back_stays_logged_in",
         ],
     ),
     (
@@ -148,7 +151,10 @@ const HTTP: &[(&str, &[&str])] = &[
     ),
     (
         "GET, PATCH profile/",
-        &["a_profile_changes_where_it_is_told_to"],
+        &[
+            "a_profile_changes_where_it_is_told_to",
+            "a_profile_may_change_sixty_times_a_minute",
+        ],
     ),
     (
         "GET /api/users/",
@@ -263,13 +269,13 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         &[
             "a_killed_process_loses_nothing",
             "the_one_process_killed_loses_nothing",
-            "postgres_freezes_and_thaws",
+            "what_waits_for_a_frozen_postgres_is_unavailable_until_it_thaws",
         ],
     ),
     (
         "2. delivered is stored",
         &[
-            "postgres_freezes_and_thaws",
+            "what_waits_for_a_frozen_postgres_is_unavailable_until_it_thaws",
             "a_killed_process_loses_nothing",
         ],
     ),
@@ -383,7 +389,7 @@ const WEBSOCKET: &[(&str, &[&str])] = &[
         &[
             "what_is_no_frame_is_answered_and_a_flood_of_it_ends_the_connection",
             "a_client_that_is_too_fast_is_told_when_to_go_on",
-            "postgres_stops_and_returns",
+            "what_waits_for_a_stopped_postgres_is_unavailable_until_it_returns",
             "nothing_of_a_channel_reaches_anybody_outside_it",
         ],
     ),

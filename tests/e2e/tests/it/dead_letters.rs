@@ -99,7 +99,7 @@ async fn a_replayed_event_is_processed() {
     let opened = feed.get_last_raw_message_by_subject(&subject).await;
     let opened = opened.expect("the event");
     let mut event: Value = serde_json::from_slice(&opened.payload).expect("JSON");
-    // As if the service had given up the event of its closing.
+    // As if the service had given up the event that the channel was closed.
     event["type"] = json!("closed");
     event["revision"] = json!(event["revision"].as_i64().expect("a number") + 1);
     event["friendship"]["is_open"] = json!(false);

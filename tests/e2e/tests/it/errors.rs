@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 const NOBODY: &str = "01a20000-0000-7000-8000-000000000000";
 /// Errors without cases in `errors.json`: they cannot be caused on purpose, or have tests of their
-/// own in `deadlines`, `failures` and `users`; the 405 is tried with the rules for every endpoint.
+/// own in `deadlines`, `failures`, `limits` and the users service; the 405 is tried with the rules for
+/// every endpoint.
 const TRIED_ELSEWHERE: [(u16, &str); 5] = [
     (405, "method_not_allowed"),
     (500, "internal_error"),
@@ -291,6 +292,9 @@ async fn rules_for_all(documents: &Documents, id: &str, alice: &Person) {
     }
     if operation.has_body {
         let over = vec![b' '; body_limit(id) + 1];
+        let over_json = vec![b' '; json_limit(id) + 1];
+        let fields: Vec<String> = (0..257).map(|number| format!("\"f{number}\":0")).collect();
+        let fields = format!("{{{}}}", fields.join(","));
         for (content_type, body, status, code, text) in [
             (
                 "application/json",
@@ -308,10 +312,31 @@ async fn rules_for_all(documents: &Documents, id: &str, alice: &Person) {
             ),
             (
                 "application/json",
+                over.clone(),
+                413,
+                "too_large",
+                "The request body is too large.",
+            ),
+            (
+                "multipart/form-data; boundary=x",
                 over,
                 413,
                 "too_large",
                 "The request body is too large.",
+            ),
+            (
+                "application/json",
+                over_json,
+                413,
+                "too_large",
+                "The request body is too large.",
+            ),
+            (
+                "application/json",
+                fields.into_bytes(),
+                400,
+                "malformed_body",
+                "The request body has more than 256 fields.",
             ),
         ] {
             let request = as_alice().header("content-type", content_type).body(body);
@@ -344,6 +369,15 @@ async fn rules_for_all(documents: &Documents, id: &str, alice: &Person) {
             let text = "Invalid query parameters.";
             documents.own(id, request, 400, "invalid_query", text).await;
         }
+    }
+}
+
+/// The largest JSON body of an operation, in bytes: of those with files, only the one that sends a
+/// message takes them in JSON.
+fn json_limit(id: &str) -> usize {
+    match id {
+        "send_message" => body_limit(id),
+        _ => 64 << 10,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A Postgres cluster that Patroni keeps: its primary is killed under traffic.
+//! A Postgres cluster that Patroni manages: its primary is killed under traffic.
 
 use natter_e2e::{Place, Topology, World, talk_during};
 use natter_test_support::{Patroni, Person, befriend, until};
@@ -64,7 +64,7 @@ async fn the_primary_is_killed_twice_and_nothing_is_lost() {
 }
 
 /// Asynchronous standbys may lack what was acknowledged. Then the epoch changes, every connection is
-/// closed, and whoever resumes with the epoch before is told to fetch again: no `seq` is two messages
+/// closed, and whoever resumes with the previous epoch is told to fetch again: no `seq` is two messages
 /// to anybody.
 #[tokio::test]
 async fn a_failover_that_loses_commits_is_told_to_everyone() {

@@ -39,7 +39,7 @@ async fn flows_again(alice: &mut Socket, bob: &mut Socket, channel: &str) {
 }
 
 #[tokio::test]
-async fn postgres_stops_and_returns() {
+async fn what_waits_for_a_stopped_postgres_is_unavailable_until_it_returns() {
     let mut world = World::start(Topology::Apart).await;
     let Friends {
         alice,
@@ -59,7 +59,7 @@ async fn postgres_stops_and_returns() {
     );
     world.postgres.start_again().await;
     flows_again(&mut alice_socket, &mut bob_socket, &channel).await;
-    // A connection of a pool that Postgres has closed is found out by a request, which is a 503.
+    // A pooled connection that Postgres has closed is noticed by the request that takes it: a 503.
     let url = format!(
         "{}/api/messages/status/friendship/{channel}/messages/",
         world.messages()
@@ -74,7 +74,7 @@ async fn postgres_stops_and_returns() {
 }
 
 #[tokio::test]
-async fn postgres_freezes_and_thaws() {
+async fn what_waits_for_a_frozen_postgres_is_unavailable_until_it_thaws() {
     let world = World::start(Topology::Apart).await;
     let Friends {
         alice,
@@ -96,7 +96,7 @@ async fn postgres_freezes_and_thaws() {
 }
 
 #[tokio::test]
-async fn nats_stops_and_returns() {
+async fn what_waits_for_a_stopped_nats_is_unavailable_until_it_returns() {
     let mut world = World::start(Topology::Apart).await;
     let Friends {
         alice,
@@ -207,7 +207,7 @@ async fn when_nothing_is_heard_of_ended_sessions_nobody_is_believed() {
     world.nats.stop(Signal::Term).await;
     // After half a minute of silence: longer than a test waits otherwise.
     assert_eq!(socket.closed_within(3 * PATIENCE).await, Some(1013));
-    // The services heard of it last at a moment of their own.
+    // Each service counts the silence from a moment of its own.
     let (status, body) = until("nobody is believed", || async {
         let answer = alice.get(&profile).await;
         (answer.0 != 200).then_some(answer)

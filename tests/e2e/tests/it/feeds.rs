@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sqlx::{Executor, PgConnection};
 use tokio::time::{Instant, sleep};
 
-/// The first time that each event is in a feed, the events of one key are in order.
+/// Without their repeats, the events of one key are in order.
 async fn are_in_order(world: &World) {
     let mut newest: BTreeMap<String, u64> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -49,7 +49,7 @@ async fn talk(world: &World, person: &Person, channel: &str, name: &str) {
     }
 }
 
-/// A point at which a process ends, and which one.
+/// Which process ends, and at which point.
 const CRASHES: [(&str, &str); 9] = [
     ("users", "outbox-publish"),
     ("users", "outbox-published"),
@@ -188,7 +188,7 @@ async fn counts(world: &World) -> Vec<usize> {
     counts
 }
 
-/// Makes streams and buckets as the set-up does.
+/// Runs the set-up, which makes streams and buckets.
 async fn set_up(world: &World) {
     let done = world.admin(&["setup"], &[]).await;
     assert!(done.status.success(), "{done:?}");
@@ -237,7 +237,7 @@ async fn a_stream_that_lost_what_it_had_is_filled_again() {
     set_up(&world).await;
     are_whole(&world).await;
     are_in_order(&world).await;
-    // The ended sessions too: one that has no other memory of it believes the token no more.
+    // The ended sessions too: a process that learns them from the bucket alone refuses the token.
     has_ended_sessions(&world).await;
     world.restart("friendships", Signal::Kill).await;
     let url = format!("{}/api/users/friendship/", world.friendships());
@@ -255,7 +255,28 @@ async fn has_ended_sessions(world: &World) {
 }
 
 #[tokio::test]
-async fn what_is_marked_after_the_comparison_is_missed_too() {
+async fn events_that_get_no_answer_hold_back_no_ended_session() {
+    let world = World::start(Topology::Apart).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let session = alice.log_in(&world.users()).await;
+    let mut socket = session.connect(&world.gateway()).await;
+    // More than the relay reads at a time. Somebody listens to the subject, and no stream does: to
+    // the relay that is a stream that does not answer.
+    sqlx::query(
+        "INSERT INTO users.outbox (event_id, subject, payload, durable)
+         SELECT id, 'notify.user.' || id, '{}', true
+         FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 150)) AS stuck",
+    )
+    .execute(&mut world.postgres.admin("natter").await)
+    .await
+    .expect("the table is there");
+    end_session(&world, &session).await;
+    assert_eq!(socket.closed().await, Some(4001));
+    has_ended_sessions(&world).await;
+}
+
+#[tokio::test]
+async fn what_is_marked_after_the_comparison_is_published_again_too() {
     let mut world = World::start(Topology::Standalone).await;
     let Friends { alice, .. } = world.friends().await;
     let session = alice.log_in(&world.users()).await;
@@ -288,12 +309,12 @@ async fn what_is_marked_after_the_comparison_is_missed_too() {
 }
 
 #[tokio::test]
-async fn what_newer_events_took_the_numbers_of_is_missed_too() {
+async fn what_newer_events_took_the_numbers_of_is_published_again_too() {
     lose_and_go_on(false).await;
 }
 
 #[tokio::test]
-async fn what_was_lost_long_ago_is_missed_too() {
+async fn what_was_lost_long_ago_is_published_again_too() {
     lose_and_go_on(true).await;
 }
 

@@ -1,4 +1,4 @@
-//! The friendships service over HTTP.
+//! Friendships: changed over HTTP, and told to connections.
 
 use natter_e2e::{Topology, World, jetstream};
 use natter_test_support::{Friends, Person};

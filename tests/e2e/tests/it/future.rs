@@ -158,7 +158,7 @@ async fn an_entry_of_a_later_kind_keeps_its_place_and_is_not_shown() {
         .await;
     told.expect("it is sent").await.expect("the stream has it");
 
-    // Live, on resume, in the events and in the history: what follows comes, it does not.
+    // Live, on resume, in the events and in the history: the entry is left out, what follows it comes.
     assert_eq!(alices.say(&channel, "c-3", "three").await["seq"], 3);
     assert_eq!(seqs_up_to(&mut bobs, "three").await, [1, 3]);
     let (mut back, _) = bob.connect_full(&world.gateway()).await;

@@ -48,7 +48,7 @@ fn folder() -> TempDir {
 }
 
 #[tokio::test]
-async fn a_taken_port() {
+async fn a_taken_port_is_refused_with_one_sentence() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("it is bound").port();
     let said = refusal(folder().path(), port, &[]).await;
@@ -61,7 +61,7 @@ async fn a_taken_port() {
 }
 
 #[tokio::test]
-async fn a_data_folder_that_cannot_be_written_to() {
+async fn a_data_folder_that_cannot_be_written_to_is_refused_with_one_sentence() {
     let said = refusal(Path::new("/proc/natter"), free_port(), &[]).await;
     assert_eq!(
         said,
@@ -78,7 +78,7 @@ async fn a_bad_setting_is_named() {
 }
 
 #[tokio::test]
-async fn a_missing_dependency() {
+async fn a_missing_dependency_is_named() {
     // Without Rust, and without what would find it.
     let path = TempDir::with_prefix("natter-path-").expect("a temporary folder");
     for tool in ["python3", "env"] {
@@ -136,7 +136,7 @@ async fn signal(name: &str, process: &str) {
 /// The first line that it prints: the URL.
 async fn url_of(running: &mut Child) -> String {
     let mut lines = BufReader::new(running.stdout.take().expect("it is piped")).lines();
-    // It may have something to build; the kernel's word that it ended comes at once.
+    // No deadline: it may have something to build, and if it ends, the pipe is closed.
     let said = lines.next_line().await.expect("it can be read");
     if let Some(url) = said {
         return url;
@@ -199,7 +199,7 @@ fn children(process: &str) -> Vec<String> {
     children.split_whitespace().map(str::to_owned).collect()
 }
 
-/// A process that goes on at the latest when the test ends: frozen, it could not end either.
+/// A frozen process. It goes on at the latest when the test ends: frozen, it could not end either.
 struct Frozen(String);
 
 impl Frozen {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::setback::connect;
 
-/// Fewer than wait for a connection before it is closed.
+/// Fewer than a connection's queue holds before the connection is closed.
 const MESSAGES: usize = 150;
 
 /// The output of `natter-admin trace`, once it has the awaited text.

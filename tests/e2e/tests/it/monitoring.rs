@@ -62,8 +62,8 @@ fn queries() -> Vec<String> {
     queries.collect()
 }
 
-/// The names in a text that can be metrics of Natter: words with an underscore before `{`, `[`, `)`
-/// or a space.
+/// The names in a text that can be metrics of Natter: words with an underscore that are neither
+/// functions nor values of labels.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let functions = ["histogram_quantile", "max_over_time", "min_over_time"];

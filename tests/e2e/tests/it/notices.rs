@@ -1,4 +1,4 @@
-//! What live connections are told of their friendships, whatever becomes of who tells it.
+//! What live connections are told of friendships and marks, whatever happens to those who tell it.
 
 use std::time::Duration;
 

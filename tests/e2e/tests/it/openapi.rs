@@ -6,7 +6,7 @@ use natter_e2e::{Topology, World, python};
 use natter_test_support::Friends;
 use reqwest::StatusCode;
 
-/// For each operation and each of schemathesis' ways to think of requests.
+/// For each operation and each of schemathesis' phases.
 const EXAMPLES: &str = "30";
 
 #[tokio::test]

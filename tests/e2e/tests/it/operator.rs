@@ -15,7 +15,7 @@ fn said(output: &Output) -> (String, Option<i32>) {
 }
 
 #[tokio::test]
-async fn a_sound_installation_passes_the_check_the_setup_and_the_trial() {
+async fn a_sound_installation_passes_the_check_the_setup_and_the_smoke_test() {
     let world = World::start(Topology::Standalone).await;
     let (checked, code) = said(&world.admin(&["check"], &[]).await);
     assert_eq!(code, Some(0), "{checked}");
@@ -217,7 +217,7 @@ async fn an_older_version_does_not_run_on_newer_tables() {
         .await
         .expect("it is inserted");
     };
-    // One that only expands: a replica of the version before may start again during the upgrade.
+    // One that only expands: a replica of the previous version may start again during the upgrade.
     migration("expand reactions").await;
     world.restart("messages", Signal::Term).await;
     let setup = world.admin(&["setup"], &[]).await;

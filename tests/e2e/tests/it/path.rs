@@ -1,4 +1,4 @@
-//! The way of a message: bursts, and replicas that freeze, leave, or are of the version before.
+//! The way of a message: bursts, and replicas that freeze, leave, or are of the previous version.
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,7 @@ async fn a_burst_of_ten_thousand_is_acknowledged_in_order() {
     let mut acknowledged: Vec<(String, u64)> = Vec::with_capacity(FRAMES);
     let mut sent = 0;
     while acknowledged.len() < FRAMES {
-        // So much is under way that neither the sender nor the gateway ever waits for the other.
+        // At most 2,000 are under way: neither the sender nor the gateway ever waits for the other.
         while sent < FRAMES && sent < acknowledged.len() + 2_000 {
             sent += 1;
             send(&mut socket, &channel, &format!("burst-{sent}")).await;
@@ -165,8 +165,8 @@ async fn a_rolling_restart_of_the_messages_service_is_felt_by_nobody() {
     let mut world = World::start(Topology::Apart).await;
     let crowd = Crowd::of(&world, 6).await;
     let stop = AtomicBool::new(false);
-    // The crowd needs the world as it is: the replicas are ended by their ids, and new ones come
-    // first, as in a rolling upgrade.
+    // A new replica comes first, as in a rolling upgrade. The old ones get a signal alone: the crowd
+    // holds the world.
     world.add("messages-3", "messages").await;
     let leaving = async {
         for name in ["messages", "messages-2"] {
@@ -182,9 +182,9 @@ async fn a_rolling_restart_of_the_messages_service_is_felt_by_nobody() {
     crowd.check(&world.url("messages-3"), &waited).await;
 }
 
-/// A replica of the version before knows no arrays of sends.
+/// A replica of the previous version knows no arrays of sends.
 #[tokio::test]
-async fn a_messages_service_of_the_version_before_is_asked_one_by_one() {
+async fn a_messages_service_of_the_previous_version_is_asked_one_by_one() {
     let mut world = World::start(Topology::Apart).await;
     let Friends { alice, channel, .. } = world.friends().await;
     let mut socket = alice.connect(&world.gateway()).await;
@@ -227,7 +227,7 @@ async fn a_messages_service_of_the_version_before_is_asked_one_by_one() {
     old.abort();
 }
 
-/// The newest marks that a socket was shown of each user.
+/// The marks of each user that a socket was shown never move backwards.
 fn check_marks(socket: &Socket) {
     let mut newest: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let frames = socket.seen().iter();
@@ -271,7 +271,7 @@ async fn marks_only_move_forward_whoever_tells_them_first() {
     check_marks(&socket);
 }
 
-/// A mark that was stored and not told, since its replica ended between, is told when it comes
+/// A mark that was stored and not told, since its replica ended in between, is told when it comes
 /// again.
 #[tokio::test]
 async fn a_receipt_is_told_after_a_crash_between_storing_and_telling() {
@@ -374,7 +374,7 @@ async fn what_is_refused_is_not_stored_by_another_replica_later() {
     }
     set("accepted").await;
     link.mend();
-    // And of these, behind them.
+    // And so that some of these go there too, behind them.
     for number in 1..=12 {
         let text = format!("open again {number}");
         let sent = until("the channel is open again", || async {

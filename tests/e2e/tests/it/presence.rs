@@ -1,7 +1,7 @@
 //! Who is online, through two gateways.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Person, Signal, Socket, befriend};
+use natter_test_support::{Friends, Link, Person, Signal, Socket, befriend, until};
 use serde_json::{Value, json};
 
 /// The next word about a user.
@@ -95,4 +95,36 @@ async fn a_new_friend_is_shown_and_one_who_left_unheard_is_missed() {
     world.nats.start_again().await;
     // Nobody answers for him any more.
     assert_eq!(presence_of(&mut alices, &bob).await["online"], false);
+}
+
+/// Two people come while only their gateway has lost the broker: the other gateway, which missed
+/// nothing, does not ask about them.
+#[tokio::test]
+async fn who_came_while_a_gateway_was_cut_off_is_shown() {
+    let mut world = World::start(Topology::Apart).await;
+    let link = Link::start(world.nats.port()).await;
+    let through = format!("nats://127.0.0.1:{}", link.port());
+    world.set("gateway", "NATTER_NATS_URL", &through);
+    world.restart("gateway", Signal::Term).await;
+    let mut pairs = Vec::new();
+    for _ in 0..2 {
+        let Friends { alice, bob, .. } = world.friends().await;
+        let watching = bob.connect(&world.gateway_2()).await;
+        let (coming, _) = alice.connect_full(&world.gateway()).await;
+        pairs.push((alice, coming, watching));
+    }
+    link.partition();
+    until("the gateway has lost the broker", async || {
+        (!world.is_ready("gateway").await).then_some(())
+    })
+    .await;
+    for (_, coming, _) in &mut pairs {
+        coming.send(json!({"type": "resume", "channels": {}})).await;
+        coming.frame("resumed").await;
+    }
+    link.cut();
+    link.mend();
+    for (person, _, watching) in &mut pairs {
+        assert_eq!(presence_of(watching, person).await["online"], true);
+    }
 }

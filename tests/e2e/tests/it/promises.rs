@@ -441,7 +441,7 @@ async fn marks_move_forward_and_are_told_to_both_sides() {
         "friendship_notification_received",
         "friendship_notification_seen",
     );
-    // Written is not received where it is confirmed; what is confirmed out of turn moves nothing.
+    // For a client that confirms, written is not received; a mark on an older message moves nothing.
     for (kind, place, expected) in [
         (received, 1, Some((2, 0))),
         (received, 0, None),

@@ -1,7 +1,7 @@
-//! What ends with a session.
+//! What ends with a session, and who may connect.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Person, Socket, until};
+use natter_test_support::{Person, Signal, Socket, until};
 use reqwest::StatusCode;
 use serde_json::json;
 use std::time::Instant;
@@ -126,4 +126,26 @@ async fn who_may_not_connect_is_told_so() {
         .send(json!({"type": "resume", "channels": {}}))
         .await;
     browser.frame("resumed").await;
+}
+
+/// More connections come at once than a gateway opens at a time, and each of those that are being
+/// opened waits for a service that does not answer.
+#[tokio::test]
+async fn a_connection_that_waits_to_be_opened_ends_with_its_session() {
+    let settings = [("NATTER_USER_CONNECTIONS", "1000")];
+    let world = World::start_with(Topology::Apart, &settings).await;
+    let phone = Person::sign_up(&world.users(), "alice").await;
+    let laptop = phone.log_in(&world.users()).await;
+    world.signal("friendships", Signal::Stop).await;
+    let mut opening = Vec::new();
+    for _ in 0..256 {
+        let socket = Socket::connect(&world.gateway(), &laptop.headers()).await;
+        opening.push(socket.expect("it is upgraded"));
+    }
+    let waiting = Socket::connect(&world.gateway(), &phone.headers()).await;
+    let url = format!("{}/api/users/logout/", world.users());
+    let (status, body) = phone.post(&url, json!({"refresh": phone.refresh})).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let closed = waiting.expect("it is upgraded").closed().await;
+    assert_eq!(closed, Some(4001));
 }

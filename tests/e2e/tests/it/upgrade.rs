@@ -1,4 +1,4 @@
-//! A rolling upgrade: today's programs on what the version before has stored, with what its
+//! A rolling upgrade: today's programs on what the previous version has stored, with what its
 //! replicas, which still run, say to them. `tests/e2e/recorded/README.md` tells how it is recorded.
 
 use std::{fs, path::PathBuf};
@@ -234,7 +234,7 @@ async fn resumed(person: &Person, gateway: String, channel: &str) -> (Socket, Ve
 }
 
 #[tokio::test]
-async fn what_the_version_before_stored_and_says_is_understood() {
+async fn what_the_previous_version_stored_and_says_is_understood() {
     let (before, dump) = Before::read(BEFORE);
     let world = World::start_from(Topology::Apart, &dump).await;
     let channel = text(&before.people, "channel");

@@ -32,7 +32,7 @@ async fn the_kind_overlay_runs_and_loses_nothing_in_a_rolling_restart() {
         return;
     };
     let mut cluster = Cluster::start("overlays/kind").await;
-    // All at once, in no order: a service waits for what it needs, and says so.
+    // Each call waits until what it starts is ready or done.
     cluster.start_stateful_set("postgres").await;
     cluster.start_stateful_set("nats").await;
     cluster.job("postgres-setup").await;
@@ -200,7 +200,7 @@ async fn under_traffic(cluster: &mut Cluster) {
     }
 }
 
-/// Asks every service over HTTP; each time there is an answer, or the word that there is none now.
+/// Asks every service over HTTP: each request is answered, or refused as `unavailable`.
 async fn ask_until(url: &str, person: &Person, stop: &AtomicBool) -> usize {
     let mut answered = 0;
     while !stop.load(Ordering::Relaxed) {

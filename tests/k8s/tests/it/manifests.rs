@@ -182,7 +182,7 @@ fn every_setting_is_known_and_every_needed_one_is_set() {
                 let arguments: Vec<&str> = list(&container["args"]).iter().map(text).collect();
                 let environment = manifests.environment(container);
                 let known = settings_in(&run(program, &arguments, "--help"));
-                // One ConfigMap is for all services and for the set-up: it may say more to one.
+                // One ConfigMap is for all services and for the set-up: it may have settings that one does not read.
                 let shared = &manifests
                     .0
                     .iter()
