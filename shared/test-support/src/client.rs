@@ -35,10 +35,15 @@ pub struct Friends {
 impl Person {
     /// Signs up under a name that nobody else in this test run has.
     pub async fn sign_up(users: &str, name: &str) -> Self {
+        Self::sign_up_with(users, name, PASSWORD).await
+    }
+
+    /// The same with another password than everybody has.
+    pub async fn sign_up_with(users: &str, name: &str, password: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let username = format!("{name}{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let body = json!({
-            "username": username, "password": PASSWORD, "email": format!("{username}@mail.example"),
+            "username": username, "password": password, "email": format!("{username}@mail.example"),
         });
         let http = Client::new();
         let answer = http

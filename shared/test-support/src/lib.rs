@@ -8,6 +8,7 @@ mod app;
 mod choices;
 mod client;
 mod detour;
+pub mod frames;
 mod generated;
 mod link;
 mod lossy;
@@ -37,7 +38,7 @@ pub use postgres::Postgres;
 pub use process::{Process, Signal, binary, is_root};
 pub use recorder::Recorder;
 pub use secrets::leak;
-pub use socket::Socket;
+pub use socket::{Socket, refused_with};
 
 /// An image: a 1×1 PNG.
 pub const PNG: &[u8] = include_bytes!("pixel.png");

@@ -19,6 +19,14 @@ use tokio_tungstenite::{
 
 use crate::{PATIENCE, secrets};
 
+/// The status with which an upgrade was refused; 0 if there was no answer.
+pub fn refused_with(error: &tungstenite::Error) -> u16 {
+    match error {
+        tungstenite::Error::Http(answer) => answer.status().as_u16(),
+        _ => 0,
+    }
+}
+
 /// An open connection and every frame it got.
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,

@@ -4,6 +4,7 @@
 
 mod broker;
 mod chat;
+pub mod feeds;
 mod otlp;
 mod python;
 mod raw;

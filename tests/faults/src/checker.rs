@@ -1,17 +1,23 @@
 //! Judges what was recorded of a run. Each rule is a promise of WEBSOCKET.md, HTTP.md or EVENTS.md.
 
+mod feeds;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     time::Duration,
 };
 
-use crate::record::{
-    Ack, Answer, At, Channel, Device, Event, Fault, History, Item, Kind, Seen, Send, Source,
+use crate::{
+    record::{
+        Ack, Answer, At, Channel, Device, Event, Failure, Fault, History, Item, Kind, Seen, Send,
+        Source,
+    },
+    stalls::{stalled, stood_still},
 };
 
 /// What a rejection, a logout or a revocation may take.
-const PROMPT: Duration = Duration::from_secs(1);
+pub const PROMPT: Duration = Duration::from_secs(1);
 /// How long after a fault somebody may still be told `unavailable`: pools connect again, leaders are
 /// elected, processes start.
 pub const SETTLED: Duration = Duration::from_secs(10);
@@ -41,14 +47,19 @@ pub enum Rule {
     MarksMoveForward,
     /// Nobody outside a channel sees anything of it.
     OnlyMembers,
-    /// Nothing of a channel later than a second after its rejection, of a session after its logout.
+    /// Nothing of a channel later than a second after its rejection, of a session after its end.
     Prompt,
     /// Both sides are told the same of their friendship.
     OneFriendship,
-    /// Nobody is told `unavailable` while nothing is down.
+    /// Nobody is told `unavailable` or 503, or loses a connection for lack of something, while nothing
+    /// is down.
     Available,
-    /// Queues are empty in the end, there are no dead letters, and a subscriber has everything.
+    /// Whatever is down: nobody is answered with 500.
+    NoInternalError,
+    /// Queues are empty in the end, and there are no dead letters.
     NothingLeft,
+    /// The events that a subscriber outside has are those of which the state comes.
+    EventsAreTheState,
 }
 
 impl fmt::Display for Violation {
@@ -75,6 +86,16 @@ pub fn check(history: &History) -> Vec<Violation> {
     }
     for device in &history.devices {
         judge.device(device);
+    }
+    for failure in &history.failures {
+        judge.failure(failure);
+    }
+    for differs in history
+        .feeds
+        .iter()
+        .flat_map(|feeds| feeds::differences(feeds, history))
+    {
+        judge.find(Rule::EventsAreTheState, differs);
     }
     for left in &history.residue {
         judge.find(Rule::NothingLeft, left.clone());
@@ -448,6 +469,7 @@ impl<'a> Judge<'a> {
         self.seams(device);
         self.promptness(device);
         self.availability(device);
+        self.closings(device);
     }
 
     /// On a connection a channel's entries come in order, each once, from where it resumed.
@@ -545,9 +567,9 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Nothing later than the second after a rejection or a logout.
+    /// Nothing later than the second after a rejection, or after the end of a session.
     fn promptness(&mut self, device: &Device) {
-        if let Some(out) = device.logged_out {
+        if let Some(out) = device.ended {
             let shown = device
                 .sights
                 .iter()
@@ -569,12 +591,13 @@ impl<'a> Judge<'a> {
             let first = shown
                 .chain(connected)
                 .chain(acked)
+                .chain(device.let_in.iter().cloned())
                 .find(|(at, _)| self.history.is_late(out, *at));
             if let Some((at, what)) = first {
                 self.find(
                     Rule::Prompt,
                     format!(
-                        "{} logged out at {:.3} s and had {what} at {:.3} s",
+                        "{} had ended at {:.3} s and had {what} at {:.3} s",
                         device.name,
                         out.as_secs_f64(),
                         at.as_secs_f64()
@@ -583,7 +606,7 @@ impl<'a> Judge<'a> {
             }
         }
         for (closed, opened, channel) in self.closed_times() {
-            let is_late = |at: At| self.history.is_late(closed, at) && at < opened;
+            let is_late = |at: At| at < opened && self.history.is_late(closed, at);
             let shown = device.sights.iter().find(|sight| {
                 sight.channel == channel
                     && sight.source != Source::Http
@@ -655,16 +678,56 @@ impl<'a> Judge<'a> {
                 let until = to.saturating_add(PROMPT);
                 channel.as_deref() == Some(*closed) && (*from..=until).contains(at)
             });
-            let is_excused = match then.as_slice() {
-                // The servers are on the clients' machine.
-                [] => self.history.stood_still(*at),
-                then => is_closed || leave_nobody(then) || self.history.stood_still(*at),
-            };
-            if !is_excused {
+            let is_struck = !then.is_empty() && (is_closed || leave_nobody(&then));
+            if !is_struck && !stood_still(&self.history.stalls, *at) {
                 self.find(
                     Rule::Available,
                     format!(
                         "{} was told unavailable at {:.3} s",
+                        device.name,
+                        at.as_secs_f64()
+                    ),
+                );
+            }
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// A service says 503 while something is down, and never anything like 500.
+    fn failure(&mut self, failure: &Failure) {
+        let rule = if failure.status == 503 {
+            Rule::Available
+        } else {
+            Rule::NoInternalError
+        };
+        if rule == Rule::NoInternalError || self.must_serve(failure.at) {
+            let at = failure.at.as_secs_f64();
+            self.find(rule, format!("at {at:.3} s {}", failure.what));
+        }
+    }
+
+    /// Whether nothing is struck at all, and the machine does what it is asked.
+    fn must_serve(&self, at: At) -> bool {
+        self.history.is_calm(at) && !stood_still(&self.history.stalls, at)
+    }
+
+    /// A gateway closes for lack of something (1013), or of a client that reads too slowly (4008), only
+    /// if there is such a lack, or such a client.
+    fn closings(&mut self, device: &Device) {
+        for (at, code) in &device.closed {
+            let mut pauses = device.pauses.iter();
+            let is_slow = pauses.any(|(from, to)| from <= at && *to + SETTLED >= *at);
+            let is_right = match code {
+                1013 => false,
+                4008 => is_slow,
+                _ => true,
+            };
+            if !is_right && self.must_serve(*at) {
+                self.find(
+                    Rule::Available,
+                    format!(
+                        "{} was closed with {code} at {:.3} s",
                         device.name,
                         at.as_secs_f64()
                     ),
@@ -681,22 +744,15 @@ impl History {
         faults.any(|fault| overlaps(fault, from, to))
     }
 
-    /// Whether something that ended at `end` is seen too late at `at`: the second is over, what the
-    /// clients' own machine kept them waiting is added to it, and no fault has held meanwhile or just
-    /// before.
+    /// Whether something that ended at `end` is seen too late at `at`: the second is over, all the time
+    /// that the machine kept somebody from running is added to it, and no fault has held meanwhile or
+    /// just before.
     fn is_late(&self, end: At, at: At) -> bool {
-        let lags = self
-            .lags
-            .iter()
-            .filter(|(then, _)| (end..=at).contains(then));
-        let late = PROMPT + lags.map(|(_, lag)| *lag).max().unwrap_or_default();
+        if at <= end + PROMPT {
+            return false;
+        }
+        let late = PROMPT + stalled(&self.stalls, end, at);
         at > end + late && !self.is_disturbed(at - late, at)
-    }
-
-    /// Whether the clients' own machine had no time for them for a second, not long before.
-    fn stood_still(&self, at: At) -> bool {
-        let mut lags = self.lags.iter();
-        lags.any(|(then, lag)| *lag > PROMPT && *then <= at + *lag && *then + SETTLED >= at)
     }
 
     /// Whether everything must work at this time.

@@ -3,25 +3,30 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use anyhow::ensure;
-use natter_test_support::{Choices, PASSWORD, Person, Socket};
+use natter_test_support::{Choices, PASSWORD, Person, Socket, refused_with};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::record::{Ack, Answer, At, Device, Event, Kind, Seen, Send, Sight, Source, Try};
+use crate::record::{
+    Ack, Answer, At, Device, Event, Failure, Kind, Seen, Send, Sight, Source, Try,
+};
 
 /// After this time an answer is not waited for any more, and the connection is given up.
 const ANSWER: Duration = Duration::from_secs(6);
 pub const HTTP: Duration = Duration::from_secs(6);
 const PAUSE: Duration = Duration::from_millis(100);
+/// Whoever reads nothing for longer than this may be too slow.
+const UNREAD: Duration = Duration::from_secs(1);
 /// How long a client tries what must work in the end.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// The most that is sent without waiting for answers.
@@ -41,6 +46,7 @@ pub struct Place {
     pub gateways: Vec<String>,
     since: Instant,
     is_over: Arc<AtomicBool>,
+    failures: Arc<Mutex<Vec<Failure>>>,
 }
 
 impl Place {
@@ -57,7 +63,45 @@ impl Place {
             gateways,
             since: Instant::now(),
             is_over: Arc::default(),
+            failures: Arc::default(),
         }
+    }
+
+    /// Notes the answer, if it says that a service failed.
+    pub fn note(&self, asked: &str, status: u16, body: &Value) {
+        if status >= 500 {
+            let failure = Failure {
+                at: self.now(),
+                status,
+                what: format!("{asked} was answered {status}: {body}"),
+            };
+            let failures = self.failures.lock();
+            failures
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(failure);
+        }
+    }
+
+    /// What was noted so far; it is given once.
+    pub fn failures(&self) -> Vec<Failure> {
+        let failures = self.failures.lock();
+        mem::take(&mut *failures.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks, if there is an answer within [`HTTP`].
+    pub async fn ask(
+        &self,
+        person: &Person,
+        method: Method,
+        url: &str,
+        body: Option<Value>,
+    ) -> Option<(u16, Value)> {
+        let asked = format!("{method} {url}");
+        let answer = person.try_ask(method, url, body, HTTP).await;
+        if let Some((status, body)) = &answer {
+            self.note(&asked, *status, body);
+        }
+        answer
     }
 
     pub fn now(&self) -> At {
@@ -80,6 +124,8 @@ pub struct Client {
     place: Place,
     choices: Choices,
     socket: Option<Socket>,
+    /// When it last read on it.
+    read: At,
     connections: u32,
     /// The channels that it works in.
     channels: Vec<String>,
@@ -106,6 +152,7 @@ impl Client {
             place,
             choices,
             socket: None,
+            read: At::ZERO,
             connections: 0,
             channels: Vec::new(),
             foreign: None,
@@ -126,21 +173,33 @@ impl Client {
         self.channels.clone()
     }
 
-    /// Ends the session; the connection stays as it is.
-    pub async fn log_out(&mut self) -> anyhow::Result<()> {
-        let url = format!("{}/api/users/logout/", self.place.users);
-        let body = json!({"refresh": self.person.refresh});
-        // Refused, when an answer before was lost.
-        insist(
-            &self.place,
-            &mut self.person,
-            Method::POST,
-            &url,
-            Some(body),
-        )
-        .await?;
-        self.record.logged_out = Some(self.place.now());
-        Ok(())
+    /// Its session has ended, as somebody was answered; the connection stays as it is.
+    pub fn has_ended(&mut self, session: Option<String>) {
+        self.record.ended = Some(self.place.now());
+        self.record.session = session;
+    }
+
+    /// Does what only somebody with a session may, after it ended.
+    pub async fn trespass(&mut self, channel: &str) {
+        if self.socket.is_some() {
+            let open = "a connection that was open".to_owned();
+            self.record.let_in.push((self.place.now(), open));
+        }
+        let urls = [
+            format!("{}/api/users/profile/", self.place.users),
+            format!("{}/api/users/friendship/", self.place.friendships),
+            self.events_url(channel, 0),
+        ];
+        for url in urls {
+            let asked = self.place.now();
+            let answer = self.place.ask(&self.person, Method::GET, &url, None).await;
+            if let Some((200, _)) = answer {
+                self.record
+                    .let_in
+                    .push((asked, format!("an answer of {url}")));
+            }
+        }
+        self.send_over_http(channel).await;
     }
 
     /// Works until the run is over.
@@ -357,7 +416,8 @@ impl Client {
             let send = self.message(&channel);
             self.send(vec![send]).await;
             let url = self.events_url(&channel, 0);
-            if let Some((200, body)) = self.person.try_ask(Method::GET, &url, None, HTTP).await {
+            let answer = self.place.ask(&self.person, Method::GET, &url, None).await;
+            if let Some((200, body)) = answer {
                 self.note_events(&channel, &body);
             }
         }
@@ -372,10 +432,8 @@ impl Client {
         );
         let body = json!({"payload": send.content, "client_id": send.client_id});
         let sent = self.place.now();
-        let answer = self
-            .person
-            .try_ask(Method::POST, &url, Some(body), HTTP)
-            .await;
+        let asking = self.place.ask(&self.person, Method::POST, &url, Some(body));
+        let answer = asking.await;
         let at = self.place.now();
         let answer = match answer {
             Some((200 | 201, item)) => Some(Answer::Acked(ack_of_item(&item))),
@@ -392,7 +450,7 @@ impl Client {
         };
         let answer = answer.map(|answer| (at, answer));
         let is_open = !matches!(answer, Some((_, Answer::Acked(_) | Answer::Refused(_))))
-            && self.record.logged_out.is_none();
+            && self.record.ended.is_none();
         send.tries.push(Try { sent, answer });
         if is_open {
             // Repeated on the WebSocket until it is known what became of it.
@@ -416,16 +474,27 @@ impl Client {
     /// The next frame, unless the time is over or the connection ends.
     async fn next(&mut self, until: Instant) -> Option<Value> {
         let socket = self.socket.as_mut()?;
+        let now = self.place.now();
+        if now > self.read + UNREAD {
+            self.record.pauses.push((self.read, now));
+        }
         let next = tokio::select! {
             // First: after a machine that stood still the time of both is over.
             biased;
-            () = sleep_until(until) => return None,
-            next = socket.next() => next,
+            () = sleep_until(until) => None,
+            next = socket.next() => Some(next),
         };
-        if next.is_err() {
-            self.socket = None;
+        self.read = self.place.now();
+        match next? {
+            Ok(frame) => Some(frame),
+            Err(code) => {
+                self.socket = None;
+                self.record
+                    .closed
+                    .extend(code.map(|code| (self.read, code)));
+                None
+            }
         }
-        next.ok()
     }
 
     /// Whether it is connected now.
@@ -446,13 +515,18 @@ impl Client {
         let mut headers = self.person.headers();
         headers.push(("sec-websocket-protocol", "natter.v1".to_owned()));
         match Socket::connect(gateway, &headers).await {
-            Ok(socket) => self.socket = Some(socket),
+            Ok(socket) => {
+                self.socket = Some(socket);
+                self.read = self.place.now();
+            }
             Err(refused) => {
-                let refused = refused.to_string();
-                if refused.contains("401") {
+                let status = refused_with(&refused);
+                self.place
+                    .note("an upgrade", status, &json!(refused.to_string()));
+                if status == 401 {
                     self.log_in_again().await;
                 }
-                if refused.contains("503") {
+                if status == 503 {
                     self.record.unavailable.push((self.place.now(), None));
                 }
                 return None;
@@ -492,7 +566,7 @@ impl Client {
 
     /// The session has ended: of a rotation's answer that was lost, for instance.
     async fn log_in_again(&mut self) {
-        if self.record.logged_out.is_some() {
+        if self.record.ended.is_some() {
             return;
         }
         log_in(&self.place, &mut self.person).await;
@@ -594,7 +668,7 @@ impl Client {
             }
             let after = self.newest.get(channel).copied().unwrap_or(0);
             let url = self.events_url(channel, after);
-            match self.person.try_ask(Method::GET, &url, None, HTTP).await {
+            match self.place.ask(&self.person, Method::GET, &url, None).await {
                 Some((200, body)) => self.note_events(channel, &body),
                 Some((401, _)) => self.log_in_again().await,
                 _ => sleep(PAUSE).await,
@@ -681,9 +755,7 @@ pub async fn insist(
 ) -> anyhow::Result<(u16, Value)> {
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let answer = person
-            .try_ask(method.clone(), url, body.clone(), HTTP)
-            .await;
+        let answer = place.ask(person, method.clone(), url, body.clone()).await;
         match &answer {
             // The access token has expired.
             Some((401, _)) if !url.ends_with("/logout/") => {
@@ -702,7 +774,7 @@ pub async fn insist(
 pub async fn log_in(place: &Place, person: &mut Person) -> bool {
     let url = format!("{}/api/users/login/", place.users);
     let body = json!({"username": person.username, "password": PASSWORD});
-    let answer = person.try_ask(Method::POST, &url, Some(body), HTTP).await;
+    let answer = place.ask(person, Method::POST, &url, Some(body)).await;
     let Some((200, tokens)) = answer else {
         return false;
     };

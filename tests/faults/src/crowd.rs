@@ -1,5 +1,5 @@
 //! Everybody who uses Natter during a run: friends who talk, friends who fall out, strangers who ask
-//! each other at the same moment, and people who log out. Then what Natter says in the end.
+//! each other at the same moment, and sessions that end. Then what Natter says in the end.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,16 +11,18 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    client::{Client, HTTP, PATIENCE, Place, events_url, insist, log_in},
-    record::{At, Change, Channel, Device, Event, History, Item},
+    client::{Client, HTTP, PATIENCE, Place, events_url, insist},
+    record::{Change, Channel, Device, Event, History, Item, Stall},
+    visits::visit,
 };
 
 const DEVICES: usize = 2;
+/// Has no devices but those that visit: they end again and again by a new password.
+const KAY: &str = "kay";
 /// Between two things that the same actor does, in milliseconds.
 const SHORTEST_PAUSE_MS: u64 = 2_000;
 const LONGEST_PAUSE_MS: u64 = 6_000;
 const TICK: Duration = Duration::from_millis(50);
-const VISIT: Duration = Duration::from_millis(1_500);
 
 pub struct Crowd {
     place: Place,
@@ -29,16 +31,18 @@ pub struct Crowd {
     friends: BTreeMap<String, [Person; 2]>,
     /// Whose friendship is broken and mended all the time.
     turbulent: String,
+    /// The channel of [`KAY`] and a friend of hers.
+    renewed: String,
     seed: u64,
     changes: Vec<Change>,
     visitors: Vec<Device>,
-    lags: Vec<(At, Duration)>,
+    stalls: Vec<Stall>,
 }
 
 impl Crowd {
     /// Signs everybody up.
     pub async fn gather(place: &Place, seed: u64) -> anyhow::Result<Self> {
-        let names = ["ada", "bo", "cy", "di", "ed", "flo"];
+        let names = ["ada", "bo", "cy", "di", "ed", "flo", "lou", KAY];
         let mut people = Vec::new();
         for name in names {
             people.push(sign_up(place, name).await?);
@@ -46,17 +50,24 @@ impl Crowd {
         let mut friends = BTreeMap::new();
         let mut of: Vec<Vec<String>> = vec![Vec::new(); people.len()];
         let mut turbulent = String::new();
+        let mut renewed = String::new();
         // The first and the third have two friends each.
-        for (one, other) in [(0, 1), (2, 3), (0, 2), (4, 5)] {
+        for (one, other) in [(0, 1), (2, 3), (0, 2), (6, 7), (4, 5)] {
             let (one_person, other_person) = (&people[one], &people[other]);
             let channel = befriend(&place.friendships, one_person, other_person).await;
             friends.insert(channel.clone(), [one_person.clone(), other_person.clone()]);
             of[one].push(channel.clone());
             of[other].push(channel.clone());
+            if names[other] == KAY {
+                renewed.clone_from(&channel);
+            }
             turbulent = channel;
         }
         let mut clients = Vec::new();
         for (number, person) in people.iter().enumerate() {
+            if names[number] == KAY {
+                continue;
+            }
             for device in 0..DEVICES {
                 let name = format!("{}-{device}", names[number]);
                 let series = (number * DEVICES + device) as u64;
@@ -71,10 +82,11 @@ impl Crowd {
             clients,
             friends,
             turbulent,
+            renewed,
             seed,
             changes: Vec::new(),
             visitors: Vec::new(),
-            lags: Vec::new(),
+            stalls: Vec::new(),
         })
     }
 
@@ -92,24 +104,43 @@ impl Crowd {
             clients,
             friends,
             turbulent,
+            renewed,
             seed,
             ..
         } = self;
         let living = join_all(clients.iter_mut().map(|client| client.live()));
         let friends = friends.clone();
         let sides = friends[turbulent].clone();
-        let (_, changes, races, visitors, lags) = tokio::try_join!(
+        let (_, changes, races, visitors, stalls) = tokio::try_join!(
             async { anyhow::Ok(living.await) },
             fall_out(place, turbulent, sides, Choices::new(*seed, 100)),
             ask_each_other(place, Choices::new(*seed, 101)),
-            visit(place, &friends, Choices::new(*seed, 102)),
+            visit(place, &friends, renewed, Choices::new(*seed, 102)),
             async { Ok(lags(place).await) },
         )?;
         self.changes = changes;
         self.visitors = visitors;
         self.friends.extend(races);
-        self.lags = lags;
+        self.stalls = stalls;
         Ok(())
+    }
+
+    /// Every account that is listed: its id and its name.
+    pub async fn accounts(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let sides = self.friends.values().next().context("there are friends")?;
+        let mut side = sides[0].clone();
+        let mut accounts = BTreeMap::new();
+        let mut url = Some(format!("{}/api/users/?page_size=100", self.place.users));
+        while let Some(page) = url {
+            let (code, page) = insist(&self.place, &mut side, Method::GET, &page, None).await?;
+            ensure!(code == 200, "{code}: {page}");
+            for user in page["results"].as_array().into_iter().flatten() {
+                let text = |name: &str| user[name].as_str().unwrap_or_default().to_owned();
+                accounts.insert(text("id"), text("username"));
+            }
+            url = page["next"].as_str().map(str::to_owned);
+        }
+        Ok(accounts)
     }
 
     /// Reads everything from both sides, once all is well again, and lets every device catch up.
@@ -142,17 +173,18 @@ impl Crowd {
         let mut devices: Vec<Device> = self.clients.into_iter().map(|one| one.record).collect();
         devices.extend(self.visitors);
         Ok(History {
+            failures: self.place.failures(),
             devices,
             changes: self.changes,
             channels,
-            lags: self.lags,
+            stalls: self.stalls,
             ..History::default()
         })
     }
 }
 
 /// Signs somebody up, whatever is down meanwhile.
-async fn sign_up(place: &Place, name: &str) -> anyhow::Result<Person> {
+pub async fn sign_up(place: &Place, name: &str) -> anyhow::Result<Person> {
     let http = reqwest::Client::new();
     let give_up = Instant::now() + PATIENCE;
     loop {
@@ -163,8 +195,11 @@ async fn sign_up(place: &Place, name: &str) -> anyhow::Result<Person> {
         let email = format!("{username}@mail.example");
         let body = json!({"username": username, "password": PASSWORD, "email": email});
         let asking = http.post(url).json(&body).timeout(HTTP).send();
-        if let Ok(answer) = asking.await
-            && answer.status() == 201
+        let answer = asking.await.ok();
+        let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+        place.note("a sign-up", status, &Value::Null);
+        if let Some(answer) = answer
+            && status == 201
             && let Ok(tokens) = answer.json::<Value>().await
         {
             let text = |name: &str| tokens[name].as_str().unwrap_or_default().to_owned();
@@ -189,7 +224,7 @@ async fn sign_up(place: &Place, name: &str) -> anyhow::Result<Person> {
 }
 
 /// A pause of an actor; whether the run goes on.
-async fn pause(place: &Place, choices: &mut Choices) -> bool {
+pub async fn pause(place: &Place, choices: &mut Choices) -> bool {
     let milliseconds = SHORTEST_PAUSE_MS + choices.below(LONGEST_PAUSE_MS - SHORTEST_PAUSE_MS);
     sleep(Duration::from_millis(milliseconds)).await;
     !place.is_over()
@@ -270,48 +305,20 @@ async fn ask_each_other(
     Ok(all)
 }
 
-/// Sessions that begin, listen, and are logged out.
-async fn visit(
-    place: &Place,
-    friends: &BTreeMap<String, [Person; 2]>,
-    mut choices: Choices,
-) -> anyhow::Result<Vec<Device>> {
-    let rooms: Vec<(&String, &[Person; 2])> = friends.iter().collect();
-    let mut devices = Vec::new();
-    while pause(place, &mut choices).await {
-        let (channel, sides) = *choices.of(&rooms);
-        let mut person = choices.of(sides).clone();
-        let give_up = Instant::now() + PATIENCE;
-        while !log_in(place, &mut person).await {
-            ensure!(Instant::now() < give_up, "nobody can log in");
-            sleep(TICK).await;
-        }
-        let name = format!("visitor-{}", devices.len());
-        let own = Choices::new(choices.below(u64::MAX), 0);
-        let client = Client::new(&name, person, place.clone(), own);
-        let mut client = client.works_in(std::slice::from_ref(channel), None);
-        client.listen(VISIT).await;
-        client.send_over_http(channel).await;
-        client.log_out().await?;
-        // Whatever it still gets, and whoever lets it in again.
-        client.listen(VISIT).await;
-        client.send_over_http(channel).await;
-        client.listen(VISIT).await;
-        client.record.is_partial = true;
-        devices.push(client.record);
-    }
-    Ok(devices)
-}
-
-/// The longest that this machine kept us waiting.
-async fn lags(place: &Place) -> Vec<(At, Duration)> {
+/// When the clients waited for their own turn: what they saw then, they noted later.
+async fn lags(place: &Place) -> Vec<Stall> {
     let mut lags = Vec::new();
     while !place.is_over() {
         let begun = Instant::now();
         sleep(TICK).await;
         let lag = begun.elapsed().saturating_sub(TICK);
         if lag > TICK {
-            lags.push((place.now(), lag));
+            let to = place.now();
+            lags.push(Stall {
+                from: to.saturating_sub(lag),
+                to,
+                who: "the clients".to_owned(),
+            });
         }
     }
     lags

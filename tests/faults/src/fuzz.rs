@@ -20,7 +20,7 @@ use std::{
 };
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Person, befriend, leak};
+use natter_test_support::{PASSWORD, Person, befriend, leak};
 use serde_json::{Value, json};
 use tokio::{
     task::JoinSet,
@@ -34,6 +34,10 @@ const PROGRESS: Duration = Duration::from_secs(30);
 const TOLD: usize = 20;
 /// What people write: it must never stand in a log.
 const WRITTEN: &str = "nobody else's business";
+/// The password of those who send broken bodies. A body that is broken may have it in the place of the
+/// username, which the service logs as documented: so it is another than [`PASSWORD`], which must
+/// stand nowhere in a log, and is looked for by [`says_password`].
+const BODIES_PASSWORD: &str = "Br0ken!bodies";
 
 /// How much is sent.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +103,8 @@ impl Findings {
     }
 }
 
-/// Sends frames, then HTTP requests, to a Natter of its own.
+/// Sends frames, then HTTP requests, to a Natter of its own. The report is said before that Natter is
+/// let go: then a process that has logged what it must not ends everything.
 pub async fn fuzz(settings: Fuzz, say: impl Fn(String)) -> anyhow::Result<Report> {
     let life = [("NATTER_ACCESS_TOKEN_SECONDS", ACCESS_SECONDS)];
     let mut world = World::start_with(Topology::Standalone, &life).await;
@@ -121,7 +126,7 @@ pub async fn fuzz(settings: Fuzz, say: impl Fn(String)) -> anyhow::Result<Report
         violations,
         more,
     } = findings;
-    Ok(Report {
+    let report = Report {
         seed: settings.seed,
         frames,
         frames_time,
@@ -131,7 +136,9 @@ pub async fn fuzz(settings: Fuzz, say: impl Fn(String)) -> anyhow::Result<Report
         counts,
         violations,
         more,
-    })
+    };
+    say(report.to_string());
+    Ok(report)
 }
 
 /// Waits for all; how long it took.
@@ -181,11 +188,24 @@ async fn judge_process(world: &mut World) -> Findings {
             findings.violation(format!("logged: {line}"));
         }
     }
-    let told = lines.iter().find(|line| line.contains(WRITTEN));
+    let mut own = lines.iter();
+    let told = own.find(|line| line.contains(WRITTEN) || says_password(line));
     if let Some(line) = leak(&lines).or(told) {
         findings.violation(format!("logged what it must not: {line}"));
     }
     findings
+}
+
+/// Whether a line of the log has the password of those who send bodies, elsewhere than as the username
+/// that somebody gave.
+fn says_password(line: &str) -> bool {
+    let Ok(mut line) = serde_json::from_str::<Value>(line) else {
+        return line.contains(BODIES_PASSWORD);
+    };
+    if let Some(fields) = line["fields"].as_object_mut() {
+        fields.remove("username");
+    }
+    line.to_string().contains(BODIES_PASSWORD)
 }
 
 fn sample(metrics: &str, name: &str) -> Option<u64> {
@@ -203,7 +223,12 @@ struct Circle {
 
 impl Circle {
     async fn meet(url: &str) -> Self {
-        let alice = Person::sign_up(url, "alice").await;
+        Self::meet_with(url, PASSWORD).await
+    }
+
+    /// The first of them has this password.
+    async fn meet_with(url: &str, password: &str) -> Self {
+        let alice = Person::sign_up_with(url, "alice", password).await;
         let bob = Person::sign_up(url, "bob").await;
         let carol = Person::sign_up(url, "carol").await;
         let channel = befriend(url, &alice, &bob).await;
@@ -245,5 +270,30 @@ impl fmt::Display for Report {
             writeln!(f, "{violation}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use natter_test_support::leak;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_log_is_seen_unless_it_was_given_as_a_username() {
+        let line = |fields| json!({"level": "WARN", "fields": fields}).to_string();
+        let text = format!("x{BODIES_PASSWORD}y");
+        let refused = line(json!({"message": "login refused", "username": text}));
+        assert!(!says_password(&refused));
+        assert_eq!(leak(&[refused]), None);
+        for told in [
+            line(json!({"message": "login refused", "password": text})),
+            line(json!({"message": text, "username": text})),
+            json!({"fields": {"username": "x"}, "span": {"username": text}}).to_string(),
+            format!("thread panicked at {BODIES_PASSWORD}"),
+        ] {
+            assert!(says_password(&told), "{told}");
+        }
     }
 }

@@ -12,3 +12,6 @@ pub mod nemesis;
 pub mod record;
 pub mod run;
 pub mod soak;
+pub mod stalls;
+mod subscriber;
+mod visits;

@@ -1,19 +1,24 @@
 //! Faults, one after the other and two at a time, by choices that can be made again.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+mod links;
+mod strike;
+
+use std::{cell::RefCell, fs, time::Duration};
 
 use anyhow::Context;
-use async_nats::jetstream::stream::Config;
+use futures_util::future::try_join_all;
 use natter_e2e::{Topology, World};
-use natter_test_support::{Choices, Link, Nats, Postgres, Signal, is_root, until};
+use natter_test_support::{Choices, Nats, Postgres, Signal, is_root};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
+use self::{
+    links::{Links, Pace, put_between, trouble},
+    strike::{Strike, Struck},
+};
 use crate::{client::Place, disk::Disk, record::Fault, run::Settings};
 
 /// A running Natter whose parts can be struck: two of each service but one of users, a link before
@@ -35,54 +40,6 @@ struct Disks {
     nats: Disk,
 }
 
-/// By whom they are used: `gateway` before a gateway, `messages-2 to postgres` behind a service.
-type Links = BTreeMap<String, Link>;
-
-/// A fault, and whom it strikes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Strike {
-    Kill(&'static str),
-    Freeze(&'static str),
-    /// Longer than the other replica waits for an event to be handled.
-    LongFreeze(&'static str),
-    Restart(&'static str),
-    /// Ends itself between two steps.
-    Failpoint(&'static str, &'static str),
-    PostgresKill,
-    PostgresStop,
-    PostgresFreeze,
-    PostgresPower,
-    PostgresFull,
-    NatsKill(usize),
-    NatsFreeze(usize),
-    NatsPower,
-    NatsFull,
-    NatsOlder,
-    /// Everybody is cut off at once, and comes back.
-    Crowd,
-    /// A stream has no room for what is told of users, or of friendships.
-    FeedFull(&'static str),
-    /// A gateway hears nothing from NATS: no notice, and not which sessions have ended.
-    Deaf(&'static str),
-    /// The clock of a process jumps ahead, then back behind the others, and is right again.
-    Clock(&'static str),
-}
-
-/// What befalls a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trouble {
-    Cut,
-    Silence,
-    Partition,
-    Slow,
-}
-
-const TROUBLES: [Trouble; 4] = [
-    Trouble::Cut,
-    Trouble::Silence,
-    Trouble::Partition,
-    Trouble::Slow,
-];
 const SERVICES: [&str; 7] = [
     "users",
     "friendships",
@@ -104,22 +61,13 @@ const FAILPOINTS: [(&str, &str); 8] = [
 ];
 /// How often something is looked at.
 const TICK: Duration = Duration::from_millis(50);
-/// Longer than anybody waits for an answer.
-const LONG: Duration = Duration::from_secs(12);
-/// Longer than a consumer has for an event before another replica gets it.
-const LONGEST: Duration = Duration::from_secs(35);
-const SLOW_BYTES_PER_SECOND: usize = 20_000;
-/// How far a clock jumps, in seconds: less than a token lives.
-const CLOCK_JUMP: i32 = 40;
 /// The pause, now and then, in which nothing is struck: so long that after [`crate::checker::SETTLED`]
 /// nobody may be told that anything is down.
 const CALM: Duration = Duration::from_secs(15);
 /// One fault in this many is followed by such a pause.
 const CALM_IN: u64 = 12;
-/// One trouble of a link in this many is followed by a pause of the links, in which a replica is struck
-/// while all else works.
-const LINKS_REST_IN: u64 = 5;
-const LINKS_REST: Duration = Duration::from_secs(25);
+/// How many strike at the same time where each fault is made once.
+const LANES: u64 = 2;
 
 impl Site {
     /// Starts everything. Without disks where this is not root on a Linux that may mount, and without
@@ -248,112 +196,157 @@ impl Site {
         all
     }
 
-    /// Makes faults by choice until the time is over, or each was made once, and the troubles of links
-    /// beside them.
+    /// Makes faults until the time is over, or each was made once, and the troubles of links beside them.
     pub async fn strike(
         &mut self,
         place: &Place,
         settings: &Settings,
         told: impl Fn(&Fault),
     ) -> anyhow::Result<Vec<Fault>> {
-        let until = settings.length.map(|length| Instant::now() + length);
-        let is_over = || until.is_some_and(|until| Instant::now() > until);
         let strikes = self.strikes(&settings.only);
         let pace = Pace::default();
-        let Self {
-            world,
-            links,
-            disks,
-            copy,
-            clocks,
-            ..
-        } = self;
-        let on_links = trouble(links, place, Choices::new(settings.seed, 1_001), &pace);
-        let on_servers = async {
-            let mut choices = Choices::new(settings.seed, 1_000);
-            let mut faults = Vec::new();
-            let mut waiting = strikes.clone();
-            while !is_over() {
-                if waiting.is_empty() {
-                    if until.is_none() {
-                        break;
-                    }
-                    waiting.clone_from(&strikes);
-                }
-                let which = choices.below(waiting.len() as u64);
-                let strike = waiting.swap_remove(usize::try_from(which)?);
-                let from = place.now();
-                let hold = Duration::from_millis(200 + choices.below(2_500));
-                let mut struck = Struck {
-                    world,
-                    links,
-                    disks: disks.as_ref(),
-                    copy: copy.as_ref(),
-                    pace: &pace,
-                    clocks: clocks.as_ref(),
-                };
-                struck.strike(strike, hold).await?;
-                let fault = Fault {
-                    name: format!("{strike:?}"),
-                    from,
-                    to: place.now(),
-                    covered: covered(strike).map(str::to_owned),
-                };
-                told(&fault);
-                faults.push(fault);
-                if choices.below(CALM_IN) == 0 {
-                    pace.calm(CALM).await;
-                }
-                rest(&mut choices).await;
-            }
-            anyhow::Ok(faults)
+        let is_once = settings.length.is_none();
+        let nemesis = Nemesis {
+            struck: Struck {
+                world: Mutex::new(&mut self.world),
+                links: &self.links,
+                disks: self.disks.as_ref(),
+                copy: self.copy.as_ref(),
+                clocks: self.clocks.as_ref(),
+                pace: &pace,
+                is_brief: is_once,
+                now: RefCell::default(),
+            },
+            place,
+            told,
         };
+        let choices = |series| Choices::new(settings.seed, series);
+        let on_links = trouble(&self.links, place, choices(1_001), &pace, is_once);
         let on_servers = async {
-            let faults = on_servers.await;
-            pace.is_over.store(true, Ordering::Relaxed);
+            let faults = match settings.length {
+                Some(length) => nemesis.for_long(&strikes, length, choices(1_000)).await,
+                None => nemesis.each_once(strikes, settings).await,
+            };
+            pace.is_over.set(true);
             faults
         };
         let (faults, troubles) = tokio::join!(on_servers, on_links);
         let mut faults = faults?;
         faults.extend(troubles);
+        drop(nemesis);
         self.world.ready().await;
         Ok(faults)
     }
 }
 
-/// Between two faults.
-async fn rest(choices: &mut Choices) {
-    sleep(Duration::from_millis(choices.below(1_500))).await;
+struct Nemesis<'a, T> {
+    struck: Struck<'a>,
+    place: &'a Place,
+    told: T,
 }
 
-/// What the troubles of links are told by the other faults.
-#[derive(Default)]
-struct Pace {
-    is_over: AtomicBool,
-    is_calm: AtomicBool,
-    /// A link has its trouble.
-    is_troubled: AtomicBool,
-}
-
-impl Pace {
-    /// Nothing is struck, once the trouble that a link has is over.
-    async fn calm(&self, length: Duration) {
-        self.hold().await;
-        sleep(length).await;
-        self.go_on();
-    }
-
-    /// From its end on no link has a trouble.
-    async fn hold(&self) {
-        self.is_calm.store(true, Ordering::Relaxed);
-        while self.is_troubled.load(Ordering::Relaxed) {
-            sleep(TICK).await;
+impl<T: Fn(&Fault)> Nemesis<'_, T> {
+    /// One after the other by choice, each as often as the others, with a calm now and then.
+    async fn for_long(
+        &self,
+        strikes: &[Strike],
+        length: Duration,
+        mut choices: Choices,
+    ) -> anyhow::Result<Vec<Fault>> {
+        let until = Instant::now() + length;
+        let mut faults = Vec::new();
+        let mut waiting = Vec::new();
+        while Instant::now() < until {
+            if waiting.is_empty() {
+                waiting = strikes.to_vec();
+            }
+            let strike = self.struck.begin(&mut waiting, choices.below(1_000_000));
+            let strike = strike.context("there is no fault to make")?;
+            faults.push(self.strike(strike, &mut choices).await?);
+            if choices.below(CALM_IN) == 0 {
+                self.struck.pace.calm(CALM).await;
+            }
+            rest(&mut choices, false).await;
         }
+        Ok(faults)
     }
 
-    fn go_on(&self) {
-        self.is_calm.store(false, Ordering::Relaxed);
+    /// Each once, in as little time as they need: two at a time of different services. First those for
+    /// which nobody stands in; then, after a calm and with all links well, those of a replica whose
+    /// other goes on: nobody may be told that anything is down.
+    async fn each_once(
+        &self,
+        strikes: Vec<Strike>,
+        settings: &Settings,
+    ) -> anyhow::Result<Vec<Fault>> {
+        let is_covered = |strike: &Strike| strike.covered().is_some();
+        let (covered, others): (Vec<Strike>, Vec<Strike>) =
+            strikes.into_iter().partition(is_covered);
+        let pace = self.struck.pace;
+        let mut faults = self.in_lanes(others, settings.seed, 1_100).await?;
+        if settings.only.is_empty() {
+            pace.had_all().await;
+        }
+        if !covered.is_empty() {
+            pace.hold().await;
+            sleep(CALM).await;
+            faults.extend(self.in_lanes(covered, settings.seed, 1_200).await?);
+        }
+        Ok(faults)
     }
+
+    async fn in_lanes(
+        &self,
+        strikes: Vec<Strike>,
+        seed: u64,
+        series: u64,
+    ) -> anyhow::Result<Vec<Fault>> {
+        let waiting = RefCell::new(strikes);
+        let lanes = (0..LANES).map(|lane| self.lane(&waiting, Choices::new(seed, series + lane)));
+        Ok(try_join_all(lanes).await?.concat())
+    }
+
+    /// Strikes until none is left.
+    async fn lane(
+        &self,
+        waiting: &RefCell<Vec<Strike>>,
+        mut choices: Choices,
+    ) -> anyhow::Result<Vec<Fault>> {
+        let mut faults = Vec::new();
+        while !waiting.borrow().is_empty() {
+            let which = choices.below(1_000_000);
+            let strike = self.struck.begin(&mut waiting.borrow_mut(), which);
+            let Some(strike) = strike else {
+                // What is left is for whoever is struck now.
+                sleep(TICK).await;
+                continue;
+            };
+            faults.push(self.strike(strike, &mut choices).await?);
+            rest(&mut choices, true).await;
+        }
+        Ok(faults)
+    }
+
+    async fn strike(&self, strike: Strike, choices: &mut Choices) -> anyhow::Result<Fault> {
+        let longest = if self.struck.is_brief { 1_000 } else { 2_500 };
+        let moment = Duration::from_millis(200 + choices.below(longest));
+        let from = self.place.now();
+        self.struck.strike(strike, moment).await?;
+        let fault = Fault {
+            name: format!("{strike:?}"),
+            from,
+            to: self.place.now(),
+            covered: strike.covered().map(str::to_owned),
+        };
+        (self.told)(&fault);
+        Ok(fault)
+    }
+}
+
+/// Between two faults.
+async fn rest(choices: &mut Choices, is_brief: bool) {
+    let longest = if is_brief { 400 } else { 1_500 };
+    sleep(Duration::from_millis(choices.below(longest))).await;
 }
 
 /// A library that is loaded before all others, where the tests' tools have found it.
@@ -377,247 +370,4 @@ fn set_clocks(world: &mut World, library: &str) -> anyhow::Result<TempDir> {
         world.set(name, "FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
     Ok(clocks)
-}
-
-/// Leaves a stream no room while it holds.
-async fn fill_feed(world: &World, name: &str, hold: Duration) {
-    let admin = natter_e2e::jetstream(&world.nats, "admin").await;
-    // A server may be struck at the same time.
-    let config = until("the stream is there", async || {
-        let stream = admin.get_stream(name).await.ok()?;
-        Some(stream.cached_info().config.clone())
-    })
-    .await;
-    let full = Config {
-        max_bytes: 1,
-        ..config.clone()
-    };
-    for (config, hold) in [(full, hold), (config, Duration::ZERO)] {
-        until("the stream is changed", async || {
-            admin.update_stream(config.clone()).await.ok()
-        })
-        .await;
-        sleep(hold).await;
-    }
-}
-
-/// Puts a link before a gateway, and between a service and what it needs.
-async fn put_between(world: &mut World, links: &mut Links, name: &'static str, is_cluster: bool) {
-    if !is_cluster {
-        let link = Link::start(world.nats.port()).await;
-        let url = format!("nats://127.0.0.1:{}", link.port());
-        world.set(name, "NATTER_NATS_URL", &url);
-        links.insert(format!("{name} to nats"), link);
-    }
-    let schema = name.trim_end_matches("-2");
-    if schema != "gateway" {
-        let link = Link::start(world.postgres.port()).await;
-        let url = world.postgres.url_through(link.port(), schema);
-        let setting = format!("NATTER_{}_DATABASE_URL", schema.to_uppercase());
-        world.set(name, &setting, &url);
-        links.insert(format!("{name} to postgres"), link);
-    }
-    world.restart(name, Signal::Term).await;
-    if schema == "gateway" {
-        let port = world
-            .url(name)
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok());
-        let link = Link::start(port.expect("a port")).await;
-        links.insert(name.to_owned(), link);
-    }
-}
-
-/// The replica that is struck, where another is there for it.
-fn covered(strike: Strike) -> Option<&'static str> {
-    match strike {
-        Strike::Kill(name)
-        | Strike::Freeze(name)
-        | Strike::LongFreeze(name)
-        | Strike::Restart(name)
-        | Strike::Failpoint(name, _) => (name != "users").then_some(name),
-        Strike::Crowd => Some("crowd"),
-        Strike::FeedFull(_) => Some("feed"),
-        // The servers that are left of a cluster elect leaders first.
-        _ => None,
-    }
-}
-
-/// Makes the trouble of links until it is over.
-async fn trouble(links: &Links, place: &Place, mut choices: Choices, pace: &Pace) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let names: Vec<&String> = links.keys().collect();
-    while !pace.is_over.load(Ordering::Relaxed) {
-        if pace.is_calm.load(Ordering::Relaxed) {
-            sleep(TICK).await;
-            continue;
-        }
-        pace.is_troubled.store(true, Ordering::Relaxed);
-        let name = *choices.of(&names);
-        let trouble = *choices.of(&TROUBLES);
-        let link = &links[name];
-        let from = place.now();
-        match trouble {
-            Trouble::Cut => link.cut(),
-            Trouble::Silence => link.silence(),
-            Trouble::Partition => link.partition(),
-            Trouble::Slow => link.slow(SLOW_BYTES_PER_SECOND),
-        }
-        let hold = match trouble {
-            Trouble::Cut => Duration::ZERO,
-            // Until the other side has noticed it.
-            Trouble::Silence => Duration::from_secs(3),
-            Trouble::Partition | Trouble::Slow => Duration::from_millis(500 + choices.below(5_000)),
-        };
-        sleep(hold).await;
-        link.mend();
-        pace.is_troubled.store(false, Ordering::Relaxed);
-        faults.push(Fault {
-            name: format!("{trouble:?} {name}"),
-            from,
-            to: place.now(),
-            covered: (!name.contains(" to ")).then(|| name.clone()),
-        });
-        match choices.below(LINKS_REST_IN) {
-            0 => sleep(LINKS_REST).await,
-            _ => rest(&mut choices).await,
-        }
-    }
-    faults
-}
-
-struct Struck<'a> {
-    world: &'a mut World,
-    links: &'a Links,
-    disks: Option<&'a Disks>,
-    copy: Option<&'a TempDir>,
-    pace: &'a Pace,
-    clocks: Option<&'a TempDir>,
-}
-
-impl<'a> Struck<'a> {
-    /// Makes a fault, holds it for a while, and mends it.
-    async fn strike(&mut self, strike: Strike, hold: Duration) -> anyhow::Result<()> {
-        let world = &mut *self.world;
-        match strike {
-            Strike::Kill(name) => {
-                world.process(name).end(Signal::Kill).await;
-                sleep(hold).await;
-                world.begin(name);
-            }
-            Strike::Restart(name) => world.restart(name, Signal::Term).await,
-            Strike::Freeze(name) | Strike::LongFreeze(name) => {
-                let is_long = matches!(strike, Strike::LongFreeze(_));
-                world.signal(name, Signal::Stop).await;
-                sleep(if is_long { LONGEST } else { LONG }).await;
-                world.signal(name, Signal::Cont).await;
-            }
-            Strike::Failpoint(name, point) => {
-                world.set(name, "FAILPOINTS", &format!("{point}=return"));
-                // It may end itself before it is ready.
-                world.process(name).end(Signal::Term).await;
-                world.begin(name);
-                let give_up = Instant::now() + LONG;
-                while !world.process(name).has_ended() && Instant::now() < give_up {
-                    sleep(Duration::from_millis(50)).await;
-                }
-                world.set(name, "FAILPOINTS", "");
-                if !world.process(name).has_ended() {
-                    world.process(name).end(Signal::Kill).await;
-                }
-                world.begin(name);
-            }
-            Strike::PostgresKill | Strike::PostgresStop => {
-                let is_killed = strike == Strike::PostgresKill;
-                let signal = if is_killed { Signal::Kill } else { Signal::Int };
-                world.postgres.stop(signal).await;
-                sleep(hold).await;
-                world.postgres.start_again().await;
-            }
-            Strike::PostgresFreeze => {
-                world.postgres.signal_all(Signal::Stop).await;
-                sleep(LONG).await;
-                world.postgres.signal_all(Signal::Cont).await;
-            }
-            Strike::PostgresPower => {
-                let disk = &self.disks()?.postgres;
-                disk.lose_power().await?;
-                self.world.postgres.stop(Signal::Kill).await;
-                disk.power_up().await?;
-                self.world.postgres.start_again().await;
-            }
-            Strike::PostgresFull => {
-                let disk = &self.disks()?.postgres;
-                disk.fill().await?;
-                sleep(LONG).await;
-                disk.empty()?;
-                self.world.postgres.recover().await;
-            }
-            Strike::NatsKill(node) => {
-                world.nats.stop_node(node, Signal::Kill).await;
-                sleep(hold).await;
-                world.nats.start_node(node).await;
-            }
-            Strike::NatsFreeze(node) => {
-                world.nats.signal_node(node, Signal::Stop).await;
-                sleep(LONG).await;
-                world.nats.signal_node(node, Signal::Cont).await;
-            }
-            Strike::NatsPower => {
-                let disk = &self.disks()?.nats;
-                disk.lose_power().await?;
-                let nodes = self.world.nats.urls().len();
-                for node in 0..nodes {
-                    self.world.nats.stop_node(node, Signal::Kill).await;
-                }
-                disk.power_up().await?;
-                self.world.nats.start_all().await;
-            }
-            Strike::NatsFull => {
-                let disk = &self.disks()?.nats;
-                disk.fill().await?;
-                sleep(LONG).await;
-                disk.empty()?;
-                // It switches JetStream off when it cannot write.
-                self.world.nats.stop(Signal::Kill).await;
-                self.world.nats.start_again().await;
-            }
-            Strike::NatsOlder => {
-                let copy = self.copy.context("there is no copy")?;
-                world.nats.stop(Signal::Term).await;
-                world.nats.restore(copy);
-                world.nats.start_again().await;
-            }
-            Strike::FeedFull(stream) => fill_feed(world, stream, LONG).await,
-            Strike::Deaf(gateway) => {
-                let link = &self.links[&format!("{gateway} to nats")];
-                // The troubles of links would mend it.
-                self.pace.hold().await;
-                link.partition();
-                sleep(LONG).await;
-                link.mend();
-                self.pace.go_on();
-            }
-            Strike::Clock(name) => {
-                let clocks = self.clocks.context("there are no clocks")?;
-                for jump in [CLOCK_JUMP, -CLOCK_JUMP, 0] {
-                    fs::write(clocks.path().join(name), format!("{jump:+}"))?;
-                    // The library looks once a second.
-                    sleep(hold + Duration::from_secs(1)).await;
-                }
-            }
-            Strike::Crowd => {
-                for link in ["gateway", "gateway-2"] {
-                    self.links[link].cut();
-                }
-            }
-        }
-        self.world.ready().await;
-        Ok(())
-    }
-
-    fn disks(&self) -> anyhow::Result<&'a Disks> {
-        self.disks.context("there are no disks")
-    }
 }

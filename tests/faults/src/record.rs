@@ -162,8 +162,17 @@ pub struct Device {
     pub sights: Vec<Sight>,
     /// When a send to this channel was answered `unavailable`, or (without a channel) something else.
     pub unavailable: Vec<(At, Option<String>)>,
-    /// When its logout was answered.
-    pub logged_out: Option<At>,
+    /// When the server closed a connection, and with which code.
+    pub closed: Vec<(At, u16)>,
+    /// From when to when it read nothing on an open connection, where that was long.
+    pub pauses: Vec<(At, At)>,
+    /// When it was answered that the session is over: by a logout, by another device of its user, by a
+    /// new password, or by the end of the account.
+    pub ended: Option<At>,
+    /// Which session has ended.
+    pub session: Option<String>,
+    /// Whatever it asked for after that and was given: when it asked, and for what.
+    pub let_in: Vec<(At, String)>,
     /// When a connection was opened.
     pub connected: Vec<At>,
     /// It was stopped before it had everything: what it lacks is not judged.
@@ -189,6 +198,38 @@ pub struct Fault {
     /// The replica that is struck, where there is another one of its service: nobody may be told
     /// `unavailable`.
     pub covered: Option<String>,
+}
+
+/// An event as a subscriber outside has it: its `Nats-Msg-Id` and its payload.
+pub type Told = (String, Value);
+
+/// What a subscriber outside has in the end, and the accounts that there are.
+#[derive(Clone, Debug, Default)]
+pub struct Feeds {
+    /// Each in its order, with repeats.
+    pub users: Vec<Told>,
+    pub friendships: Vec<Told>,
+    /// Of each the channel, the `seq`, the kind and the message's id.
+    pub chat: Vec<Told>,
+    /// By id the username, as they are listed over HTTP.
+    pub accounts: BTreeMap<String, String>,
+}
+
+/// An answer over HTTP by which a service says that it failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub at: At,
+    pub status: u16,
+    /// What was asked, and the answer.
+    pub what: String,
+}
+
+/// The machine had no processor for somebody who wanted one, all this time.
+#[derive(Clone, Debug)]
+pub struct Stall {
+    pub from: At,
+    pub to: At,
+    pub who: String,
 }
 
 /// A message as history has it.
@@ -222,8 +263,12 @@ pub struct History {
     pub changes: Vec<Change>,
     pub faults: Vec<Fault>,
     pub channels: BTreeMap<String, Channel>,
-    /// How long the clients' own machine kept them waiting for their turn, each time that it did.
-    pub lags: Vec<(At, Duration)>,
+    /// When the machine kept somebody from running: what is judged by the second is judged by this too.
+    pub stalls: Vec<Stall>,
+    /// Answers over HTTP with 500 or more.
+    pub failures: Vec<Failure>,
+    /// None where nobody could subscribe.
+    pub feeds: Option<Feeds>,
     /// What is left that should be gone, or does not agree: queues, dead letters, what a subscriber has.
     pub residue: Vec<String>,
 }

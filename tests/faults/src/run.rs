@@ -1,28 +1,27 @@
 //! A whole run, and what is said of it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use anyhow::Context;
-use async_nats::jetstream::consumer::pull::OrderedConfig;
-use futures_util::StreamExt;
+use async_nats::jetstream;
 use natter_e2e::World;
 use natter_test_support::PATIENCE;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    checker::{Violation, check},
+    checker::{PROMPT, Violation, check},
     client::Place,
     crowd::Crowd,
     nemesis::Site,
-    record::{Channel, Fault, History, Seen, Send},
+    record::{Fault, History, Seen, Send, Stall},
+    stalls::Watch,
+    subscriber::feeds,
 };
 
 /// How long the clients work before the first fault, and after the last.
 const QUIET: Duration = Duration::from_secs(5);
+/// The same before the first of all faults: a session ends in each of the ways meanwhile.
+const LONG_QUIET: Duration = Duration::from_secs(18);
 const PROGRESS: Duration = Duration::from_secs(30);
 
 /// What is to be run.
@@ -54,6 +53,7 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
     let mut site = Site::start(settings.is_cluster, preloaded.collect()).await?;
     let place = site.place();
     let mut crowd = Crowd::gather(&place, settings.seed).await?;
+    let watch = Watch::start(&place);
     site.world().published().await;
     if settings.below_postgres.is_some() {
         // The people at least are there afterwards; they make no more of them.
@@ -64,7 +64,8 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
         say(format!("{from:8.1} to {to:8.1} s  {}", fault.name));
     };
     let striking = async {
-        sleep(QUIET).await;
+        let is_whole = settings.only.is_empty();
+        sleep(if is_whole { LONG_QUIET } else { QUIET }).await;
         let faults = site.strike(&place, &settings, told).await;
         sleep(QUIET).await;
         place.end();
@@ -81,11 +82,20 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
     lived?;
     let faults = faults?;
     say("all is mended: everybody catches up, and everything is read from both sides".to_owned());
+    let accounts = crowd.accounts().await?;
     let mut history = crowd.end().await?;
     say("what is left in queues, and what a subscriber has".to_owned());
     history.faults = faults;
-    history.residue = residue(site.world(), &history.channels).await?;
-    Ok(judged(settings.seed, history))
+    history.stalls.extend(watch.end());
+    history.residue = residue(site.world()).await?;
+    let channels = &history.channels;
+    let mut feeds = feeds(site.world(), channels, &mut history.residue).await?;
+    feeds.accounts = accounts;
+    history.feeds = Some(feeds);
+    let summary = judged(settings.seed, history);
+    // Before the processes are let go: one that has logged what it must not ends everything then.
+    say(summary.to_string());
+    Ok(summary)
 }
 
 /// Runs clients against any Natter, and makes no faults.
@@ -96,6 +106,7 @@ pub async fn without_faults(
     say: impl Fn(String),
 ) -> anyhow::Result<Summary> {
     let mut crowd = Crowd::gather(&place, seed).await?;
+    let watch = Watch::start(&place);
     let until = Instant::now() + length;
     let ticking = async {
         while Instant::now() < until {
@@ -106,7 +117,11 @@ pub async fn without_faults(
     };
     let (lived, ()) = tokio::join!(crowd.live(), ticking);
     lived?;
-    Ok(judged(seed, crowd.end().await?))
+    let mut history = crowd.end().await?;
+    history.stalls.extend(watch.end());
+    let summary = judged(seed, history);
+    say(summary.to_string());
+    Ok(summary)
 }
 
 fn judged(seed: u64, history: History) -> Summary {
@@ -117,11 +132,8 @@ fn judged(seed: u64, history: History) -> Summary {
     }
 }
 
-/// What is left that should be gone, and what a subscriber lacks.
-async fn residue(
-    world: &World,
-    channels: &BTreeMap<String, Channel>,
-) -> anyhow::Result<Vec<String>> {
+/// What is left that should be gone.
+async fn residue(world: &World) -> anyhow::Result<Vec<String>> {
     let mut left = Vec::new();
     world.published().await;
     let admin = natter_e2e::jetstream(&world.nats, "admin").await;
@@ -144,62 +156,26 @@ async fn residue(
             sleep(Duration::from_millis(100)).await;
         }
     }
-    if let Ok(dead) = admin.get_stream("DLQ").await {
-        let dead = dead.cached_info().state.messages;
-        if dead > 0 {
-            left.push(format!("{dead} dead letters"));
-        }
+    match dead_letters(&admin).await {
+        Ok(0) => {}
+        Ok(dead) => left.push(format!("{dead} dead letters")),
+        Err(error) => left.push(format!(
+            "nobody can say whether there are dead letters: {error}"
+        )),
     }
-    left.extend(missed(world, channels).await?);
     Ok(left)
 }
 
-/// The entries of channels that are not in the stream `CHAT`.
-async fn missed(
-    world: &World,
-    channels: &BTreeMap<String, Channel>,
-) -> anyhow::Result<Vec<String>> {
-    let subscriber = natter_e2e::jetstream(&world.nats, "subscriber").await;
-    let stream = subscriber.get_stream("CHAT").await.context("CHAT")?;
-    let config = OrderedConfig {
-        filter_subject: "chat.friendship.*.log".to_owned(),
-        ..Default::default()
-    };
-    let mut had: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-    if stream.cached_info().state.messages > 0 {
-        let events = stream.create_consumer(config).await.context("a consumer")?;
-        let mut events = events.messages().await.context("its messages")?;
-        loop {
-            let next = timeout(PATIENCE, events.next()).await;
-            let event =
-                next.context("the stream CHAT says that there is more, and sends nothing")?;
-            let event = event
-                .context("the stream CHAT ends")?
-                .context("an event of CHAT")?;
-            let info = event.info().map_err(|error| anyhow::anyhow!(error))?;
-            let body: serde_json::Value = serde_json::from_slice(&event.payload)?;
-            let channel = body["channel"].as_str().unwrap_or_default().to_owned();
-            let seq = body["seq"].as_u64().unwrap_or_default();
-            had.entry(channel).or_default().insert(seq);
-            if info.pending == 0 {
-                break;
-            }
+/// How many there are; asked until it is answered.
+async fn dead_letters(admin: &jetstream::Context) -> anyhow::Result<u64> {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        match admin.get_stream("DLQ").await {
+            Ok(stream) => return Ok(stream.cached_info().state.messages),
+            Err(error) if Instant::now() > give_up => return Err(error.into()),
+            Err(_) => sleep(Duration::from_millis(100)).await,
         }
     }
-    let mut missed = Vec::new();
-    for (id, channel) in channels {
-        let log = channel.logs.values().next();
-        let all = log.into_iter().flatten().map(|event| event.seq);
-        let had = had.remove(id).unwrap_or_default();
-        let lacks: Vec<u64> = all.filter(|seq| !had.contains(seq)).collect();
-        if let (Some(first), Some(last)) = (lacks.first(), lacks.last()) {
-            missed.push(format!(
-                "a subscriber to CHAT never had {} entries between {first} and {last} of {id}",
-                lacks.len()
-            ));
-        }
-    }
-    Ok(missed)
 }
 
 impl fmt::Display for Summary {
@@ -224,6 +200,7 @@ impl fmt::Display for Summary {
         let sends = || devices.iter().flat_map(|device| &device.sends);
         let sights = || devices.iter().flat_map(|device| &device.sights);
         let events = sights().filter(|sight| matches!(sight.seen, Seen::Event(_)));
+        let ended = || devices.iter().filter_map(|device| device.ended);
         let rows = [
             ("faults", faults.len()),
             ("sends", sends().count()),
@@ -244,11 +221,26 @@ impl fmt::Display for Summary {
                 devices.iter().map(|device| device.connected.len()).sum(),
             ),
             ("devices", devices.len()),
+            ("sessions ended", ended().count()),
+            (
+                "of them while nothing was down",
+                ended()
+                    .filter(|at| self.history.is_calm(*at + PROMPT))
+                    .count(),
+            ),
             ("channels", channels.len()),
             ("friendships changed", changes.len()),
             (
                 "told unavailable",
                 devices.iter().map(|device| device.unavailable.len()).sum(),
+            ),
+            (
+                "closed with 1013 or 4008",
+                devices
+                    .iter()
+                    .flat_map(|device| &device.closed)
+                    .filter(|(_, code)| [1013, 4008].contains(code))
+                    .count(),
             ),
             (
                 "sends while nothing was down",
@@ -262,13 +254,17 @@ impl fmt::Display for Summary {
         for (what, number) in rows {
             writeln!(f, "{what:<28}{number:>8}")?;
         }
-        let lags = self.history.lags.iter();
-        let longest = lags.map(|(_, lag)| *lag).max().unwrap_or_default();
-        writeln!(
-            f,
-            "seed {}, longest wait of the clients for their turn {:?}",
-            self.seed, longest
-        )?;
+        writeln!(f, "seed {}", self.seed)?;
+        let length = |stall: &&Stall| stall.to - stall.from;
+        if let Some(stall) = self.history.stalls.iter().max_by_key(length) {
+            writeln!(
+                f,
+                "longest wait for a processor {:?}, at {:.1} s, of {}",
+                length(&stall),
+                stall.from.as_secs_f64(),
+                stall.who
+            )?;
+        }
         for violation in &self.violations {
             writeln!(f, "{violation}")?;
         }

@@ -28,7 +28,11 @@ use self::{
     growth::{Row, rows},
     meter::{Meter, given_back, watch},
 };
-use crate::client::Place;
+use crate::{
+    client::Place,
+    record::{At, Stall},
+    stalls::{Watch, stood_still},
+};
 
 /// Until allocators, caches and pools have what they need; of a short run a fifth.
 const WARM_UP: Duration = Duration::from_secs(120);
@@ -87,6 +91,7 @@ pub async fn soak(settings: Soak, say: impl Fn(String)) -> anyhow::Result<Report
         vec![world.messages(), world.url("messages-2")],
         vec![world.gateway(), world.gateway_2()],
     );
+    let watched = Watch::start(&place);
     let mut crowd = Crowd::gather(&world, &place, &tally, settings).await?;
     say(format!("{} pairs have signed up", settings.pairs));
     let rooms = crowd.rooms.clone();
@@ -108,16 +113,24 @@ pub async fn soak(settings: Soak, say: impl Fn(String)) -> anyhow::Result<Report
     let (after, kept) = given_back(&world, &mut meter, &before).await?;
     let rows = rows(settings, &before, &samples, &after);
     let mut faults = tally.faults();
+    let stalls = watched.end();
+    faults.extend(tally.without_excuse(&stalls));
+    let failures = place.failures().into_iter();
+    let failures = failures.filter(|one| one.status != 503 || !stood_still(&stalls, one.at));
+    faults.extend(failures.map(|one| one.what));
     faults.extend(kept);
     if settings.length >= SHORTEST_JUDGED {
         faults.extend(rows.iter().filter_map(Row::growth));
     }
-    Ok(Report {
+    let report = Report {
         settings,
         counts: tally.counts().clone(),
         rows,
         faults,
-    })
+    };
+    // Before the processes are let go: one that has logged what it must not ends everything then.
+    say(report.to_string());
+    Ok(report)
 }
 
 /// What was counted, and what went wrong on the way.
@@ -125,6 +138,8 @@ pub async fn soak(settings: Soak, say: impl Fn(String)) -> anyhow::Result<Report
 struct Tally {
     counts: Mutex<BTreeMap<&'static str, u64>>,
     faults: Mutex<Vec<String>>,
+    /// What is a fault unless the machine stood still then.
+    late: Mutex<Vec<(At, String)>>,
 }
 
 impl Tally {
@@ -145,6 +160,19 @@ impl Tally {
         if faults.len() < MOST_FAULTS {
             faults.push(what);
         }
+    }
+
+    fn late(&self, at: At, what: String) {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        late.push((at, what));
+    }
+
+    /// What was told while the machine did not stand still.
+    fn without_excuse(&self, stalls: &[Stall]) -> Vec<String> {
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let late = late.iter().filter(|(at, _)| !stood_still(stalls, *at));
+        late.map(|(at, what)| format!("at {:.3} s {what}", at.as_secs_f64()))
+            .collect()
     }
 
     fn faults(&self) -> Vec<String> {

@@ -1,10 +1,8 @@
 //! A NATS cluster of three: whatever happens to one server, and to all of them, nothing that was
 //! acknowledged is lost, and whoever is connected goes on.
 
-use natter_e2e::{Place, Topology, World, talk_during};
+use natter_e2e::{Place, Topology, World, feeds::are_whole, talk_during};
 use natter_test_support::{Friends, Signal, until};
-
-use crate::feeds::are_whole;
 
 /// How many messages are stored after each fault before the next.
 const MESSAGES: i64 = 10;

@@ -2,50 +2,40 @@
 //! that suite itself wants a server that echoes.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{PATIENCE, Person};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
+use natter_test_support::{
+    PATIENCE, Person,
+    frames::{self, BINARY, CLOSE, CONTINUATION, FIN, Frames, PING, PONG, TEXT},
 };
+use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, time::timeout};
 
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xA;
-const FIN: u8 = 0x80;
 const ASK: &[u8] = br#"{"type":"ping"}"#;
 const ANSWER: &str = r#"{"type":"pong"}"#;
 
 /// A WebSocket without a library between.
-struct Raw(TcpStream);
+struct Raw {
+    frames: Frames,
+    writer: OwnedWriteHalf,
+}
 
 impl Raw {
     /// Connects, and reads up to `ready`.
     async fn connect(world: &World, person: &Person) -> Self {
         let address = world.gateway().replace("http://", "");
-        let mut stream = TcpStream::connect(&address).await.expect("it listens");
-        let head = format!(
-            "GET /ws/messages/ HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Authorization: Bearer {}\r\nrefresh: {}\r\n\r\n",
-            person.access, person.refresh
-        );
-        stream.write_all(head.as_bytes()).await.expect("it reads");
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            answer.push(stream.read_u8().await.expect("an answer"));
-        }
-        let answer = String::from_utf8_lossy(&answer).to_lowercase();
-        assert!(answer.starts_with("http/1.1 101 "), "{answer}");
+        let opened = frames::open(&address, &person.headers()).await;
+        let opened = opened.expect("an answer");
+        assert_eq!(opened.status, 101, "{}", opened.head);
         // The RFC's own example.
         assert!(
-            answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
-            "{answer}"
+            opened
+                .head
+                .contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
+            "{}",
+            opened.head
         );
-        let mut raw = Self(stream);
+        let mut raw = Self {
+            frames: opened.frames,
+            writer: opened.writer,
+        };
         let (opcode, ready) = raw.next().await.expect("a frame");
         assert_eq!(opcode, FIN | TEXT);
         assert!(ready.starts_with(br#"{"type":"ready""#));
@@ -59,27 +49,15 @@ impl Raw {
 
     async fn write(&mut self, bytes: &[u8]) {
         // The server may have closed already; what it said is what counts.
-        let _ = self.0.write_all(bytes).await;
+        let _ = self.writer.write_all(bytes).await;
     }
 
     /// The next frame; none at the end.
     async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
-        timeout(PATIENCE, self.read())
-            .await
-            .expect("a frame or the end")
-    }
-
-    async fn read(&mut self) -> Option<(u8, Vec<u8>)> {
-        let first = self.0.read_u8().await.ok()?;
-        let length = match self.0.read_u8().await.ok()? {
-            126 => usize::from(self.0.read_u16().await.ok()?),
-            127 => usize::try_from(self.0.read_u64().await.ok()?).ok()?,
-            // A server masks nothing.
-            length => usize::from(length),
-        };
-        let mut payload = vec![0; length];
-        self.0.read_exact(&mut payload).await.ok()?;
-        Some((first, payload))
+        let next = timeout(PATIENCE, self.frames.next()).await;
+        let frame = next.expect("a frame or the end").ok()?;
+        assert!(!frame.is_masked, "a server masks nothing");
+        Some((frame.first, frame.payload))
     }
 
     async fn answers(&mut self) {
@@ -103,26 +81,8 @@ impl Raw {
 
 /// A client's frame, masked.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let mut bytes = vec![first];
-    match payload.len() {
-        length @ ..=125 => bytes.push(0x80 | u8::try_from(length).expect("short")),
-        length @ ..=0xffff => {
-            bytes.push(0x80 | 126);
-            bytes.extend(u16::try_from(length).expect("short").to_be_bytes());
-        }
-        length => {
-            bytes.push(0x80 | 127);
-            bytes.extend((length as u64).to_be_bytes());
-        }
-    }
-    bytes.extend(MASK);
-    bytes.extend(
-        payload
-            .iter()
-            .zip(MASK.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask),
-    );
+    let mut bytes = Vec::new();
+    frames::put(&mut bytes, [0x37, 0xfa, 0x21, 0x3d], first, payload);
     bytes
 }
 

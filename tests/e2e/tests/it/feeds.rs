@@ -6,71 +6,15 @@ use std::{
     time::Duration,
 };
 
-use natter_e2e::{Talker, Topology, World, jetstream};
-use natter_test_support::{Friends, Nats, PATIENCE, Person, Signal, until};
+use natter_e2e::{
+    Talker, Topology, World,
+    feeds::{FEEDS, are_whole, events, expected},
+    jetstream,
+};
+use natter_test_support::{Friends, PATIENCE, Person, Signal, until};
 use serde_json::{Value, json};
-use sqlx::{Executor, PgConnection, Row};
+use sqlx::{Executor, PgConnection};
 use tokio::time::{Instant, sleep};
-
-const FEEDS: [&str; 3] = ["USERS", "FRIENDSHIPS", "CHAT"];
-
-/// What a stream has: `Nats-Msg-Id` and payload, in its order, each repeat too.
-async fn events(nats: &Nats, stream: &str) -> Option<Vec<(String, Value)>> {
-    let stream = jetstream(nats, "subscriber").await.get_stream(stream).await;
-    let stream = stream.ok()?;
-    let state = &stream.cached_info().state;
-    let mut events = Vec::new();
-    for seq in state.first_sequence.max(1)..=state.last_sequence {
-        let message = stream.get_raw_message(seq).await.ok()?;
-        let id = message.headers.get("Nats-Msg-Id")?.to_string();
-        events.push((id, serde_json::from_slice(&message.payload).ok()?));
-    }
-    Some(events)
-}
-
-/// The ids of all events that a feed must have, according to the tables.
-async fn expected(world: &World, stream: &str) -> BTreeSet<String> {
-    let mut admin = world.postgres.admin("natter").await;
-    let query = match stream {
-        "USERS" => "SELECT event_id::text FROM users.outbox WHERE subject LIKE 'events.%'",
-        "FRIENDSHIPS" => {
-            "SELECT event_id::text FROM friendships.outbox WHERE subject LIKE 'events.%'"
-        }
-        _ => "SELECT id::text FROM messages.log",
-    };
-    let rows = sqlx::query(query).fetch_all(&mut admin).await;
-    let rows = rows.expect("the tables are there");
-    rows.iter().map(|row| row.get(0)).collect()
-}
-
-/// Waits until every feed has exactly what the tables say, each id with one payload.
-pub(crate) async fn are_whole(world: &World) {
-    for stream in FEEDS {
-        let wanted = expected(world, stream).await;
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            let events = events(&world.nats, stream).await.unwrap_or_default();
-            let mut payloads = BTreeMap::new();
-            for (id, payload) in events {
-                let first = payloads.entry(id).or_insert_with(|| payload.clone());
-                assert_eq!(*first, payload, "{stream} has two events of one id");
-            }
-            let got: BTreeSet<String> = payloads.into_keys().collect();
-            assert!(got.is_subset(&wanted), "{stream} has what never was");
-            if got == wanted {
-                break;
-            }
-            let missing: Vec<&String> = wanted.difference(&got).collect();
-            let log = || world.log(["users", "friendships", "messages"]);
-            assert!(
-                Instant::now() < give_up,
-                "{stream} lacks {missing:?}\n{}",
-                log()
-            );
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
 
 /// Without their repeats, the events of one key are in order.
 async fn are_in_order(world: &World) {

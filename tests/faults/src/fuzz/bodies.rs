@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
-    Circle, Findings, Fuzz,
+    BODIES_PASSWORD, Circle, Findings, Fuzz,
     wire::{self, Answer},
 };
 use made::{Ids, Maker, Request};
@@ -167,7 +167,7 @@ pub async fn tasks(
 
 /// People, and what they have.
 async fn meet(url: &str) -> Ids {
-    let circle = Circle::meet(url).await;
+    let circle = Circle::meet_with(url, BODIES_PASSWORD).await;
     let own = &circle.friends[0];
     let channel = format!(
         "{url}/api/messages/status/friendship/{}/messages/",

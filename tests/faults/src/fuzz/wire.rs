@@ -1,47 +1,21 @@
 //! WebSocket frames and HTTP requests byte by byte: no client library sends what is sent here.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use natter_test_support::frames::{self, Frames, NO_MASK, PONG, status};
+pub use natter_test_support::frames::{BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, tcp::OwnedWriteHalf},
 };
-
-pub const CONTINUATION: u8 = 0x0;
-pub const TEXT: u8 = 0x1;
-pub const BINARY: u8 = 0x2;
-pub const CLOSE: u8 = 0x8;
-pub const PING: u8 = 0x9;
-const PONG: u8 = 0xA;
-pub const FIN: u8 = 0x80;
-const MASKED: u8 = 0x80;
-/// Of no effect, so nothing has to be masked.
-const MASK: [u8; 4] = [0; 4];
-const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// Appends a frame; its first byte has the flags and the opcode.
 pub fn put(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
-    put_head(out, first, payload.len() as u64);
-    out.extend_from_slice(payload);
+    frames::put(out, NO_MASK, first, payload);
 }
 
 /// Appends the head of a frame that says to be so long.
 pub fn put_head(out: &mut Vec<u8>, first: u8, length: u64) {
-    out.push(first);
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(length @ ..=125), _) => out.push(MASKED | length),
-        (_, Ok(length)) => {
-            out.push(MASKED | 126);
-            out.extend_from_slice(&length.to_be_bytes());
-        }
-        _ => {
-            out.push(MASKED | 127);
-            out.extend_from_slice(&length.to_be_bytes());
-        }
-    }
-    out.extend_from_slice(&MASK);
+    frames::put_head(out, NO_MASK, first, length);
 }
 
 /// What a server sent.
@@ -57,29 +31,25 @@ pub enum Received {
     End,
 }
 
-pub struct Reader(BufReader<OwnedReadHalf>);
+pub struct Reader(Frames);
 
 impl Reader {
     pub async fn next(&mut self) -> Received {
-        self.read().await.unwrap_or(Received::End)
-    }
-
-    async fn read(&mut self) -> std::io::Result<Received> {
-        let first = self.0.read_u8().await?;
-        let length = match self.0.read_u8().await? {
-            126 => u64::from(self.0.read_u16().await?),
-            127 => self.0.read_u64().await?,
-            length @ ..=125 => u64::from(length),
-            _ => return Ok(Received::Broken(first)),
+        let Ok(frame) = self.0.next().await else {
+            return Received::End;
         };
-        let mut payload = vec![0; usize::try_from(length).unwrap_or_default()];
-        self.0.read_exact(&mut payload).await?;
-        Ok(match first ^ FIN {
-            TEXT => Received::Text(payload),
-            CLOSE => Received::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
+        match frame.first ^ FIN {
+            _ if frame.is_masked => Received::Broken(frame.first),
+            TEXT => Received::Text(frame.payload),
+            CLOSE => Received::Close(
+                frame
+                    .payload
+                    .first_chunk()
+                    .map(|code| u16::from_be_bytes(*code)),
+            ),
             PING | PONG => Received::Control,
-            _ => Received::Broken(first),
-        })
+            _ => Received::Broken(frame.first),
+        }
     }
 }
 
@@ -88,35 +58,12 @@ pub async fn open(
     address: &str,
     headers: &[(&str, String)],
 ) -> anyhow::Result<Result<(Reader, OwnedWriteHalf), u16>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (reader, mut writer) = stream.into_split();
-    let mut head = format!(
-        "GET /ws/messages/ HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    );
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("\r\n");
-    writer.write_all(head.as_bytes()).await?;
-    let mut reader = BufReader::new(reader);
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(reader.read_u8().await.context("the answer to an upgrade")?);
-        if answer.len() > MAX_HEAD_BYTES {
-            bail!("the head of an answer does not end");
-        }
-    }
-    Ok(match status(&answer) {
-        Some(101) => Ok((Reader(reader), writer)),
-        other => Err(other.unwrap_or_default()),
+    let opened = frames::open(address, headers).await;
+    let opened = opened.context("the answer to an upgrade")?;
+    Ok(match opened.status {
+        101 => Ok((Reader(opened.frames), opened.writer)),
+        other => Err(other),
     })
-}
-
-fn status(head: &[u8]) -> Option<u16> {
-    let line = head.strip_prefix(b"HTTP/1.")?;
-    std::str::from_utf8(line.get(2..5)?).ok()?.parse().ok()
 }
 
 /// The answer to an HTTP request.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use natter_test_support::{Choices, PATIENCE, Person, Socket};
+use natter_test_support::{Choices, PATIENCE, Person, Socket, refused_with};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{
@@ -30,8 +31,8 @@ const AWAY_MS: u64 = 2_000;
 const OWN: usize = 20;
 /// Shorter than a [`Socket`] waits for a frame.
 const LISTEN: Duration = Duration::from_secs(10);
-/// Errors that may be told of a friendship that is broken, or of a machine that is busy.
-const EXPECTED: [&str; 3] = ["channel_closed", "unavailable", "rate_limited"];
+/// Errors that may be told of a friendship that is broken, or to somebody who sends too much.
+const EXPECTED: [&str; 2] = ["channel_closed", "rate_limited"];
 
 /// One device of a user.
 pub(super) struct Device {
@@ -76,10 +77,7 @@ impl Device {
                 },
                 frame = timeout(LISTEN, socket.next()) => match frame {
                     Ok(Ok(frame)) => self.note(&frame).await?,
-                    Ok(Err(_)) => {
-                        self.tally.count("connections that Natter closed");
-                        self.socket = None;
-                    }
+                    Ok(Err(code)) => self.closed(code),
                     Err(_) => {}
                 },
             }
@@ -207,16 +205,28 @@ impl Device {
         match Socket::connect(&gateway, &headers).await {
             Ok(socket) => self.socket = Some(socket),
             Err(refused) => {
-                if refused.to_string().contains("401") {
-                    self.tally.count("sessions that had ended");
-                    log_in(&self.place, &mut self.person).await;
+                let status = refused_with(&refused);
+                self.place
+                    .note("an upgrade", status, &json!(refused.to_string()));
+                match status {
+                    401 => {
+                        self.tally.count("sessions that had ended");
+                        log_in(&self.place, &mut self.person).await;
+                    }
+                    503 => self.unavailable(&refused),
+                    _ => {}
                 }
                 return Ok(false);
             }
         }
         while let Some(socket) = &mut self.socket {
-            let Ok(Ok(frame)) = timeout(LISTEN, socket.next()).await else {
-                return Ok(false);
+            let frame = match timeout(LISTEN, socket.next()).await {
+                Ok(Ok(frame)) => frame,
+                Ok(Err(code)) => {
+                    self.closed(code);
+                    return Ok(false);
+                }
+                Err(_) => return Ok(false),
             };
             match frame["type"].as_str() {
                 Some("ready") => {
@@ -402,13 +412,27 @@ impl Device {
         }
     }
 
+    /// Nothing is down: whoever is not served is told so in vain.
+    fn unavailable(&self, what: &dyn Display) {
+        self.tally.count("told unavailable");
+        let what = format!("{} was told {what}", self.name);
+        self.tally.late(self.place.now(), what);
+    }
+
+    fn closed(&mut self, code: Option<u16>) {
+        self.tally.count("connections that Natter closed");
+        self.socket = None;
+        if let Some(code @ (1013 | 4008)) = code {
+            self.unavailable(&code);
+        }
+    }
+
     async fn failed(&mut self, error: &Value) {
         let code = error["code"].as_str().unwrap_or_default();
-        if !EXPECTED.contains(&code) {
-            self.tally.fault(format!("{} was told {error}", self.name));
-        }
         if code == "unavailable" {
-            self.tally.count("told unavailable");
+            self.unavailable(error);
+        } else if !EXPECTED.contains(&code) {
+            self.tally.fault(format!("{} was told {error}", self.name));
         }
         let Some(sent) = self.answered(error) else {
             return;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use natter_faults::{
     checker::{Rule, SETTLED, check},
     record::{
-        Ack, Answer, At, Change, Channel, Device, Event, Fault, History, Item, Kind, Seen, Send,
-        Sight, Source, Try,
+        Ack, Answer, At, Change, Channel, Device, Event, Failure, Fault, Feeds, History, Item,
+        Kind, Seen, Send, Sight, Source, Stall, Told, Try,
     },
 };
 use natter_test_support::Choices;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const CHANNEL: &str = "channel";
 const SEEDS: u64 = 200;
@@ -109,14 +109,14 @@ fn kept(seed: u64) -> History {
         members: sides().collect(),
         logs: sides().map(|side| (side, log.clone())).collect(),
         histories: sides().map(|side| (side, items.clone())).collect(),
-        friendships: sides()
-            .map(|side| (side, json!({"revision": 3, "is_open": false})))
-            .collect(),
+        friendships: sides().map(|side| (side, friendship(3))).collect(),
         marks: sides()
             .map(|side| (side, (log.len() as u64, log.len() as u64)))
             .collect(),
     };
+    let feeds = Some(feeds(&log));
     History {
+        feeds,
         devices: devices.into(),
         changes: vec![Change {
             channel: CHANNEL.to_owned(),
@@ -129,12 +129,69 @@ fn kept(seed: u64) -> History {
     }
 }
 
+/// Their friendship at one of its revisions: asked for, open, closed.
+fn friendship(revision: u64) -> Value {
+    json!({
+        "id": CHANNEL, "from_user": "ada", "to_user": "bo",
+        "is_open": revision == 2, "revision": revision,
+    })
+}
+
+/// What a subscriber has: two accounts, a third that was deleted, their friendship and their channel;
+/// some of it twice.
+fn feeds(log: &[Event]) -> Feeds {
+    let registered = |name: &str| {
+        let user = json!({"id": name, "username": name});
+        told(name, json!({"type": "registered", "user": user}))
+    };
+    let deleted = told("gone", json!({"type": "deleted", "user": "max"}));
+    let state = |revision| {
+        let state = json!({"friendship": friendship(revision), "revision": revision});
+        told(&format!("revision {revision}"), state)
+    };
+    let entry = |event: &Event| {
+        let kind = match event.kind {
+            Kind::Message => "message",
+            Kind::Edit => "edited",
+            Kind::Delete => "deleted",
+        };
+        let message = json!({"id": event.message});
+        let entry = json!({"channel": CHANNEL, "seq": event.seq, "kind": kind, "message": message});
+        told(&format!("entry {}", event.seq), entry)
+    };
+    Feeds {
+        // The last was lost, and came again.
+        users: ["ada", "max", "bo", "ada"]
+            .map(registered)
+            .into_iter()
+            .chain([deleted])
+            .collect(),
+        friendships: [1, 3, 2, 3].map(state).into(),
+        chat: log.iter().chain(&log[..3]).map(entry).collect(),
+        accounts: ["ada", "bo"]
+            .map(|name| (name.to_owned(), name.to_owned()))
+            .into(),
+    }
+}
+
+fn told(id: &str, payload: Value) -> Told {
+    (id.to_owned(), payload)
+}
+
 fn sight(milliseconds: u64, seen: Seen) -> Sight {
     Sight {
         at: at(milliseconds),
         source: Source::Connection(1),
         channel: CHANNEL.to_owned(),
         seen,
+    }
+}
+
+fn stall(from: u64, to: u64) -> Stall {
+    Stall {
+        from: at(from),
+        to: at(to),
+        who: "somebody".to_owned(),
     }
 }
 
@@ -162,11 +219,16 @@ fn any(history: &History, choices: &mut Choices) -> (u64, u64) {
     )
 }
 
-/// Breaks each of many runs, and expects this rule to say so.
+/// Breaks each of many runs, and expects this rule to say so: in every other run although the machine
+/// stood still from beginning to end, unless the rule is one of time.
 fn finds(rule: Rule, break_it: impl Fn(&mut History, &mut Choices)) {
+    let is_of_time = matches!(rule, Rule::Prompt | Rule::Available);
     for seed in 0..SEEDS {
         let mut history = kept(seed);
         break_it(&mut history, &mut Choices::new(seed, 1));
+        if !is_of_time && seed % 2 == 0 {
+            history.stalls.push(stall(0, 1_000_000));
+        }
         let found = check(&history);
         assert!(
             found.iter().any(|violation| violation.rule == rule),
@@ -523,7 +585,7 @@ fn what_is_shown_after_a_logout() {
             .last()
             .expect("it saw something")
             .at;
-        history.devices[0].logged_out = Some(last - Duration::from_millis(1_100));
+        history.devices[0].ended = Some(last - Duration::from_millis(1_100));
     });
 }
 
@@ -532,8 +594,19 @@ fn who_is_let_in_after_a_logout() {
     finds(Rule::Prompt, |history, _| {
         let device = &mut history.devices[0];
         let last = device.sights.last().expect("it saw something").at;
-        device.logged_out = Some(last);
+        device.ended = Some(last);
         device.connected.push(last + Duration::from_millis(1_100));
+    });
+}
+
+#[test]
+fn what_is_given_to_a_session_that_has_ended() {
+    finds(Rule::Prompt, |history, _| {
+        let device = &mut history.devices[0];
+        let last = device.sights.last().expect("it saw something").at;
+        device.ended = Some(last);
+        let asked = last + Duration::from_millis(1_100);
+        device.let_in.push((asked, "a page of the log".to_owned()));
     });
 }
 
@@ -573,4 +646,267 @@ fn what_is_left_in_a_queue() {
     finds(Rule::NothingLeft, |history, _| {
         history.residue.push("3 dead letters".to_owned());
     });
+}
+
+/// Whether this rule says so of a run that is broken while the machine has these stalls.
+fn is_found(rule: Rule, stalls: &[Stall], break_it: impl Fn(&mut History)) -> bool {
+    let mut history = kept(1);
+    break_it(&mut history);
+    history.stalls = stalls.to_vec();
+    check(&history)
+        .iter()
+        .any(|violation| violation.rule == rule)
+}
+
+#[test]
+fn a_second_in_which_the_machine_stood_still_is_added_to_what_a_rejection_may_take() {
+    let closed = kept(1).changes[0].answered.as_millis();
+    let closed = u64::try_from(closed).expect("small");
+    let late = |history: &mut History| {
+        let sight = sight(closed + 1_900, Seen::Typing);
+        history.devices[0].sights.push(sight);
+    };
+    for (stalls, is_wrong) in [
+        (vec![], true),
+        (vec![stall(closed + 500, closed + 1_500)], false),
+        // In parts, of which some are told of two threads.
+        (
+            (0..10)
+                .flat_map(|part| {
+                    let from = closed + 100 + part * 150;
+                    [stall(from, from + 100), stall(from + 20, from + 90)]
+                })
+                .collect(),
+            false,
+        ),
+        // What two waited at the same time is no more than what one did.
+        (vec![stall(closed, closed + 500); 2], true),
+        (vec![stall(closed + 500, closed + 1_000)], true),
+        // Before and after.
+        (vec![stall(closed - 1_000, closed)], true),
+        (vec![stall(closed + 1_900, closed + 3_000)], true),
+    ] {
+        assert_eq!(
+            is_found(Rule::Prompt, &stalls, late),
+            is_wrong,
+            "{stalls:?}"
+        );
+    }
+}
+
+#[test]
+fn unavailable_is_excused_where_the_machine_stood_still_just_before() {
+    let told = |history: &mut History| history.devices[0].unavailable.push((at(60_000), None));
+    let parts = |each: u64| -> Vec<Stall> {
+        let begin = |part: u64| 57_000 + part * 100;
+        (0..20)
+            .map(|part| stall(begin(part), begin(part) + each))
+            .collect()
+    };
+    for (stalls, is_wrong) in [
+        (vec![], true),
+        (vec![stall(57_000, 58_000)], false),
+        (parts(95), false),
+        // A machine that is busy.
+        (parts(80), true),
+        (vec![stall(57_000, 57_800)], true),
+        // Long ago, and later.
+        (vec![stall(40_000, 49_000)], true),
+        (vec![stall(60_000, 62_000)], true),
+    ] {
+        assert_eq!(
+            is_found(Rule::Available, &stalls, told),
+            is_wrong,
+            "{stalls:?}"
+        );
+    }
+}
+
+/// A fault from the beginning to the end.
+fn everything_is_down(history: &mut History) {
+    history.faults.push(Fault {
+        name: "everything".to_owned(),
+        from: at(0),
+        to: at(1_000_000),
+        covered: None,
+    });
+}
+
+#[test]
+fn what_is_answered_with_500_whatever_is_down() {
+    finds(Rule::NoInternalError, |history, _| {
+        everything_is_down(history);
+        history.failures.push(Failure {
+            at: at(5_000),
+            status: 500,
+            what: "GET was answered 500".to_owned(),
+        });
+    });
+}
+
+/// Each of these is wrong while nothing is down, and right while something is.
+#[test]
+fn whoever_is_not_served_while_nothing_is_down() {
+    let told_503 = |history: &mut History| {
+        history.failures.push(Failure {
+            at: at(60_000),
+            status: 503,
+            what: "GET was answered 503".to_owned(),
+        });
+    };
+    let overloaded = |history: &mut History| history.devices[0].closed.push((at(60_000), 1013));
+    let too_slow = |history: &mut History| history.devices[0].closed.push((at(60_000), 4008));
+    let told: [&dyn Fn(&mut History); 3] = [&told_503, &overloaded, &too_slow];
+    for tell in told {
+        assert!(is_found(Rule::Available, &[], tell));
+        let still = [stall(57_000, 58_000)];
+        assert!(!is_found(Rule::Available, &still, tell));
+        let during_a_fault = |history: &mut History| {
+            everything_is_down(history);
+            tell(history);
+        };
+        assert!(!is_found(Rule::Available, &[], during_a_fault));
+    }
+    // Whoever reads nothing is too slow, and overloads nobody.
+    let pauses = |history: &mut History| history.devices[0].pauses.push((at(55_000), at(58_000)));
+    assert!(!is_found(Rule::Available, &[], |history| {
+        pauses(history);
+        too_slow(history);
+    }));
+    assert!(is_found(Rule::Available, &[], |history| {
+        pauses(history);
+        overloaded(history);
+    }));
+    let moved = |history: &mut History| history.devices[0].closed.push((at(60_000), 1012));
+    assert!(!is_found(Rule::Available, &[], moved));
+}
+
+/// Changes what a subscriber has.
+fn finds_in_feeds(break_it: impl Fn(&mut Feeds, &mut Choices)) {
+    finds(Rule::EventsAreTheState, |history, choices| {
+        break_it(history.feeds.as_mut().expect("it subscribed"), choices);
+    });
+}
+
+#[test]
+fn an_entry_without_an_event() {
+    finds_in_feeds(|feeds, choices| {
+        let which = choices.below(20);
+        let id = format!("entry {}", which + 1);
+        feeds.chat.retain(|(other, _)| *other != id);
+    });
+}
+
+#[test]
+fn an_event_without_an_entry() {
+    finds_in_feeds(|feeds, _| {
+        let mut more = feeds.chat[0].1.clone();
+        more["seq"] = json!(1_000);
+        feeds.chat.push(told("more", more));
+    });
+}
+
+#[test]
+fn an_event_of_another_entry() {
+    finds_in_feeds(|feeds, choices| {
+        let place = usize::try_from(3 + choices.below(10)).expect("small");
+        let event = &mut feeds.chat[place].1;
+        match choices.below(2) {
+            0 => event["kind"] = json!("something else"),
+            _ => event["message"]["id"] = json!("another"),
+        }
+    });
+}
+
+#[test]
+fn an_event_that_came_again_as_another() {
+    finds_in_feeds(|feeds, _| {
+        let last = feeds.friendships.last_mut().expect("it is there");
+        last.1["friendship"]["is_open"] = json!(true);
+    });
+}
+
+#[test]
+fn an_account_that_no_event_tells_of() {
+    finds_in_feeds(|feeds, _| {
+        feeds.accounts.insert("cy".to_owned(), "cy".to_owned());
+    });
+}
+
+#[test]
+fn an_account_that_was_registered_twice() {
+    finds_in_feeds(|feeds, _| {
+        let again = feeds.users[0].1.clone();
+        feeds.users.push(told("again", again));
+    });
+}
+
+#[test]
+fn an_account_that_is_gone_and_was_not_deleted() {
+    finds_in_feeds(|feeds, _| {
+        feeds.users.retain(|(id, _)| id != "gone");
+    });
+}
+
+#[test]
+fn an_account_that_was_deleted_and_is_there() {
+    finds_in_feeds(|feeds, _| {
+        feeds.accounts.insert("max".to_owned(), "max".to_owned());
+    });
+}
+
+#[test]
+fn a_friendship_that_is_not_what_its_last_event_says() {
+    finds_in_feeds(|feeds, _| {
+        feeds.friendships.retain(|(id, _)| id != "revision 3");
+    });
+}
+
+#[test]
+fn a_revision_without_an_event() {
+    finds_in_feeds(|feeds, _| {
+        feeds.friendships.retain(|(id, _)| id != "revision 2");
+    });
+}
+
+#[test]
+fn a_friendship_that_stays_open_without_one_of_two() {
+    finds_in_feeds(|feeds, _| {
+        let mut open = friendship(2);
+        open["id"] = json!("another");
+        open["to_user"] = json!("max");
+        open["revision"] = json!(1);
+        let open = json!({"friendship": open, "revision": 1});
+        feeds.friendships.push(told("open", open));
+    });
+}
+
+#[test]
+fn a_session_that_has_ended_and_no_event_says_so() {
+    finds(Rule::EventsAreTheState, |history, choices| {
+        let device = &mut history.devices[0];
+        device.session = Some("session".to_owned());
+        // Another's, or one too many.
+        let of = |id: &str, user: &str| {
+            let event = json!({"type": "session_revoked", "user": user, "sid": "session"});
+            told(id, event)
+        };
+        let events = match choices.below(3) {
+            0 => vec![],
+            1 => vec![of("one", "bo")],
+            _ => vec![of("one", "ada"), of("other", "ada")],
+        };
+        let feeds = history.feeds.as_mut().expect("it subscribed");
+        feeds.users.extend(events);
+    });
+}
+
+#[test]
+fn a_session_that_has_ended_has_its_event() {
+    assert!(!is_found(Rule::EventsAreTheState, &[], |history| {
+        history.devices[0].session = Some("session".to_owned());
+        let event = json!({"type": "session_revoked", "user": "ada", "sid": "session"});
+        let feeds = history.feeds.as_mut().expect("it subscribed");
+        feeds.users.push(told("one", event));
+    }));
 }

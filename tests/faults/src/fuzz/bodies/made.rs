@@ -1,10 +1,10 @@
 //! Requests that a client may send, and many that it may not.
 
-use natter_test_support::{Choices, PASSWORD, PNG};
+use natter_test_support::{Choices, PNG};
 
 use super::Operation;
 use crate::fuzz::{
-    Circle, WRITTEN,
+    BODIES_PASSWORD, Circle, WRITTEN,
     mutate::{Object, damage, deep, is_one_in, noise, odd, pick},
 };
 
@@ -384,8 +384,8 @@ impl Maker {
         let text = match name {
             "username" if is_right => &own.username,
             "username" => return format!("fuzz{}x{}", self.task, self.made),
-            "password" | "current" if is_right => PASSWORD,
-            "new" => PASSWORD,
+            "password" | "current" if is_right => BODIES_PASSWORD,
+            "new" => BODIES_PASSWORD,
             "password" | "current" => "Wr0ng!password",
             "email" => return format!("fuzz{}x{}@mail.example", self.task, self.made),
             "refresh" if is_right => &own.refresh,
