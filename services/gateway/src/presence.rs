@@ -256,12 +256,15 @@ impl Present {
         }
     }
 
-    /// Tells the others whether a user is connected here, now or once the broker is back.
-    async fn announce(&mut self, user: UserId) {
+    /// Tells the others whether a user is connected here; if it cannot now, later. Returns whether
+    /// it did.
+    async fn announce(&mut self, user: UserId) -> bool {
         let is_local = self.local.contains_key(&user);
-        if !self.publish(user, is_local, Vec::new()).await {
+        let is_said = self.publish(user, is_local, Vec::new()).await;
+        if !is_said {
             self.unsaid.insert(user);
         }
+        is_said
     }
 
     /// Publishes whether a local user is online, and asks about others. Returns whether it did,
@@ -356,13 +359,12 @@ impl Present {
             self.show_all(id);
         }
         for _ in 0..MAX_ANNOUNCED {
-            if !self.bus.is_connected() {
-                return;
-            }
             let Some(user) = self.unsaid.pop_first() else {
                 return;
             };
-            self.announce(user).await;
+            if !self.announce(user).await {
+                return;
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! merged into one statement; marks only move forward, and how far they are is told.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io,
     time::Duration,
 };
@@ -62,6 +62,7 @@ impl Marker {
             db: Writer::new(store.pool(), &[]),
             store: store.clone(),
             bus: bus.clone(),
+            untold: BTreeSet::new(),
         };
         process.tasks.spawn(worker.run(waiting));
         Self {
@@ -74,20 +75,7 @@ impl Marker {
 
     /// Publishes again how far the members of some channels are.
     pub async fn tell(&self, channels: &[FriendshipId]) -> sqlx::Result<()> {
-        let channels: Vec<Uuid> = channels.iter().map(|channel| channel.0).collect();
-        for known in self.store.known_marks(&channels).await? {
-            let KnownMark {
-                mark,
-                received,
-                seen,
-            } = known;
-            let newest = Newest {
-                received: received.map(MessageId),
-                seen: seen.map(MessageId),
-            };
-            publish(&self.bus, mark.key(), mark.seqs(), newest).await;
-        }
-        Ok(())
+        tell(&self.store, &self.bus, channels).await.map(drop)
     }
 
     /// Moves a mark; the answer comes once it is committed.
@@ -160,13 +148,25 @@ struct Worker {
     db: Writer,
     store: Store,
     bus: Bus,
+    /// Channels with marks that are stored and could not be told.
+    untold: BTreeSet<FriendshipId>,
 }
 
 impl Worker {
     async fn run(mut self, mut waiting: mpsc::Receiver<Incoming>) {
         self.db.connect_early(BATCH_TIMEOUT).await;
+        let mut missed = self.bus.missed();
         let mut batch = Vec::new();
-        while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        loop {
+            tokio::select! {
+                received = waiting.recv_many(&mut batch, MAX_BATCH) => if received == 0 {
+                    return;
+                },
+                Ok(()) = missed.changed() => {
+                    self.tell_untold().await;
+                    continue;
+                }
+            }
             sleep(GATHER).await;
             while batch.len() < MAX_BATCH
                 && let Ok(incoming) = waiting.try_recv()
@@ -178,8 +178,9 @@ impl Worker {
                 newest.entry((*channel, mark.user)).or_default().add(mark);
             }
             let span = batch_span(batch.iter().map(|incoming| &incoming.span));
-            let reply = match self.apply(&newest).instrument(span).await {
-                Ok(()) => MarkReply::Done,
+            let stored = self.store(&newest).instrument(span.clone()).await;
+            let reply = match &stored {
+                Ok(_) => MarkReply::Done,
                 Err(error) => {
                     tracing::warn!(%error, "marks wait");
                     MarkReply::Refused(Refusal::Unavailable)
@@ -189,17 +190,20 @@ impl Worker {
                 // The caller may be gone; a mark that was stored stays.
                 let _ = incoming.reply.send(reply.clone());
             }
+            self.publish_all(stored.unwrap_or_default(), &newest)
+                .instrument(span)
+                .await;
         }
     }
 
-    /// Stores the marks and publishes how far they are. Also publishes marks that did not move: the
+    /// Stores the marks and returns how far they are. Also returns marks that did not move: the
     /// replica that stored them may have stopped before publishing them.
-    async fn apply(&mut self, newest: &HashMap<Key, Newest>) -> sqlx::Result<()> {
+    async fn store(&mut self, newest: &HashMap<Key, Newest>) -> sqlx::Result<Vec<MovedMark>> {
         let moves: BTreeMap<Key, NewMark> = newest
             .iter()
             .map(|(key, newest)| (*key, newest.seqs()))
             .collect();
-        let marks = self
+        let mut marks = self
             .db
             .run(BATCH_TIMEOUT, async |db: &mut PgConnection| {
                 store::move_marks(db, &moves).await
@@ -211,29 +215,64 @@ impl Worker {
             .into_keys()
             .filter(|key| !moved.contains(key))
             .collect();
-        self.publish_all(marks, newest).await;
         if !others.is_empty() {
-            let marks = timeout(BATCH_TIMEOUT, self.store.marks_of(&others)).await;
-            let marks = marks.map_err(|_| sqlx::Error::Io(io::ErrorKind::TimedOut.into()))??;
-            self.publish_all(marks, newest).await;
+            let others = timeout(BATCH_TIMEOUT, self.store.marks_of(&others)).await;
+            marks.extend(others.map_err(|_| sqlx::Error::Io(io::ErrorKind::TimedOut.into()))??);
         }
-        Ok(())
+        Ok(marks)
     }
 
-    /// Not while the broker is away: each would wait for room in the client's queue, and those who
-    /// wait for their answers with it. What was missed is told when the broker is back.
-    async fn publish_all(&self, marks: Vec<MovedMark>, newest: &HashMap<Key, Newest>) {
+    /// After the first that cannot be published the others wait too: each would take as long to fail.
+    async fn publish_all(&mut self, marks: Vec<MovedMark>, newest: &HashMap<Key, Newest>) {
+        let mut is_told = true;
         for mark in marks {
-            if !self.bus.is_connected() {
-                return;
-            }
             let newest = newest.get(&mark.key()).copied().unwrap_or_default();
-            publish(&self.bus, mark.key(), mark.seqs(), newest).await;
+            is_told = is_told && publish(&self.bus, mark.key(), mark.seqs(), newest).await;
+            if !is_told {
+                let (channel, _) = mark.key();
+                self.untold.insert(channel);
+            }
+        }
+        if is_told {
+            self.tell_untold().await;
+        }
+    }
+
+    async fn tell_untold(&mut self) {
+        if self.untold.is_empty() {
+            return;
+        }
+        let channels: Vec<FriendshipId> = self.untold.iter().copied().collect();
+        let told = timeout(BATCH_TIMEOUT, tell(&self.store, &self.bus, &channels)).await;
+        if matches!(told, Ok(Ok(true))) {
+            self.untold.clear();
         }
     }
 }
 
-async fn publish(bus: &Bus, (channel, user): Key, mark: NewMark, newest: Newest) {
+/// Publishes how far the members of some channels are, up to the first mark that cannot be
+/// published. Returns whether all were.
+async fn tell(store: &Store, bus: &Bus, channels: &[FriendshipId]) -> sqlx::Result<bool> {
+    let channels: Vec<Uuid> = channels.iter().map(|channel| channel.0).collect();
+    for known in store.known_marks(&channels).await? {
+        let KnownMark {
+            mark,
+            received,
+            seen,
+        } = known;
+        let newest = Newest {
+            received: received.map(MessageId),
+            seen: seen.map(MessageId),
+        };
+        if !publish(bus, mark.key(), mark.seqs(), newest).await {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Returns whether it was published.
+async fn publish(bus: &Bus, (channel, user): Key, mark: NewMark, newest: Newest) -> bool {
     let NewMark {
         received_seq,
         seen_seq,
@@ -252,8 +291,10 @@ async fn publish(bus: &Bus, (channel, user): Key, mark: NewMark, newest: Newest)
         });
         let told = bus.publish(subject::chat_mark(channel), &event).await;
         if let Err(error) = told {
-            // Not kept: Postgres has the mark, and the next one tells it.
+            // Not kept: Postgres has the mark.
             tracing::debug!(%error, "a mark was not told");
+            return false;
         }
     }
+    true
 }

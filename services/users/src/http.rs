@@ -43,7 +43,7 @@ pub fn router(users: Users, settings: &HttpSettings) -> Router {
 }
 
 fn api() -> Api<Users> {
-    let upload = body_limit(BodyLimit::multipart(MAX_UPLOAD_BYTES));
+    let upload = body_limit(BodyLimit::multipart_or_json(MAX_UPLOAD_BYTES));
     let invalid = |broken: Vec<BrokenRule>| broken.into_iter().map(Error::Invalid);
     let bad_image = || Error::Invalid(image::undecodable());
     let failed_often = || Error::RateLimited(60);

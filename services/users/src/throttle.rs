@@ -79,24 +79,10 @@ impl Throttle {
     pub async fn log_in(&self, username_key: &str, address: ClientAddress) -> Result<Login, Error> {
         let account = Tries::begin(&self.accounts, username_key).await?;
         let address = match &self.others {
-            Some(others) => Tries::begin(&others.addresses, network(address)).await,
-            None => {
-                return Ok(Login {
-                    account,
-                    address: None,
-                });
-            }
+            Some(others) => Some(Tries::begin(&others.addresses, network(address)).await?),
+            None => None,
         };
-        match address {
-            Ok(address) => Ok(Login {
-                account,
-                address: Some(address),
-            }),
-            Err(refused) => {
-                account.end(Outcome::Untried);
-                Err(refused)
-            }
-        }
+        Ok(Login { account, address })
     }
 
     /// Counts a sign-up, and refuses it where there were too many.
@@ -131,11 +117,11 @@ impl Login {
         }
     }
 
-    /// The password could not be checked.
-    pub fn not_tried(self) {
-        self.account.end(Outcome::Untried);
+    /// The password was a wrong one, or there is no such account.
+    pub fn failed(self) {
+        self.account.end(Outcome::Failed);
         if let Some(address) = self.address {
-            address.end(Outcome::Untried);
+            address.end(Outcome::Failed);
         }
     }
 }
@@ -293,7 +279,7 @@ enum Outcome {
     Untried,
 }
 
-/// A try that has not ended. Dropped, it has failed.
+/// A try that has not ended. Dropped, it was none: no password was checked.
 struct Running {
     tries: Arc<Tries>,
     /// None where it is not counted, or has ended.
@@ -314,7 +300,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.finish(Outcome::Failed);
+        self.finish(Outcome::Untried);
     }
 }
 
@@ -337,11 +323,11 @@ mod tests {
         }
         assert_eq!(admitted.len(), 10);
         let last = admitted.pop().expect("a login");
-        drop(admitted);
+        admitted.into_iter().for_each(Login::failed);
         // The eleventh waits for what becomes of the tenth.
         let mut eleventh = Box::pin(throttle.log_in("ALICE", address(99)));
         assert!(eleventh.as_mut().now_or_never().is_none());
-        drop(last);
+        last.failed();
         assert!(matches!(
             eleventh.await.err(),
             Some(Error::RateLimited(1..=300))
@@ -354,18 +340,15 @@ mod tests {
         let throttle = Throttle::new(RateLimits::On);
         let log_in = || throttle.log_in("ALICE", address(1));
         for _ in 1..ACCOUNT_FAILURES {
-            drop(log_in().await);
+            log_in().await.expect("it is admitted").failed();
         }
         let last = log_in().await.expect("it is admitted");
         let waiting = join_all((0..ACCOUNT_FAILURES).map(|_| log_in()));
         let mut waiting = Box::pin(waiting);
         assert!(waiting.as_mut().now_or_never().is_none());
         last.succeeded();
-        let admitted = waiting.await.into_iter().filter_map(Result::ok);
         // One that could not be checked is no failure.
-        for login in admitted.collect::<Vec<_>>() {
-            login.not_tried();
-        }
+        drop(waiting.await);
         assert!(throttle.accounts.lock().is_empty());
         // Those of the address stay.
         let others = throttle.others.as_ref().expect("limits are on");
@@ -405,7 +388,8 @@ mod tests {
         for (limits, refused) in [(RateLimits::On, true), (RateLimits::Off, false)] {
             let throttle = Throttle::new(limits);
             for number in 0..ADDRESS_FAILURES {
-                drop(throttle.log_in(&number.to_string(), address(1)).await);
+                let login = throttle.log_in(&number.to_string(), address(1)).await;
+                login.expect("it is admitted").failed();
             }
             let login = throttle.log_in("SOMEBODY", address(1)).await;
             assert_eq!(login.is_err(), refused);

@@ -115,7 +115,7 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<Turned, String> {
     let mut held_back: Vec<String> = Vec::new();
     let mut failure = None;
     // Notices go before each batch of events: they act on live connections.
-    let mut durable = false;
+    let (mut durable, mut were_notices) = (false, false);
     // A stream that takes nothing holds back its own events, in their order, and no others.
     let more = 'rounds: loop {
         let rows: Vec<Outgoing> = sqlx::query_as(
@@ -131,9 +131,10 @@ async fn turn(pool: &PgPool, bus: &Bus) -> Result<Turned, String> {
         .fetch_all(&mut *tx)
         .await
         .map_err(as_text)?;
-        if durable && rows.is_empty() {
+        if durable && rows.is_empty() && !were_notices {
             break false;
         }
+        were_notices = !durable && !rows.is_empty();
         durable = !durable;
         for row in rows {
             if Instant::now() > until {

@@ -4,6 +4,7 @@ use axum::{extract::State, http::HeaderMap};
 use natter_http::{ClientAddress, Fields, Filled};
 use natter_protocol::{Timestamp, call::TokenPair};
 use serde::Deserialize;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
 use super::{Tokens, user_agent};
@@ -70,8 +71,8 @@ pub async fn login(
     Ok(Tokens(pair))
 }
 
-/// What was checked of the account with this key. Counts a wrong password, and a check whose client
-/// did not wait for its end, as a failed login.
+/// What was checked of the account with this key. A wrong password counts as a failed login, also
+/// where nobody waits for the answer any more.
 pub async fn check(
     users: &Users,
     key: &str,
@@ -79,21 +80,19 @@ pub async fn check(
     password: &str,
 ) -> Result<StoredPassword, Error> {
     let login = users.throttle.log_in(key, address).await?;
-    let checked = async {
-        let known = users.store.credentials(key).await?;
+    let (users, key, password) = (users.clone(), key.to_owned(), password.to_owned());
+    let checked = async move {
+        let known = users.store.credentials(&key).await?;
         let hash = known.as_ref().map(|known| known.password_hash.as_str());
-        let matches = users.passwords.verify(password, hash).await?;
-        Ok(known.filter(|_| matches))
-    };
-    match checked.await {
-        Ok(Some(known)) => {
+        if users.passwords.verify(&password, hash).await? {
             login.succeeded();
-            Ok(known)
+            known.ok_or(Error::InvalidCredentials)
+        } else {
+            login.failed();
+            Err(Error::InvalidCredentials)
         }
-        Ok(None) => Err(Error::InvalidCredentials),
-        Err(error) => {
-            login.not_tried();
-            Err(error)
-        }
-    }
+    };
+    // In a task of its own: the request may end before.
+    let checked = tokio::spawn(checked.in_current_span()).await;
+    checked.map_err(|error| Error::Internal(error.into()))?
 }

@@ -372,12 +372,11 @@ async fn rules_for_all(documents: &Documents, id: &str, alice: &Person) {
     }
 }
 
-/// The largest JSON body of an operation, in bytes: of those with files, only the one that sends a
-/// message takes them in JSON.
+/// The largest JSON body of an operation, in bytes.
 fn json_limit(id: &str) -> usize {
     match id {
-        "send_message" => body_limit(id),
-        _ => 64 << 10,
+        "upload_file" => 64 << 10,
+        _ => body_limit(id),
     }
 }
 
