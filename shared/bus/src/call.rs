@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 use crate::{
-    Ask, Bus, RequestError,
+    Ask, Bus, RequestError, Verdict,
     request::is_unheard,
     trace::{answer_span, call_span},
     until_drained,
@@ -64,7 +64,7 @@ impl Bus {
         let subject = format!("rpc.{service}.{method}");
         let ask = if C::IS_REPEATABLE { Ask::Any } else { Ask::One };
         let deadline = Instant::now() + CALL_TIMEOUT;
-        let reply = self.ask(&subject, payload.into(), ask, deadline, |_| true);
+        let reply = self.ask(&subject, payload.into(), ask, deadline, |_| Verdict::Final);
         let reply = reply.instrument(call_span(service, method));
         let reply = reply.await.map_err(fail)?;
         if let Some(code) = reply

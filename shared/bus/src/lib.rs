@@ -20,7 +20,7 @@ pub use call::{CallError, Calls};
 pub use connection::{Bus, BusSettings, PendingAck, PublishError, StreamPosition, until_drained};
 pub use consumer::{Consumer, Failure, consume};
 pub use dead_letters::DeadLetter;
-pub use request::{Ask, RequestError};
+pub use request::{Ask, RequestError, Verdict};
 pub use revocation::{Revocation, put_subject, watch_revoked};
 pub use streams::{Feed, Stream, StreamSettings};
 pub use trace::{batch_span, outbox_span, process_span, publish_span, request_span, traceparent};

@@ -15,7 +15,7 @@ use std::{
 
 use async_nats::{Client, Message, StatusCode};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt, future::FusedFuture};
 use natter_protocol::subject;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -57,6 +57,17 @@ pub enum Ask {
     /// One replica, and after a moment without an answer every one: the work is done once
     /// however often it is asked for.
     Any,
+}
+
+/// What a reply says of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is decided.
+    Final,
+    /// The replica refused it. Another that has it may still do it.
+    Open,
+    /// The replica cannot do it now. Another may.
+    Unable,
 }
 
 /// The replies that are waited for.
@@ -176,21 +187,21 @@ impl Bus {
         deadline: Instant,
     ) -> Result<R, RequestError> {
         let payload = serde_json::to_vec(payload).map_err(RequestError::Encode)?;
-        let reply = self.ask(subject, payload.into(), ask, deadline, |_| true);
+        let reply = self.ask(subject, payload.into(), ask, deadline, |_| Verdict::Final);
         let reply = reply.await?;
         serde_json::from_slice(&reply.payload).map_err(RequestError::Reply)
     }
 
-    /// The same with payloads that are encoded already. Once more than one replica has the request,
-    /// a reply that is not `is_final` becomes [`RequestError::Undecided`]: another replica may
-    /// still do what this one refused.
+    /// The same with payloads that are encoded already. Where one replica is [`Verdict::Unable`],
+    /// every one is asked at once. Once more than one has the request, a reply that leaves it
+    /// [`Verdict::Open`] becomes [`RequestError::Undecided`].
     pub async fn ask(
         &self,
         subject: &str,
         payload: Bytes,
         ask: Ask,
         deadline: Instant,
-        is_final: impl Fn(&[u8]) -> bool,
+        judge: impl Fn(&[u8]) -> Verdict,
     ) -> Result<Message, RequestError> {
         let is_asked_again = AtomicBool::new(false);
         let again = async {
@@ -199,9 +210,10 @@ impl Bus {
                 Ask::Any => sleep(self.replies.again_after()).await,
             }
             is_asked_again.store(true, Ordering::Relaxed);
-            let subject = subject::again(subject);
-            self.ask_once(&subject, payload.clone(), deadline).await
+            self.ask_once(&subject::again(subject), payload.clone(), deadline)
+                .await
         };
+        let again = again.fuse();
         tokio::pin!(again);
         let first = self.ask_until_heard(subject, payload.clone(), deadline);
         let asked = Instant::now();
@@ -214,9 +226,23 @@ impl Bus {
             // version are not), and a replica that cannot do it does not reply.
             Ok(Some(reply)) = &mut again => Ok(reply),
         };
-        let is_open = |reply: &Message| !is_final(&reply.payload);
+        let is = |verdict, reply: &Message| judge(&reply.payload) == verdict;
         let reply = match reply {
-            Ok(reply) if is_asked_again.load(Ordering::Relaxed) && is_open(&reply) => {
+            Ok(unable) if ask == Ask::Any && is(Verdict::Unable, &unable) => {
+                let others = if again.is_terminated() {
+                    Ok(None)
+                } else if is_asked_again.swap(true, Ordering::Relaxed) {
+                    again.await
+                } else {
+                    self.ask_once(&subject::again(subject), payload.clone(), deadline)
+                        .await
+                };
+                Ok(others.ok().flatten().unwrap_or(unable))
+            }
+            reply => reply,
+        };
+        let reply = match reply {
+            Ok(reply) if is_asked_again.load(Ordering::Relaxed) && is(Verdict::Open, &reply) => {
                 Err(RequestError::Undecided)
             }
             reply => reply,

@@ -172,8 +172,7 @@ impl Connection {
                 self.leave_channel(id).await;
             }
         }
-        let since = self.known_since;
-        self.known_since = self.listing_since;
+        let mut are_joined = true;
         for one in listed {
             let is_missing = !one.is_closed && !self.channels.contains(one.channel);
             match self.shown.get(one.channel) {
@@ -187,11 +186,18 @@ impl Connection {
             }
             match self.refresh_friendship(one.channel).await? {
                 Some(true) if is_missing => {
-                    self.join_channel(one.channel, one.friend, since).await?
+                    let since = self.known_since;
+                    self.join_channel(one.channel, one.friend, since).await?;
+                    are_joined &= self.channels.contains(one.channel);
                 }
-                Some(true) | None => {}
+                Some(true) => {}
+                None => are_joined &= !is_missing,
                 Some(false) => self.leave_channel(one.channel).await,
             }
+        }
+        // A channel that could not be joined may have opened before this list was asked for.
+        if are_joined {
+            self.known_since = self.listing_since;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use natter_bus::{Ask, Bus, RequestError, request_span};
+use natter_bus::{Ask, Bus, RequestError, Verdict, request_span};
 use natter_protocol::{
     FriendshipId,
     call::{Mark, MarkReply, OneOrMore, Refusal, SendMedia, SendReply, SendRequest, SendWhat},
@@ -256,17 +256,23 @@ async fn ask(
         all => serde_json::to_vec(&all.iter().map(|one| &one.send).collect::<Vec<_>>()),
     };
     let json = json.map_err(RequestError::Encode)?;
-    let reply = bus.ask(subject, json.into(), ask, deadline, is_final);
+    let reply = bus.ask(subject, json.into(), ask, deadline, judge);
     OneOrMore::from_json(&reply.await?.payload).map_err(RequestError::Reply)
 }
 
-/// Whether no other replica that has the request can store anything after this answer. After
-/// `ChannelClosed` one can: the channel may be open again when it gets to the same sends.
-fn is_final(reply: &[u8]) -> bool {
-    let closed = SendReply::Refused(Refusal::ChannelClosed);
-    match OneOrMore::from_json(reply) {
-        Ok(OneOrMore::One(reply)) => reply != closed,
-        Ok(OneOrMore::More(replies)) => !replies.contains(&closed),
-        Err(_) => true,
+/// What an answer says of sends that another replica may have, or get. After `ChannelClosed` it may
+/// store them: the channel may be open again when it gets to them.
+fn judge(reply: &[u8]) -> Verdict {
+    let Ok(replies) = OneOrMore::from_json(reply) else {
+        return Verdict::Final;
+    };
+    let replies = replies.all();
+    let has = |refusal| replies.contains(&SendReply::Refused(refusal));
+    if has(Refusal::ChannelClosed) {
+        Verdict::Open
+    } else if has(Refusal::Unavailable) {
+        Verdict::Unable
+    } else {
+        Verdict::Final
     }
 }
