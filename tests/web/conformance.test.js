@@ -17,6 +17,7 @@ const SEEDS = Array.from({ length: LAST - FIRST + 1 }, (_, index) => FIRST + ind
 const MAX_FAILURES = 5;
 
 test(`after each of ${SEEDS.length} random schedules the client's state equals the server's`, async (t) => {
+  assert.ok(SEEDS.length, `NATTER_SEED=${process.env.NATTER_SEED} says no seeds`);
   const failures = [];
   const began = performance.now();
   for (const seed of SEEDS) {

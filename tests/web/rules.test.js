@@ -1201,6 +1201,120 @@ test("a session whose end is under way is not restored", async (t) => {
   assert.deepEqual(await store.entries(""), []);
 });
 
+for (const isShared of [false, true]) {
+  for (const [answer, refused] of [["answered", {}], ["refused", { status: 401, code: "invalid_refresh_token" }]]) {
+    test(`a renewal that is ${answer} after logging out${isShared ? ", in a tab," : ""} changes nothing any more`, async (t) => {
+      const { open, http, model, id } = await world(t);
+      const ada = await open("ada", { isShared, timing: { ...QUICK, requestTimeout: 10_000 } });
+      const { client, store } = ada;
+      http.fault({ path: /profile/, status: 401, code: "token_not_valid" });
+      const renewing = new Promise((resolve) => {
+        http.fault({ path: /refresh-token/, until: () => new Promise(resolve), ...refused });
+      });
+      const asking = client.profile.get().catch((error) => error);
+      const goOn = await within(renewing, 2_000, "renewing");
+      const loggedOut = client.logOut();
+      await eventually(() => assert.deepEqual([client.user, model.sessions.size], [null, 0]));
+      // Where there are tabs, the next session waits for the renewal.
+      const next = { username: "ben", password: PASSWORD };
+      if (!isShared) await within(loggedOut.then(() => client.logIn(next)), 2_000, "logging in");
+      goOn();
+      assert.equal((await within(asking, 2_000, "asking")).code, "logged_out");
+      await within(loggedOut, 2_000, "logging out");
+      if (isShared) {
+        assert.deepEqual([client.user, client.state, await store.entries("")], [null, "closed", []]);
+        // It has ended once.
+        assert.deepEqual(told(ada, "session"), [{ user: ada.user }, null]);
+        await client.logIn(next);
+      }
+      const [sid, { user }] = [...model.sessions].at(-1);
+      assert.deepEqual([client.user, (await store.get("session"))?.sid, model.sessions.size], [user, sid, 1]);
+      await within(client.connect(), 5_000, "connecting");
+      assert.ok((await settled(ada.send(id, "Ben's"))).ack);
+    });
+  }
+}
+
+test("an answer to logging out that comes late does not end the next session", async (t) => {
+  const { open, http, model, id, ada: user, contents } = await world(t);
+  const ada = await open("ada", { timing: { ...QUICK, requestTimeout: 10_000 } });
+  let loggedIn;
+  const until = async () => {
+    // The connection tells first.
+    await eventually(() => assert.equal(ada.client.user, null));
+    loggedIn = ada.logIn();
+    await Promise.race([loggedIn, sleep(A_WHILE)]);
+  };
+  http.fault({ path: /logout/, until });
+  await within(ada.client.logOut(), 5_000, "logging out");
+  await within(loggedIn, 5_000, "logging in");
+  assert.deepEqual([ada.client.user, (await ada.store.get("session"))?.sid], [user, [...model.sessions.keys()].at(-1)]);
+  await within(ada.client.connect(), 5_000, "connecting");
+  assert.ok((await settled(ada.send(id, "of the next"))).ack);
+  assert.deepEqual(contents(), ["of the next"]);
+});
+
+test("who logs out while logging in is logged out", async (t) => {
+  const { natter, http, model } = await world(t);
+  const device = new Device(natter, "ada", { timing: { ...QUICK, requestTimeout: 10_000 } });
+  device.make();
+  t.after(() => device.client.close());
+  let loggedOut;
+  const until = async () => {
+    loggedOut = device.client.logOut();
+    await Promise.race([loggedOut, sleep(A_WHILE)]);
+  };
+  http.fault({ path: /login/, until });
+  await within(device.logIn(), 5_000, "logging in");
+  await within(loggedOut, 5_000, "logging out");
+  assert.deepEqual([device.client.user, model.sessions.size, await device.store.entries("")], [null, 0, []]);
+  assert.equal(told(device, "session").at(-1), null);
+});
+
+test("a session ends at once, also where another tab is busy with it, and is not restored meanwhile", async (t) => {
+  const { open, natter, id, write, ben: friend, equal } = await world(t);
+  const disk = new Disk();
+  const tabs = [await open("ada", { disk, isShared: true }), await open("ada", { disk, isShared: true })];
+  write(friend, "for Ada alone");
+  for (const tab of tabs) await equal(tab);
+  const [{ client, store }] = tabs;
+  const busy = new Promise((resolve) => {
+    navigator.locks.request(`natter ${store.name} ${natter.url} session`, () => new Promise(resolve));
+  });
+  const goOn = await within(busy, 2_000, "having the lock");
+  t.after(goOn);
+  const loggedOut = client.logOut();
+  for (const tab of tabs) {
+    await eventually(() => {
+      assert.deepEqual([tab.client.user, tab.client.state, told(tab, "session").at(-1)], [null, "closed", null]);
+      assert.deepEqual(tab.shown(id), []);
+    }, 2_000);
+  }
+  const restored = tabs.map((tab) => tab.client.restore());
+  await Promise.race([...restored, sleep(A_WHILE)]);
+  goOn();
+  await within(loggedOut, 2_000, "logging out");
+  assert.deepEqual(await within(Promise.all(restored), 2_000, "restoring"), [false, false]);
+  assert.deepEqual(await store.entries(""), []);
+});
+
+test("what is sent without a session is nobody's; what the user's last session left is sent in the next", async (t) => {
+  const { open, model, id, ada: user, connection, contents } = await world(t);
+  const ada = await open("ada");
+  const { sid } = connection(user);
+  connection(user).refuseSend("rate_limited", 60_000);
+  await within(ada.send(id, "left").message.kept, 2_000, "keeping");
+  model.endSession(sid);
+  await eventually(() => assert.equal(ada.client.user, null));
+  const send = ada.send(id, "nobody's");
+  await within(send.message.kept, 2_000, "keeping");
+  await ada.logIn();
+  await within(ada.client.connect(), 5_000, "connecting");
+  assert.equal((await settled(send)).error?.code, "logged_out");
+  await eventually(() => assert.deepEqual(contents(), ["left"]));
+  await eventually(async () => assert.deepEqual(await ada.store.entries("outbox"), []));
+});
+
 test("what was shown is gone with the session, and comes again with the next", async (t) => {
   const { open, id, write, ben: friend, equal } = await world(t);
   const ada = await open("ada");

@@ -388,7 +388,8 @@ export class NatterClient {
 
   /**
    * Rejects with the code `logged_in` where this client has a session: `logOut` first. Of several calls at once,
-   * also of `logIn`, each waits for the one before it.
+   * also of `logIn` and `logOut`, each waits for the one before it. What was sent before, without a session, is
+   * nobody's: it rejects with the code `logged_out`.
    */
   signUp(user: NewUser): Promise<void>;
   /** As `signUp`. */

@@ -48,7 +48,7 @@ class Core {
   /** How often it was closed: a `connect` from before is given up. */
   #closes = 0;
   #ready = null;
-  /** What begins a session, one after the other: there is one user. */
+  /** What begins or ends a session, one after the other: there is one user. */
   #beginning = Promise.resolve();
   state = "closed";
   /** From `connect` to `close`: what fails is tried again. */
@@ -95,7 +95,7 @@ class Core {
     for (const fn of [...(this.#listeners.get(event) ?? [])]) call(fn, value);
   }
 
-  /** Finds out whether the browser keeps anything for this page; if not, the memory is the store. */
+  /** Where the browser keeps nothing for this page, the memory is the store. */
   async ready() {
     if (this.options.store) return;
     this.#ready ??= this.store.get("session").catch((error) => {
@@ -105,7 +105,7 @@ class Core {
     await this.#ready;
   }
 
-  /** Stores it. That this failed is told beside the rejection: whoever holds the promise may not be the app. */
+  /** Stores it. A failure is told beside the rejection: whoever holds the promise may not be the app. */
   async keep(key, value) {
     try {
       await this.store.set(key, value);
@@ -143,11 +143,12 @@ class Core {
 
   // ---- Beginning and end
 
-  /** Begins a session with the tokens that `ask` gets; not over another, whose connection and messages would stay. */
+  /** Begins a session with the tokens that `ask` gets; not over another, whose messages would stay. */
   begin(ask) {
     return this.#inTurn(async () => {
       if (this.session.user) throw new NatterError("logged_in", "There is a session already: log out first.");
       await this.ready();
+      await this.#drop();
       const tokens = await ask();
       await this.tabs.exclusively("session", () => this.session.begin(tokens));
       this.emit("session", { user: this.session.user });
@@ -223,9 +224,9 @@ class Core {
     this.setState("closed");
   }
 
-  async logOut() {
-    const { refresh } = this.session.tokens ?? {};
-    await this.quit(async () => {
+  logOut() {
+    return this.quit(async () => {
+      const { refresh } = this.session.tokens ?? {};
       if (!refresh) return;
       await this.http.post("/api/users/logout/", { json: { refresh } }).catch((error) => {
         if (error.status !== 401 && error.code !== "logged_out") throw error;
@@ -233,16 +234,23 @@ class Core {
     });
   }
 
-  /** Ends the session with a request, of which the connection may tell first, and forgets what was not sent. */
-  async quit(request) {
-    const { prefix } = this.outbox;
-    await request();
-    this.outbox.clear();
-    for (const [key] of await this.store.entries(prefix).catch(() => [])) await this.forget(key);
-    await this.session.end();
+  /** Ends the session with a request, of which the connection may tell first. */
+  quit(request) {
+    return this.#inTurn(async () => {
+      const { prefix } = this.outbox;
+      await request();
+      await this.#drop(prefix);
+      await this.session.end();
+    });
   }
 
-  /** This session has ended, here or elsewhere. What was not sent stays in the store, for when the user is back. */
+  /** Forgets what was not sent, also in the store; without a session, what is nobody's. */
+  async #drop(prefix = this.outbox.prefix) {
+    this.outbox.clear();
+    for (const [key] of await this.store.entries(prefix).catch(() => [])) await this.forget(key);
+  }
+
+  /** This session has ended, here or elsewhere. What was not sent stays in the store until the user is back. */
   ended(sid) {
     this.tabs.tell({ ended: sid });
     this.close();
@@ -286,9 +294,7 @@ class Core {
     else if (what.seen) this.receipts.told(what.seen);
     else if (what.ended) {
       // Unless the user is back already.
-      if (what.ended !== this.session.tokens?.sid) return;
-      this.session.adopt(null);
-      this.ended(what.ended);
+      if (what.ended === this.session.tokens?.sid) this.session.end();
     } else if (this.tabs.isLeader) {
       if (what.transmit) this.connection.send(what.transmit);
       if (what.wake) this.#lead();

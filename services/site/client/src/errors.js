@@ -9,7 +9,7 @@ export class NatterError extends Error {
   }
 }
 
-/** A listener's error is its own, not the library's: it is thrown where nothing else is under way. */
+/** A listener's error is not the library's: it is thrown where nothing else is under way. */
 export function call(fn, ...values) {
   try {
     fn(...values);

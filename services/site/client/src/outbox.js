@@ -1,5 +1,5 @@
-// What was written and is not acknowledged yet: kept in the store before the first try, sent first in
-// first out in each conversation, and again with the same `client_id` until there is an answer.
+// What was written and is not acknowledged yet: kept in the store before the first try, sent in order
+// in each conversation, and again with the same `client_id` until there is an answer.
 
 import { NatterError, isPassing } from "./errors.js";
 import { historyOf } from "./http.js";
@@ -20,7 +20,7 @@ export class Outbox {
   #order = 0;
   /** The reading of the store that is under way. */
   #reading = null;
-  /** The latest that have ended: a reading of the store, or another tab, may be behind. */
+  /** Known to have ended: a reading of the store, or another tab, may be behind. */
   #ended = new Set();
   #restoring = Promise.resolve();
 
@@ -96,8 +96,8 @@ export class Outbox {
   }
 
   /**
-   * What has become of an item in another tab. Each tab that had it tells on that it has ended: a tab that came
-   * since may have heard of it from this one, and not of its end.
+   * What has become of an item in another tab. Each tab that had it tells on that it has ended: one that came
+   * since may have heard of it here, and not of its end.
    */
   told(item) {
     const known = this.#items.get(item.clientId);
@@ -200,7 +200,7 @@ export class Outbox {
     }
   }
 
-  /** Where the message of a refused edit has gone, with the end of a log that was set back, nothing shows the edit. */
+  /** Nothing shows a refused edit whose message has gone, with the end of a log that was set back. */
   async #letGo(item) {
     if (!this.#core.tabs.isLeader) return;
     const query = { after: true, message_id: item.message, page_size: 1 };
@@ -373,13 +373,12 @@ export class Outbox {
   }
 
   #forget(item) {
-    if (!item) return;
     this.#free(item);
     this.#items.delete(item.clientId);
     this.#core.changed(item.channel);
   }
 
-  /** Says what has become of it: to who waits for it, and in the item itself, which a sent message follows. */
+  /** Says what has become of it to who waits for it, and in the item, which a sent message follows. */
   #end(item, how, value) {
     if (how === "resolve") Object.assign(item, { state: "sent", id: value.message, seq: value.seq, created: value.created_at });
     else Object.assign(item, { state: "failed", error: { code: value.code, message: value.message } });

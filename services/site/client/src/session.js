@@ -8,7 +8,7 @@ const MARGIN = 10_000;
 export class Session {
   #core;
   #renewing = null;
-  /** Until its end is told, what a session has left in the store is not the next one's. */
+  /** Until it is forgotten, what a session has left in the store is not the next one's. */
   ending = null;
   /** Whether the store has these tokens; else they live as long as the page. */
   #isStored = true;
@@ -55,12 +55,6 @@ export class Session {
     if (this.isOwn) this.#isStored = await this.#core.keep("session", this.tokens).then(() => true, () => false);
   }
 
-  /** Takes the session as another tab left it. */
-  adopt(tokens) {
-    this.tokens = tokens;
-    this.#isStored = true;
-  }
-
   /** The access token, renewed if it has expired. */
   async access() {
     if (!this.tokens && this.isOwn) throw new NatterError("logged_out", "There is no session.");
@@ -90,19 +84,19 @@ export class Session {
       }
       // Another tab was here before. Older tokens are those that these are about to replace.
       if (stored.access !== this.tokens.access && stored.expires >= this.tokens.expires) {
-        this.adopt(stored);
+        this.tokens = stored;
         if (this.expiresIn() > MARGIN) return;
       }
-      const { access, refresh } = this.tokens;
-      try {
-        await this.begin(
-          // Repeated twice within the ten seconds in which the server gives the same answer again.
-          await this.#core.http.post("/api/users/refresh-token/", { json: { refresh }, token: access, retries: 3, timeout: 3_000 }),
-        );
-      } catch (error) {
-        if (error.status === 401) await this.#end();
-        throw error;
-      }
+      const { access, refresh, sid } = this.tokens;
+      const next = await this.#core.http
+        // Repeated twice within the ten seconds in which the server gives the same answer again.
+        .post("/api/users/refresh-token/", { json: { refresh }, token: access, retries: 3, timeout: 3_000 })
+        .catch((error) => error);
+      // Another session may have begun.
+      if (this.tokens?.sid !== sid) throw new NatterError("logged_out", "The session has ended.");
+      if (next.status === 401) await this.#end();
+      if (next instanceof Error) throw next;
+      await this.begin(next);
     });
   }
 
@@ -123,11 +117,9 @@ export class Session {
   #end(inTurn = (work) => work()) {
     const had = this.tokens;
     this.tokens = null;
-    const end = async () => {
-      if (this.isOwn) await inTurn(() => this.#forget(had)).catch(() => {});
-      if (had) this.#core.ended(had.sid);
-    };
-    return (this.ending = end());
+    this.#isStored = true;
+    if (had) this.#core.ended(had.sid);
+    return (this.ending = this.isOwn ? inTurn(() => this.#forget(had)).catch(() => {}) : null);
   }
 
   /** Unless there is another one already. */
