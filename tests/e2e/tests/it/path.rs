@@ -441,3 +441,71 @@ async fn a_channel_that_could_not_be_joined_at_first_is_not_replayed() {
     let first = alice_socket.frame("friendship_message").await;
     assert_eq!(first["message"]["content"], "new");
 }
+
+/// What was said in a channel that opened while a gateway was cut off is written, also when joining
+/// the channel had to be tried more than once.
+#[tokio::test]
+async fn a_channel_that_opened_while_its_gateway_was_cut_off_is_replayed() {
+    let mut world = World::start(Topology::Apart).await;
+    let link = Link::start(world.nats.port()).await;
+    let through = format!("nats://127.0.0.1:{}", link.port());
+    world.set("gateway", "NATTER_NATS_URL", &through);
+    world.restart("gateway", Signal::Term).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let url = format!("{}/api/users/friendship/", world.friendships());
+    let set = |status: &str| json!({"friendship_id": channel, "status": status});
+    bob.patch(&url, set("rejected")).await;
+    // A connection that has never had the channel.
+    let mut alice_socket = alice.connect(&world.gateway()).await;
+    link.partition();
+    bob.patch(&url, set("accepted")).await;
+    let mut bob_socket = bob.connect(&world.gateway_2()).await;
+    let ack = bob_socket.say(&channel, "missed", "missed").await;
+    assert_eq!(ack["type"], "ack", "{ack}");
+    // By now longer ago than clocks may differ.
+    until("the gateway has lost the broker", async || {
+        (!world.is_ready("gateway").await).then_some(())
+    })
+    .await;
+    for name in ["messages", "messages-2"] {
+        world.process(name).end(Signal::Term).await;
+    }
+    link.cut();
+    link.mend();
+    until("joining fails", || async {
+        let said = world.log(["gateway"]);
+        said.contains("a channel cannot be joined yet")
+            .then_some(())
+    })
+    .await;
+    for name in ["messages", "messages-2"] {
+        world.begin(name);
+    }
+    world.ready().await;
+    let first = alice_socket.frame("friendship_message").await;
+    assert_eq!(first["message"]["content"], "missed");
+}
+
+/// A replica that has lost its database says at once that it can store nothing: the other one can.
+#[tokio::test]
+async fn what_one_replica_cannot_store_another_does() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    let link = Link::start(world.postgres.port()).await;
+    let through = world.postgres.url_through(link.port(), "messages");
+    world.set("messages", "NATTER_MESSAGES_DATABASE_URL", &through);
+    world.restart("messages", Signal::Term).await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    link.shut();
+    link.cut();
+    // So many that some are asked of the replica without a database.
+    for number in 1..=40 {
+        let client_id = format!("a-{number}");
+        let ack = socket.say(&channel, &client_id, "Hi").await;
+        assert_eq!(ack["type"], "ack", "{ack}");
+    }
+}
