@@ -574,7 +574,7 @@ impl<'a> Judge<'a> {
                 .sights
                 .iter()
                 .filter(|sight| sight.source != Source::Http);
-            let shown = shown.map(|sight| (sight.at, format!("{:?}", sight.seen)));
+            let shown = shown.map(|sight| (sight.came, format!("{:?}", sight.seen)));
             let connected = device
                 .connected
                 .iter()
@@ -610,7 +610,7 @@ impl<'a> Judge<'a> {
             let shown = device.sights.iter().find(|sight| {
                 sight.channel == channel
                     && sight.source != Source::Http
-                    && is_late(sight.at)
+                    && is_late(sight.came)
                     && matches!(sight.seen, Seen::Event(_) | Seen::Typing)
             });
             if let Some(sight) = shown {
@@ -621,7 +621,7 @@ impl<'a> Judge<'a> {
                         closed.as_secs_f64(),
                         device.name,
                         sight.seen,
-                        sight.at.as_secs_f64()
+                        sight.came.as_secs_f64()
                     ),
                 );
             }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::ensure;
+use futures_util::FutureExt;
 use natter_test_support::{Choices, PASSWORD, Person, Socket, refused_with};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -126,6 +127,8 @@ pub struct Client {
     socket: Option<Socket>,
     /// When it last read on it.
     read: At,
+    /// When there was last nothing to read.
+    caught_up: At,
     connections: u32,
     /// The channels that it works in.
     channels: Vec<String>,
@@ -153,6 +156,7 @@ impl Client {
             choices,
             socket: None,
             read: At::ZERO,
+            caught_up: At::ZERO,
             connections: 0,
             channels: Vec::new(),
             foreign: None,
@@ -478,11 +482,19 @@ impl Client {
         if now > self.read + UNREAD {
             self.record.pauses.push((self.read, now));
         }
-        let next = tokio::select! {
-            // First: after a machine that stood still the time of both is over.
-            biased;
-            () = sleep_until(until) => None,
-            next = socket.next() => Some(next),
+        let next = if Instant::now() >= until {
+            None
+        } else if let Some(next) = socket.next().now_or_never() {
+            Some(next)
+        } else {
+            let next = tokio::select! {
+                // First: after a machine that stood still the time of both is over.
+                biased;
+                () = sleep_until(until) => None,
+                next = socket.next() => Some(next),
+            };
+            self.caught_up = self.place.now();
+            next
         };
         self.read = self.place.now();
         match next? {
@@ -518,6 +530,7 @@ impl Client {
             Ok(socket) => {
                 self.socket = Some(socket);
                 self.read = self.place.now();
+                self.caught_up = self.read;
             }
             Err(refused) => {
                 let status = refused_with(&refused);
@@ -575,6 +588,7 @@ impl Client {
     fn saw(&mut self, channel: &str, seen: Seen) {
         self.record.sights.push(Sight {
             at: self.place.now(),
+            came: self.caught_up,
             source: Source::Connection(self.connections),
             channel: channel.to_owned(),
             seen,
@@ -690,8 +704,10 @@ impl Client {
             if event.seq == *newest + 1 {
                 *newest += 1;
             }
+            let now = self.place.now();
             self.record.sights.push(Sight {
-                at: self.place.now(),
+                at: now,
+                came: now,
                 source: Source::Http,
                 channel: channel.to_owned(),
                 seen: Seen::Event(event),

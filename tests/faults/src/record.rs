@@ -148,6 +148,8 @@ pub enum Source {
 #[derive(Clone, Debug)]
 pub struct Sight {
     pub at: At,
+    /// When it may have come at the earliest: when there was last nothing to read.
+    pub came: At,
     pub source: Source,
     pub channel: String,
     pub seen: Seen,

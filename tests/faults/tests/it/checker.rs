@@ -181,6 +181,7 @@ fn told(id: &str, payload: Value) -> Told {
 fn sight(milliseconds: u64, seen: Seen) -> Sight {
     Sight {
         at: at(milliseconds),
+        came: at(milliseconds),
         source: Source::Connection(1),
         channel: CHANNEL.to_owned(),
         seen,
@@ -553,8 +554,24 @@ fn what_is_shown_after_a_rejection() {
         let closed = history.changes[0].answered;
         let mut late = sight(0, Seen::Typing);
         late.at = closed + Duration::from_millis(1_100);
+        late.came = late.at;
         history.devices[0].sights.push(late);
     });
+}
+
+#[test]
+fn what_is_read_late_may_have_come_in_time() {
+    for seed in 0..SEEDS {
+        let mut history = kept(seed);
+        let closed = history.changes[0].answered;
+        let mut read = sight(0, Seen::Typing);
+        read.at = closed + Duration::from_secs(3);
+        read.came = closed + Duration::from_millis(900);
+        history.devices[0].sights.push(read);
+        let found = check(&history);
+        let late = found.iter().find(|one| one.rule == Rule::Prompt);
+        assert!(late.is_none(), "seed {seed}: {late:#?}");
+    }
 }
 
 #[test]

@@ -41,6 +41,7 @@ async fn what_a_disk_that_lies_has_lost_is_found() {
 }
 
 #[tokio::test]
+#[ignore = "see Runs in tests/faults/README.md"]
 async fn faults_with_one_broker_break_no_promise() {
     keeps_every_promise(Settings {
         seed: 17,
@@ -51,6 +52,7 @@ async fn faults_with_one_broker_break_no_promise() {
 
 /// Those that concern the servers of a cluster, and what is published to them.
 #[tokio::test]
+#[ignore = "see Runs in tests/faults/README.md"]
 async fn faults_with_a_cluster_of_brokers_break_no_promise() {
     let only = ["Nats", "FeedFull", "feed-", "Crowd"];
     keeps_every_promise(Settings {
