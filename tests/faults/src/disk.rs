@@ -100,12 +100,12 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives the room back.
-    pub fn empty(&self) -> anyhow::Result<()> {
+    /// Gives the room back, also where the power is lost soon after.
+    pub async fn empty(&self) -> anyhow::Result<()> {
         let filler = self.filler();
         fs::remove_file(&filler)?;
         fs::remove_file(format!("{}-rest", filler.display()))?;
-        Ok(())
+        run("sync", &["--file-system", &text(&self.path())]).await
     }
 
     fn filler(&self) -> PathBuf {

@@ -170,7 +170,7 @@ impl<'a> Struck<'a> {
             | Strike::NatsPower
             | Strike::NatsFull
             | Strike::NatsOlder => self.strike_nats(strike, moment, hold).await?,
-            Strike::FeedFull(stream) => self.fill_feed(stream, hold).await,
+            Strike::FeedFull(stream) => self.fill_feed(stream, hold).await?,
             Strike::Deaf(gateway) => {
                 let link = &self.links[&format!("{gateway} to nats")];
                 // The troubles of links would mend it.
@@ -261,7 +261,7 @@ impl<'a> Struck<'a> {
                 let disk = &self.disks()?.postgres;
                 disk.fill().await?;
                 sleep(hold).await;
-                disk.empty()?;
+                disk.empty().await?;
                 self.world.lock().await.postgres.recover().await;
             }
             _ => {
@@ -326,7 +326,7 @@ impl<'a> Struck<'a> {
                 let disk = &self.disks()?.nats;
                 disk.fill().await?;
                 sleep(hold).await;
-                disk.empty()?;
+                disk.empty().await?;
                 // It switches JetStream off when it cannot write.
                 let mut world = self.world.lock().await;
                 world.nats.stop(Signal::Kill).await;
@@ -344,7 +344,7 @@ impl<'a> Struck<'a> {
     }
 
     /// Leaves a stream no room while it holds.
-    async fn fill_feed(&self, name: &str, hold: Duration) {
+    async fn fill_feed(&self, name: &str, hold: Duration) -> anyhow::Result<()> {
         let admin = natter_e2e::jetstream(&self.world.lock().await.nats, "admin").await;
         let config = until("the stream is there", async || {
             let stream = admin.get_stream(name).await.ok()?;
@@ -356,12 +356,17 @@ impl<'a> Struck<'a> {
             ..config.clone()
         };
         for (config, hold) in [(full, hold), (config, Duration::ZERO)] {
-            until("the stream is changed", async || {
-                admin.update_stream(config.clone()).await.ok()
-            })
-            .await;
+            let give_up = Instant::now() + PATIENCE;
+            while let Err(error) = admin.update_stream(config.clone()).await {
+                let context = || format!("the stream {name} cannot be changed");
+                if Instant::now() > give_up {
+                    return Err(error).with_context(context);
+                }
+                sleep(TICK).await;
+            }
             sleep(hold).await;
         }
+        Ok(())
     }
 
     /// Waits until the process that was struck is ready, or after another strike every process that
