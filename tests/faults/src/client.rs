@@ -441,10 +441,8 @@ impl Client {
         let at = self.place.now();
         let answer = match answer {
             Some((200 | 201, item)) => Some(Answer::Acked(ack_of_item(&item))),
-            Some((503, _)) => {
-                self.record.unavailable.push((at, Some(channel.to_owned())));
-                Some(Answer::Unavailable)
-            }
+            // Judged with every other 503: nobody stands in for a replica that is asked directly.
+            Some((503, _)) => Some(Answer::Unavailable),
             Some((401, _)) => {
                 self.log_in_again().await;
                 return;
@@ -538,9 +536,6 @@ impl Client {
                     .note("an upgrade", status, &json!(refused.to_string()));
                 if status == 401 {
                     self.log_in_again().await;
-                }
-                if status == 503 {
-                    self.record.unavailable.push((self.place.now(), None));
                 }
                 return None;
             }
