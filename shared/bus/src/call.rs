@@ -64,7 +64,9 @@ impl Bus {
         let subject = format!("rpc.{service}.{method}");
         let ask = if C::IS_REPEATABLE { Ask::Any } else { Ask::One };
         let deadline = Instant::now() + CALL_TIMEOUT;
-        let reply = self.ask(&subject, payload.into(), ask, deadline, |_| Verdict::Final);
+        let reply = self.ask(&subject, payload.into(), ask, deadline, |reply| {
+            Ok((reply, Verdict::Final))
+        });
         let reply = reply.instrument(call_span(service, method));
         let reply = reply.await.map_err(fail)?;
         if let Some(code) = reply

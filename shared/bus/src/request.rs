@@ -19,7 +19,7 @@ use futures_util::{FutureExt, StreamExt, future::FusedFuture};
 use natter_protocol::subject;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
-    sync::oneshot,
+    sync::{Notify, oneshot},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -187,70 +187,76 @@ impl Bus {
         deadline: Instant,
     ) -> Result<R, RequestError> {
         let payload = serde_json::to_vec(payload).map_err(RequestError::Encode)?;
-        let reply = self.ask(subject, payload.into(), ask, deadline, |_| Verdict::Final);
-        let reply = reply.await?;
-        serde_json::from_slice(&reply.payload).map_err(RequestError::Reply)
+        self.ask(subject, payload.into(), ask, deadline, |reply| {
+            let reply = serde_json::from_slice(&reply.payload).map_err(RequestError::Reply)?;
+            Ok((reply, Verdict::Final))
+        })
+        .await
     }
 
-    /// The same with payloads that are encoded already. Where one replica is [`Verdict::Unable`],
-    /// every one is asked at once. Once more than one has the request, a reply that leaves it
-    /// [`Verdict::Open`] becomes [`RequestError::Undecided`].
-    pub async fn ask(
+    /// The same with a payload that is encoded already, and with `read` that says what a reply says
+    /// of the request. Where one replica is [`Verdict::Unable`], every one is asked at once. Once
+    /// more than one has the request, a reply that leaves it [`Verdict::Open`] becomes
+    /// [`RequestError::Undecided`].
+    pub async fn ask<R>(
         &self,
         subject: &str,
         payload: Bytes,
         ask: Ask,
         deadline: Instant,
-        judge: impl Fn(&[u8]) -> Verdict,
-    ) -> Result<Message, RequestError> {
+        read: impl Fn(Message) -> Result<(R, Verdict), RequestError>,
+    ) -> Result<R, RequestError> {
+        let is_unable = Notify::new();
         let is_asked_again = AtomicBool::new(false);
+        let first = self.ask_until_heard(subject, payload.clone(), deadline);
         let again = async {
             match ask {
                 Ask::One => std::future::pending().await,
-                Ask::Any => sleep(self.replies.again_after()).await,
+                Ask::Any => tokio::select! {
+                    () = sleep(self.replies.again_after()) => {}
+                    () = is_unable.notified() => {}
+                },
             }
             is_asked_again.store(true, Ordering::Relaxed);
             self.ask_once(&subject::again(subject), payload.clone(), deadline)
                 .await
         };
-        let again = again.fuse();
-        tokio::pin!(again);
-        let first = self.ask_until_heard(subject, payload.clone(), deadline);
+        let (first, again) = (first.fuse(), again.fuse());
+        tokio::pin!(first, again);
         let asked = Instant::now();
-        let reply = tokio::select! {
-            reply = first => {
-                self.replies.note(asked.elapsed());
-                reply
+        let mut unable = None;
+        let answer = loop {
+            tokio::select! {
+                reply = &mut first => {
+                    self.replies.note(asked.elapsed());
+                    match reply.and_then(&read) {
+                        Ok(answer @ (_, Verdict::Unable))
+                            if ask == Ask::Any && !again.is_terminated() =>
+                        {
+                            unable = Some(answer);
+                            is_unable.notify_one();
+                        }
+                        answer => break answer,
+                    }
+                }
+                reply = &mut again => match (reply, unable.take()) {
+                    (Ok(Some(reply)), _) => break read(reply),
+                    (_, Some(unable)) => break Ok(unable),
+                    // Only a reply ends the wait here: nobody may be subscribed (replicas of the
+                    // previous version are not), and a replica that cannot do it does not reply.
+                    _ => {}
+                },
             }
-            // Only a reply ends the wait here: nobody may be subscribed (replicas of the previous
-            // version are not), and a replica that cannot do it does not reply.
-            Ok(Some(reply)) = &mut again => Ok(reply),
         };
-        let is = |verdict, reply: &Message| judge(&reply.payload) == verdict;
-        let reply = match reply {
-            Ok(unable) if ask == Ask::Any && is(Verdict::Unable, &unable) => {
-                let others = if again.is_terminated() {
-                    Ok(None)
-                } else if is_asked_again.swap(true, Ordering::Relaxed) {
-                    again.await
-                } else {
-                    self.ask_once(&subject::again(subject), payload.clone(), deadline)
-                        .await
-                };
-                Ok(others.ok().flatten().unwrap_or(unable))
-            }
-            reply => reply,
+        let is_asked_again = is_asked_again.load(Ordering::Relaxed);
+        let answer = match answer {
+            Ok((_, Verdict::Open)) if is_asked_again => Err(RequestError::Undecided),
+            answer => answer.map(|(answer, _)| answer),
         };
-        let reply = match reply {
-            Ok(reply) if is_asked_again.load(Ordering::Relaxed) && is(Verdict::Open, &reply) => {
-                Err(RequestError::Undecided)
-            }
-            reply => reply,
-        };
-        if reply.is_err() {
+        if answer.is_err() {
             trace::failed();
         }
-        reply
+        answer
     }
 
     async fn ask_until_heard(

@@ -63,11 +63,11 @@ impl Answering {
         self.0.store(Self::ENDED, Ordering::Relaxed);
     }
 
-    /// Everything that was answered is written.
-    fn flushed(&self) {
+    /// Everything that was answered is written. Returns whether an answer ended with it.
+    fn flushed(&self) -> bool {
         let (ended, no) = (Self::ENDED, Self::NO);
         let order = Ordering::Relaxed;
-        let _ = self.0.compare_exchange(ended, no, order, order);
+        self.0.compare_exchange(ended, no, order, order).is_ok()
     }
 }
 
@@ -113,22 +113,27 @@ impl HttpBody for Answer {
 pub struct Explained<S> {
     inner: S,
     answering: Answering,
+    /// What the request begins with, as far as it is read: an answer to HEAD has no body.
+    begins: Vec<u8>,
     /// The rest of a refusal that is being written.
     rest: Vec<u8>,
 }
+
+const HEAD: &[u8] = b"HEAD ";
 
 impl<S> Explained<S> {
     pub fn new(inner: S, answering: Answering) -> Self {
         Self {
             inner,
             answering,
+            begins: Vec::with_capacity(HEAD.len()),
             rest: Vec::new(),
         }
     }
 }
 
-/// The refusal with its body, if that is what is written.
-fn explained(written: &[u8]) -> Option<Vec<u8>> {
+/// The refusal with what it lacks, if one is written.
+fn explained(written: &[u8], is_head: bool) -> Option<Vec<u8>> {
     let (line, code, text) = REFUSALS
         .iter()
         .find(|(line, ..)| written.starts_with(line))?;
@@ -145,10 +150,13 @@ fn explained(written: &[u8]) -> Option<Vec<u8>> {
     let mut answer = line.to_vec();
     answer.extend_from_slice(
         format!(
-            "content-type: application/json\r\ncontent-length: {length}\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n{body}"
+            "content-type: application/json\r\ncontent-length: {length}\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
         )
         .as_bytes(),
     );
+    if !is_head {
+        answer.extend_from_slice(body.as_bytes());
+    }
     Some(answer)
 }
 
@@ -171,7 +179,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        let missing = HEAD.len() - self.begins.len();
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        self.begins.extend(read.iter().take(missing));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -182,7 +195,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_rest(cx))?;
-        let refusal = self.answering.is_over().then(|| explained(buffer));
+        let refusal = self.answering.is_over();
+        let refusal = refusal.then(|| explained(buffer, self.begins == HEAD));
         match refusal.flatten() {
             Some(answer) => {
                 self.rest = answer;
@@ -199,7 +213,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_rest(cx))?;
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-        self.answering.flushed();
+        if self.answering.flushed() {
+            self.begins.clear();
+        }
         Poll::Ready(Ok(()))
     }
 

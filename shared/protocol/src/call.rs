@@ -364,6 +364,13 @@ impl<T> OneOrMore<T> {
         }
     }
 
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(all) => all,
+        }
+    }
+
     pub fn is_array(&self) -> bool {
         matches!(self, Self::More(_))
     }

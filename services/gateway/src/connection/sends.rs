@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use natter_bus::{Ask, Bus, RequestError, Verdict, request_span};
+use natter_bus::{Ask, Bus, Message, RequestError, Verdict, request_span};
 use natter_protocol::{
     FriendshipId,
     call::{Mark, MarkReply, OneOrMore, Refusal, SendMedia, SendReply, SendRequest, SendWhat},
@@ -256,23 +256,21 @@ async fn ask(
         all => serde_json::to_vec(&all.iter().map(|one| &one.send).collect::<Vec<_>>()),
     };
     let json = json.map_err(RequestError::Encode)?;
-    let reply = bus.ask(subject, json.into(), ask, deadline, judge);
-    OneOrMore::from_json(&reply.await?.payload).map_err(RequestError::Reply)
+    bus.ask(subject, json.into(), ask, deadline, read).await
 }
 
-/// What an answer says of sends that another replica may have, or get. After `ChannelClosed` it may
-/// store them: the channel may be open again when it gets to them.
-fn judge(reply: &[u8]) -> Verdict {
-    let Ok(replies) = OneOrMore::from_json(reply) else {
-        return Verdict::Final;
-    };
-    let replies = replies.all();
-    let has = |refusal| replies.contains(&SendReply::Refused(refusal));
-    if has(Refusal::ChannelClosed) {
+/// Answers to sends, and what they say of sends that another replica may have, or get. After
+/// `ChannelClosed` it may store them: the channel may be open again when it gets to them.
+fn read(reply: Message) -> Result<(OneOrMore<SendReply>, Verdict), RequestError> {
+    let replies = OneOrMore::from_json(&reply.payload).map_err(RequestError::Reply)?;
+    let all = replies.as_slice();
+    let has = |refusal| all.contains(&SendReply::Refused(refusal));
+    let verdict = if has(Refusal::ChannelClosed) {
         Verdict::Open
     } else if has(Refusal::Unavailable) {
         Verdict::Unable
     } else {
         Verdict::Final
-    }
+    };
+    Ok((replies, verdict))
 }

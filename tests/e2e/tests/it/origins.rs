@@ -214,6 +214,17 @@ async fn what_is_no_request_gets_an_error_body() {
             "{said}"
         );
     }
+    for (request, status) in [
+        (
+            format!("HEAD /{} HTTP/1.1\r\nHost: x\r\n\r\n", long(200_000)),
+            414,
+        ),
+        (format!("HEAD / HTTP/1.1\r\nHost: x\r\n{many}\r\n"), 431),
+    ] {
+        let said = said_to(&world.users(), request.as_bytes()).await;
+        assert_eq!(read(&said).0, status, "{said}");
+        assert!(said.ends_with("\r\n\r\n"), "HEAD has no body: {said}");
+    }
     // The oldest clients name no host.
     let said = said_to(&world.users(), b"GET /api/users/profile/ HTTP/1.0\r\n\r\n").await;
     assert_eq!(read(&said).0, 401, "{said}");
