@@ -8,8 +8,8 @@ use std::{
 
 use async_nats::jetstream::context::GetStreamErrorKind;
 use natter_test_support::{
-    Friends, Lossy, Nats, PATIENCE, Person, Postgres, Process, Recorder, Signal, befriend, binary,
-    leak, until,
+    Friends, Link, Lossy, Nats, PATIENCE, Person, Postgres, Process, Recorder, Signal, befriend,
+    binary, leak, until,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -423,6 +423,27 @@ impl World {
         let service = self.services.get_mut(name).expect("a service of this name");
         let setting = (setting.to_owned(), value.to_owned());
         service.variables.push(setting);
+    }
+
+    /// Starts a process again with a link between it and NATS.
+    pub async fn link_to_nats(&mut self, name: &str) -> Link {
+        let link = Link::start(self.nats.port()).await;
+        let url = format!("nats://127.0.0.1:{}", link.port());
+        self.set(name, "NATTER_NATS_URL", &url);
+        self.restart(name, Signal::Term).await;
+        link
+    }
+
+    /// Starts replicas of a service again with a link between them and Postgres.
+    pub async fn link_to_postgres(&mut self, service: &str, replicas: &[&str]) -> Link {
+        let link = Link::start(self.postgres.port()).await;
+        let url = self.postgres.url_through(link.port(), service);
+        let setting = format!("NATTER_{}_DATABASE_URL", service.to_uppercase());
+        for name in replicas {
+            self.set(name, &setting, &url);
+            self.restart(name, Signal::Term).await;
+        }
+        link
     }
 
     /// Ends a process and starts it again, which it is expected to refuse; its sentence.

@@ -229,12 +229,11 @@ async fn a_database_that_is_gone_without_a_word_is_connected_to_again() {
     const CONNECTIONS: usize = 4;
     let mut world = World::start(Topology::Apart).await;
     let Friends { alice, channel, .. } = world.friends().await;
-    let link = Link::start(world.postgres.port()).await;
-    let through = world.postgres.url_through(link.port(), "friendships");
-    world.set("friendships", "NATTER_FRIENDSHIPS_DATABASE_URL", &through);
     let setting = "NATTER_FRIENDSHIPS_DATABASE_CONNECTIONS";
     world.set("friendships", setting, &CONNECTIONS.to_string());
-    world.restart("friendships", Signal::Term).await;
+    let link = world
+        .link_to_postgres("friendships", &["friendships"])
+        .await;
 
     // More than once: each time some of the pool's connections are lost in the midst of a request.
     let url = format!("{}/api/users/friendship/", world.friendships());
@@ -311,12 +310,9 @@ async fn messages_and_marks_go_on_where_no_new_connection_can_be_made() {
         bob,
         channel,
     } = world.friends().await;
-    let link = Link::start(world.postgres.port()).await;
-    let through = world.postgres.url_through(link.port(), "messages");
-    for name in ["messages", "messages-2"] {
-        world.set(name, "NATTER_MESSAGES_DATABASE_URL", &through);
-        world.restart(name, Signal::Term).await;
-    }
+    let link = world
+        .link_to_postgres("messages", &["messages", "messages-2"])
+        .await;
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let mut bob_socket = bob.connect(&world.gateway_2()).await;
     // Of each replica the 12 of its pool and those of its 5 writers.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::{Client, Message, Subscriber};
 use futures_util::{StreamExt, future::join_all};
 use natter_e2e::{Topology, World, jetstream};
-use natter_test_support::{Friends, Link, PATIENCE, Person, Signal, Socket, befriend, until};
+use natter_test_support::{Friends, PATIENCE, Person, Signal, Socket, befriend, until};
 use serde_json::{Value, json};
 use sqlx::Connection;
 use tokio::time::{Instant, timeout};
@@ -38,10 +38,7 @@ async fn what_was_told_into_silence_is_told_again() {
         bob,
         channel,
     } = world.friends().await;
-    let link = Link::start(world.nats.port()).await;
-    let through = format!("nats://127.0.0.1:{}", link.port());
-    world.set("friendships", "NATTER_NATS_URL", &through);
-    world.restart("friendships", Signal::Term).await;
+    let link = world.link_to_nats("friendships").await;
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let mut bob_socket = bob.connect(&world.gateway_2()).await;
 
@@ -128,10 +125,7 @@ async fn marks_that_a_gateway_missed_are_told_again() {
         bob,
         channel,
     } = world.friends().await;
-    let link = Link::start(world.nats.port()).await;
-    let through = format!("nats://127.0.0.1:{}", link.port());
-    world.set("gateway", "NATTER_NATS_URL", &through);
-    world.restart("gateway", Signal::Term).await;
+    let link = world.link_to_nats("gateway").await;
     let mut alice_socket = alice.connect(&world.gateway()).await;
     let (mut bob_socket, _) = connect(&bob, &world.gateway_2()).await;
     bob_socket
@@ -184,10 +178,7 @@ async fn a_notice_that_was_missed_while_a_connection_opened_is_told() {
         channel: old,
         ..
     } = world.friends().await;
-    let link = Link::start(world.nats.port()).await;
-    let through = format!("nats://127.0.0.1:{}", link.port());
-    world.set("gateway", "NATTER_NATS_URL", &through);
-    world.restart("gateway", Signal::Term).await;
+    let link = world.link_to_nats("gateway").await;
     let give_up = Instant::now() + PATIENCE;
     let (client, mut asked) =
         impersonate(&mut world, "messages", &["messages", "messages-2"]).await;
@@ -252,10 +243,7 @@ async fn after_the_broker_returned_connections_ask_in_turn() {
     /// `MAX_OPENING` of the gateway.
     const AT_ONCE: usize = 64;
     let mut world = World::start(Topology::Apart).await;
-    let link = Link::start(world.nats.port()).await;
-    let through = format!("nats://127.0.0.1:{}", link.port());
-    world.set("gateway", "NATTER_NATS_URL", &through);
-    world.restart("gateway", Signal::Term).await;
+    let link = world.link_to_nats("gateway").await;
     let mut people = Vec::new();
     for number in 0..16 {
         people.push(Person::sign_up(&world.users(), &format!("person-{number}")).await);

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::StreamExt;
 use natter_e2e::{Log, Talker, Topology, World, jetstream, tell_marks};
-use natter_test_support::{Friends, Link, Signal, Socket, until};
+use natter_test_support::{Friends, Signal, Socket, until};
 use serde_json::{Value, json};
 
 async fn send(socket: &mut Socket, channel: &str, client_id: &str) {
@@ -345,10 +345,7 @@ async fn what_is_asked_of_two_replicas_is_stored_once() {
 #[tokio::test]
 async fn what_is_refused_is_not_stored_by_another_replica_later() {
     let mut world = World::start(Topology::Apart).await;
-    let link = Link::start(world.nats.port()).await;
-    let url = format!("nats://127.0.0.1:{}", link.port());
-    world.set("messages", "NATTER_NATS_URL", &url);
-    world.restart("messages", Signal::Term).await;
+    let link = world.link_to_nats("messages").await;
     let Friends {
         alice,
         bob,
@@ -447,10 +444,7 @@ async fn a_channel_that_could_not_be_joined_at_first_is_not_replayed() {
 #[tokio::test]
 async fn a_channel_that_opened_while_its_gateway_was_cut_off_is_replayed() {
     let mut world = World::start(Topology::Apart).await;
-    let link = Link::start(world.nats.port()).await;
-    let through = format!("nats://127.0.0.1:{}", link.port());
-    world.set("gateway", "NATTER_NATS_URL", &through);
-    world.restart("gateway", Signal::Term).await;
+    let link = world.link_to_nats("gateway").await;
     let Friends {
         alice,
         bob,
@@ -495,10 +489,7 @@ async fn a_channel_that_opened_while_its_gateway_was_cut_off_is_replayed() {
 async fn what_one_replica_cannot_store_another_does() {
     let mut world = World::start(Topology::Apart).await;
     let Friends { alice, channel, .. } = world.friends().await;
-    let link = Link::start(world.postgres.port()).await;
-    let through = world.postgres.url_through(link.port(), "messages");
-    world.set("messages", "NATTER_MESSAGES_DATABASE_URL", &through);
-    world.restart("messages", Signal::Term).await;
+    let link = world.link_to_postgres("messages", &["messages"]).await;
     let mut socket = alice.connect(&world.gateway()).await;
     link.shut();
     link.cut();

@@ -1,7 +1,7 @@
 //! Who is online, through two gateways.
 
 use natter_e2e::{Topology, World};
-use natter_test_support::{Friends, Link, Person, Signal, Socket, befriend, until};
+use natter_test_support::{Friends, Person, Signal, Socket, befriend, until};
 use serde_json::{Value, json};
 
 /// The next word about a user.
@@ -102,10 +102,7 @@ async fn a_new_friend_is_shown_and_one_who_left_unheard_is_missed() {
 #[tokio::test]
 async fn who_came_while_a_gateway_was_cut_off_is_shown() {
     let mut world = World::start(Topology::Apart).await;
-    let link = Link::start(world.nats.port()).await;
-    let through = format!("nats://127.0.0.1:{}", link.port());
-    world.set("gateway", "NATTER_NATS_URL", &through);
-    world.restart("gateway", Signal::Term).await;
+    let link = world.link_to_nats("gateway").await;
     let mut pairs = Vec::new();
     for _ in 0..2 {
         let Friends { alice, bob, .. } = world.friends().await;
