@@ -112,8 +112,9 @@ impl Committer {
     async fn offer(&self, request: Request) {
         let writer = usize::from(request.channel.0.as_bytes()[15]) % self.writers.len();
         if let Err(refused) = self.writers[writer].try_send(request) {
-            metrics::counter!("sends_overflowed_total").increment(1);
-            refused.into_inner().answer(&self.bus).await;
+            let request = refused.into_inner();
+            metrics::counter!("sends_overflowed_total").increment(request.sends.len() as u64);
+            request.answer(&self.bus).await;
         }
     }
 }
@@ -191,7 +192,7 @@ impl Worker {
         let now = Instant::now();
         while let Some(request) = line.pop_front() {
             if request.until <= now {
-                metrics::counter!("sends_expired_total").increment(1);
+                metrics::counter!("sends_expired_total").increment(request.sends.len() as u64);
                 request.answer(&self.bus).await;
                 continue;
             }

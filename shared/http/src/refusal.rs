@@ -18,6 +18,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use uuid::Uuid;
 
 /// Status line, code and text of each.
 const REFUSALS: [(&[u8], &str, &str); 3] = [
@@ -146,11 +147,11 @@ fn explained(written: &[u8], is_head: bool) -> Option<Vec<u8>> {
     }
     // Which service it was for is not known: the text stands under both keys.
     let body = json!({"error": text, "detail": text, "code": code}).to_string();
-    let length = body.len();
+    let (length, id) = (body.len(), Uuid::new_v4());
     let mut answer = line.to_vec();
     answer.extend_from_slice(
         format!(
-            "content-type: application/json\r\ncontent-length: {length}\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+            "content-type: application/json\r\ncontent-length: {length}\r\nx-content-type-options: nosniff\r\nx-request-id: {id}\r\nconnection: close\r\n\r\n"
         )
         .as_bytes(),
     );

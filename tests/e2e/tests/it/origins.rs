@@ -213,6 +213,7 @@ async fn what_is_no_request_gets_an_error_body() {
                 .contains("content-type: application/json"),
             "{said}"
         );
+        assert!(said.to_lowercase().contains("\r\nx-request-id: "), "{said}");
     }
     for (request, status) in [
         (
