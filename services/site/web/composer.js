@@ -61,6 +61,8 @@ export class Composer {
       event.preventDefault();
       this.#submit();
     });
+    // The text keeps the focus, and a phone its keyboard.
+    this.#send.addEventListener("mousedown", (event) => event.preventDefault());
     this.#attach.addEventListener("click", () => this.#picker.click());
     this.#picker.addEventListener("change", () => {
       this.addFiles(this.#picker.files);
@@ -82,8 +84,12 @@ export class Composer {
   /** To be called when the element is in the page, where texts have a height. */
   fit() {
     const area = this.#text;
+    // Its place is held meanwhile: a conversation that grew for a moment would leave its end.
+    this.element.style.minHeight = `${this.element.offsetHeight}px`;
     area.style.height = "auto";
-    area.style.height = `${Math.min(area.scrollHeight, innerHeight * MAX_HEIGHT)}px`;
+    const borders = area.offsetHeight - area.clientHeight;
+    area.style.height = `${Math.min(area.scrollHeight + borders, innerHeight * MAX_HEIGHT)}px`;
+    this.element.style.minHeight = "";
   }
 
   startReply(message) {
@@ -103,6 +109,7 @@ export class Composer {
   }
 
   addFiles(list) {
+    if (this.#editing) return toast("Files cannot be added to a message that was sent.");
     const files = [...list];
     const large = files.filter((file) => file.size > MAX_FILE_BYTES);
     const fitting = files.filter((file) => file.size <= MAX_FILE_BYTES);
@@ -151,7 +158,8 @@ export class Composer {
   }
 
   #key(event) {
-    if (event.isComposing) return;
+    // 229: in Safari the Enter that ends a composition comes after its end.
+    if (event.isComposing || event.keyCode === 229) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       this.#submit();
@@ -282,8 +290,11 @@ export class Composer {
   #update() {
     this.#showContext();
     this.#showNote();
+    // They wait for the next message while another one is changed.
+    this.#attachments.hidden = !this.#files.length || Boolean(this.#editing);
     this.#attach.hidden = Boolean(this.#editing);
-    this.#send.classList.toggle("ready", Boolean(this.#text.value.trim() || this.#files.length));
+    const files = this.#editing ? this.#chat.find(this.#editing)?.media : this.#files;
+    this.#send.classList.toggle("ready", Boolean(this.#text.value.trim() || files?.length));
     this.#send.setAttribute("aria-label", this.#editing ? "Save" : "Send");
   }
 
@@ -337,7 +348,6 @@ export class Composer {
     }
     for (const file of this.#files) if (!this.#previews.has(file)) this.#previews.set(file, this.#preview(file));
     arrange(this.#attachments, this.#files.map((file) => this.#previews.get(file).element));
-    this.#attachments.hidden = !this.#files.length;
   }
 
   #preview(file) {
@@ -350,7 +360,7 @@ export class Composer {
     const face = url ? h("img", { src: url, alt: "" }) : h("span", { class: "attachment-icon" }, icon("file"));
     const element = h(
       "li",
-      { class: "attachment", "data-testid": "attachment-preview" },
+      { class: "attachment", "data-testid": "attachment-preview", title: file.name },
       face,
       h("span", { class: "attachment-words" }, h("span", { class: "attachment-name", dir: "auto" }, file.name), h("span", { class: "attachment-size" }, bytes(file.size))),
       h("button", { type: "button", class: "attachment-remove", "aria-label": `Remove ${file.name}`, onclick: remove }, icon("close")),
