@@ -147,8 +147,10 @@ export class Found {
     this.#text = text;
     clearTimeout(this.#timer);
     this.element.hidden = !text;
-    if (!text) this.#show([]);
-    else this.#timer = setTimeout(() => this.#load(1).catch((error) => (this.#status.textContent = sentence(error))), PAUSE_MS);
+    if (!text) {
+      this.#status.textContent = "";
+      this.#show([]);
+    } else this.#timer = setTimeout(() => this.#load(1).catch((error) => (this.#status.textContent = sentence(error))), PAUSE_MS);
   }
 
   /** The relations to those found may have changed. */
