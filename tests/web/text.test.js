@@ -7,7 +7,7 @@ import { test } from "node:test";
 const PLACE = new URL("../../services/site/web/text.js", import.meta.url).href;
 
 globalThis.document = { createElement: () => ({}) };
-const { linked } = await import(PLACE);
+const { isEmoji, linked } = await import(PLACE);
 
 const linksIn = (text) => linked(text).filter((node) => node.href).map((link) => link.href);
 
@@ -35,4 +35,9 @@ test("a long row of what may end a link takes no long time", () => {
       if (link.href.length < 1_000_000) throw new Error("cut off");
     }`;
   execFileSync(process.execPath, ["--input-type=module", "--eval", script], { timeout: 20_000 });
+});
+
+test("up to three emoji and nothing else are shown larger", () => {
+  for (const text of ["👍", "👍🏽 ❤️", "👨‍👩‍👧‍👦🇩🇪🎉"]) assert.ok(isEmoji(text), text);
+  for (const text of ["", "1", "ok 👍", "👍👍👍👍"]) assert.ok(!isEmoji(text), text);
 });

@@ -19,7 +19,7 @@ export class ChatHeader {
 
   constructor(client, back) {
     this.#client = client;
-    this.#back = h("a", { class: "icon-button chat-back", href: back, "aria-label": "Back" }, icon("back"));
+    this.#back = h("a", { class: "icon-button chat-back", href: back, "aria-label": "Back", onclick: (event) => this.#goBack(event) }, icon("back"));
     this.element = h("header", { class: "chat-header" }, this.#back, this.#face, h("div", { class: "chat-title" }, this.#name, this.#status));
     const clock = setInterval(() => this.#showStatus(), PRESENCE_MS);
     this.#ends = [() => clearInterval(clock), client.presence.watch((user) => user === this.#info?.friend.id && this.#showStatus())];
@@ -27,6 +27,15 @@ export class ChatHeader {
 
   focus() {
     this.#back.focus();
+  }
+
+  /** By the history, where that leads there: else a phone's own way back would lead to the conversation again. */
+  #goBack(event) {
+    const { navigation } = window;
+    const before = navigation?.entries()[navigation.currentEntry.index - 1];
+    if (!before?.sameDocument || (new URL(before.url).hash || "#/") !== this.#back.hash) return;
+    event.preventDefault();
+    history.back();
   }
 
   close() {

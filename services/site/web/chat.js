@@ -45,8 +45,10 @@ export class Chat {
   #top = 0;
   #loading = { before: false, after: false };
   #marked = -1;
-  /** The first message that was unread when the conversation was opened. */
+  /** The first message that was unread when the conversation was opened, null without one. */
   #unreadFrom;
+  /** Whether the reading has begun somewhere. */
+  #isPlaced = false;
   /** The message that the Tab key reaches. */
   #current = null;
 
@@ -143,10 +145,16 @@ export class Chat {
     sizes.observe(scroller);
     sizes.observe(this.#list);
     const looked = () => this.#markSeen();
+    const resized = () => this.#composer.fit();
+    const typed = (event) => this.#typed(event);
+    addEventListener("resize", resized);
+    addEventListener("keydown", typed);
     addEventListener("focus", looked);
     document.addEventListener("visibilitychange", looked);
     this.#ends.push(
       () => sizes.disconnect(),
+      () => removeEventListener("resize", resized),
+      () => removeEventListener("keydown", typed),
       () => removeEventListener("focus", looked),
       () => document.removeEventListener("visibilitychange", looked),
     );
@@ -340,6 +348,7 @@ export class Chat {
       if (this.#jump.sought && !this.#window.loading) this.#notFound();
     } else if (this.#stuck) {
       this.#toBottom();
+      this.#toUnread();
     } else if (anchor.length) {
       const [element, top] = anchor.find(([each]) => each.isConnected) ?? [];
       if (element) this.#scroller.scrollTop += element.getBoundingClientRect().top - top;
@@ -364,8 +373,22 @@ export class Chat {
     this.#top = this.#scroller.scrollTop;
   }
 
+  /** The reading begins with what is unread, where that is more than the page shows. */
+  #toUnread() {
+    const { messages, loading } = this.#window;
+    if (this.#isPlaced || loading || !messages.length || this.#unreadFrom === undefined) return;
+    this.#isPlaced = true;
+    if (!this.#unreadLine.isConnected) return;
+    const above = this.#scroller.getBoundingClientRect().top - this.#unreadLine.getBoundingClientRect().top;
+    if (above <= 0) return;
+    this.#stuck = false;
+    this.#scroller.scrollTop -= above;
+    this.#top = this.#scroller.scrollTop;
+  }
+
   async #toLatest() {
     this.#stuck = true;
+    this.#isPlaced = true;
     this.#jump = null;
     // What goes wrong, the window says.
     if (this.#window.hasAfter || this.#window.error) await this.#subscription.latest().catch(() => {});
@@ -418,7 +441,8 @@ export class Chat {
 
   #markSeen() {
     const looking = document.visibilityState === "visible" && document.hasFocus() && this.#scroller.clientHeight > 0;
-    if (!looking || !this.#stuck || this.#jump || this.#window.loading || this.#window.hasAfter) return;
+    // Not before it is known what was unread.
+    if (!looking || !this.#info || !this.#stuck || this.#jump || this.#window.loading || this.#window.hasAfter) return;
     const newest = this.#window.messages.findLast((message) => !message.mine);
     // Unread again: the server has not kept what it was told.
     if (!newest || (newest.seq <= this.#marked && !this.#conversation.info?.unread)) return;
@@ -479,6 +503,13 @@ export class Chat {
     else if (event.key === "Escape") this.focus();
     else return;
     event.preventDefault();
+  }
+
+  /** Whoever types while a message or nothing has the focus, writes. */
+  #typed({ key, ctrlKey, metaKey, altKey }) {
+    const { activeElement } = document;
+    const isText = key.length === 1 && key !== " " && !ctrlKey && !metaKey && !altKey;
+    if (isText && (activeElement === document.body || activeElement?.matches(".message"))) this.focus();
   }
 
   #openMenu({ message }, anchor) {

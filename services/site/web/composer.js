@@ -13,6 +13,8 @@ const MAX_FILE_BYTES = 25 * 1024 * 1024;
 const UNKEPT_MS = 1_000;
 /** The part of the page's height that the text may take. */
 const MAX_HEIGHT = 0.4;
+/** Where fingers type, Enter begins a line, as other messengers have it: there is a button to send. */
+const touch = matchMedia("(hover: none)");
 
 export class Composer {
   #client;
@@ -34,7 +36,7 @@ export class Composer {
   #context = h("div", { class: "composer-context", hidden: true });
   #attachments = h("ul", { class: "attachments", "aria-label": "Files to send", hidden: true });
   #note = h("p", { class: "composer-note", role: "status" });
-  #text = h("textarea", { class: "composer-text", rows: "1", dir: "auto", placeholder: "Message", "aria-label": "Message", enterkeyhint: "send", "data-testid": "composer" });
+  #text = h("textarea", { class: "composer-text", rows: "1", dir: "auto", placeholder: "Message", "aria-label": "Message", "data-testid": "composer" });
   #picker = h("input", { type: "file", multiple: true, hidden: true, "data-testid": "attach", "aria-label": "Files" });
   #send = h("button", { type: "submit", class: "send-button", "data-testid": "send", "aria-label": "Send" }, icon("send"));
   #attach = h("button", { type: "button", class: "icon-button", "aria-label": "Attach files", title: "Attach files" }, icon("attach"));
@@ -61,6 +63,8 @@ export class Composer {
       event.preventDefault();
       this.#submit();
     });
+    // The text keeps the focus, and a phone its keyboard.
+    this.#send.addEventListener("mousedown", (event) => event.preventDefault());
     this.#attach.addEventListener("click", () => this.#picker.click());
     this.#picker.addEventListener("change", () => {
       this.addFiles(this.#picker.files);
@@ -82,8 +86,12 @@ export class Composer {
   /** To be called when the element is in the page, where texts have a height. */
   fit() {
     const area = this.#text;
+    // Its place is held meanwhile: a conversation that grew for a moment would leave its end.
+    this.element.style.minHeight = `${this.element.offsetHeight}px`;
     area.style.height = "auto";
-    area.style.height = `${Math.min(area.scrollHeight, innerHeight * MAX_HEIGHT)}px`;
+    const borders = area.offsetHeight - area.clientHeight;
+    area.style.height = `${Math.min(area.scrollHeight + borders, innerHeight * MAX_HEIGHT)}px`;
+    this.element.style.minHeight = "";
   }
 
   startReply(message) {
@@ -103,6 +111,7 @@ export class Composer {
   }
 
   addFiles(list) {
+    if (this.#editing) return toast("Files cannot be added to a message that was sent.");
     const files = [...list];
     const large = files.filter((file) => file.size > MAX_FILE_BYTES);
     const fitting = files.filter((file) => file.size <= MAX_FILE_BYTES);
@@ -151,8 +160,9 @@ export class Composer {
   }
 
   #key(event) {
-    if (event.isComposing) return;
-    if (event.key === "Enter" && !event.shiftKey) {
+    // 229: in Safari the Enter that ends a composition comes after its end.
+    if (event.isComposing || event.keyCode === 229) return;
+    if (event.key === "Enter" && !event.shiftKey && (!touch.matches || event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       this.#submit();
     } else if (event.key === "Escape" && (this.#editing || this.#replyTo)) {
@@ -282,8 +292,11 @@ export class Composer {
   #update() {
     this.#showContext();
     this.#showNote();
+    // They wait for the next message while another one is changed.
+    this.#attachments.hidden = !this.#files.length || Boolean(this.#editing);
     this.#attach.hidden = Boolean(this.#editing);
-    this.#send.classList.toggle("ready", Boolean(this.#text.value.trim() || this.#files.length));
+    const files = this.#editing ? this.#chat.find(this.#editing)?.media : this.#files;
+    this.#send.classList.toggle("ready", Boolean(this.#text.value.trim() || files?.length));
     this.#send.setAttribute("aria-label", this.#editing ? "Save" : "Send");
   }
 
@@ -337,7 +350,6 @@ export class Composer {
     }
     for (const file of this.#files) if (!this.#previews.has(file)) this.#previews.set(file, this.#preview(file));
     arrange(this.#attachments, this.#files.map((file) => this.#previews.get(file).element));
-    this.#attachments.hidden = !this.#files.length;
   }
 
   #preview(file) {
@@ -350,7 +362,7 @@ export class Composer {
     const face = url ? h("img", { src: url, alt: "" }) : h("span", { class: "attachment-icon" }, icon("file"));
     const element = h(
       "li",
-      { class: "attachment", "data-testid": "attachment-preview" },
+      { class: "attachment", "data-testid": "attachment-preview", title: file.name },
       face,
       h("span", { class: "attachment-words" }, h("span", { class: "attachment-name", dir: "auto" }, file.name), h("span", { class: "attachment-size" }, bytes(file.size))),
       h("button", { type: "button", class: "attachment-remove", "aria-label": `Remove ${file.name}`, onclick: remove }, icon("close")),

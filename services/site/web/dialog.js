@@ -4,6 +4,12 @@ import { h } from "./dom.js";
 import { icon } from "./icons.js";
 import { form } from "./form.js";
 
+/** Whether a click was beside the dialog: its own padding is the same target. */
+function isBeside(dialog, { target, clientX: x, clientY: y }) {
+  const { left, right, top, bottom } = dialog.getBoundingClientRect();
+  return target === dialog && (x < left || x > right || y < top || y > bottom);
+}
+
 function open(dialog) {
   const before = document.activeElement;
   document.body.append(dialog);
@@ -11,9 +17,10 @@ function open(dialog) {
     dialog.remove();
     if (before?.isConnected) before.focus();
   });
-  dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close();
-  });
+  // A selection that is drawn out of a field ends in a click beside it too.
+  let began = false;
+  dialog.addEventListener("mousedown", (event) => (began = isBeside(dialog, event)));
+  dialog.addEventListener("click", (event) => began && isBeside(dialog, event) && dialog.close());
   dialog.showModal();
 }
 
@@ -50,7 +57,7 @@ export function ask({ title, text, action, fields = [], submit = async () => {} 
 
 /** Shows a picture as large as the page admits. */
 export function lightbox(url, filename) {
-  const close = h("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => dialog.close() }, icon("close"));
+  const close = h("button", { type: "button", class: "icon-button", "aria-label": "Close", autofocus: true, onclick: () => dialog.close() }, icon("close"));
   const save = h("a", { class: "icon-button", href: url, download: filename, "aria-label": `Download ${filename}` }, icon("download"));
   const dialog = h(
     "dialog",

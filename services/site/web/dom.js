@@ -80,14 +80,12 @@ export function arrowKeys(list, selector) {
   });
 }
 
-let toasts;
+/** There before the first of them: screen readers say what changes in it. */
+const toasts = h("div", { class: "toasts", role: "status" });
+document.body.append(toasts);
 
 /** Says a sentence at the edge of the page for some seconds. */
 export function toast(text) {
-  if (!toasts) {
-    toasts = h("div", { class: "toasts", role: "status" });
-    document.body.append(toasts);
-  }
   const element = h("p", { class: "toast" }, text);
   toasts.append(element);
   setTimeout(() => element.remove(), 6000);
@@ -100,15 +98,15 @@ export function sentence(error) {
   return error?.message || "Something went wrong.";
 }
 
-/** Runs an action of a button, which is disabled meanwhile, and says what went wrong. */
+/** Runs an action of a button, which does nothing else meanwhile but keeps the focus, and says what went wrong. */
 export async function act(button, action) {
-  if (button.disabled) return;
-  button.disabled = true;
+  if (button.hasAttribute("aria-disabled")) return;
+  button.setAttribute("aria-disabled", "true");
   try {
     await action();
   } catch (error) {
     toast(sentence(error));
   } finally {
-    button.disabled = false;
+    button.removeAttribute("aria-disabled");
   }
 }

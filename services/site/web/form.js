@@ -53,22 +53,21 @@ export function form({ fields, action, submit, testid, actionClass = "primary", 
   );
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (button.disabled) return;
+    if (button.hasAttribute("aria-disabled")) return;
     failure.textContent = "";
     for (const field of fields) field.setError("");
     const missing = fields.filter((field) => field.required && !field.input.value.trim());
     for (const field of missing) field.setError("Please fill this in.");
     if (missing.length) return missing[0].input.focus();
-    button.disabled = true;
-    button.classList.add("busy");
+    // Not disabled: the focus would be lost.
+    button.setAttribute("aria-disabled", "true");
     try {
       await submit(Object.fromEntries(fields.map((field) => [field.name, field.input.value])));
     } catch (error) {
       const text = sentence(error);
       say(text, error?.code !== "offline" && fieldOf(text, fields));
     } finally {
-      button.disabled = false;
-      button.classList.remove("busy");
+      button.removeAttribute("aria-disabled");
     }
   });
   return element;

@@ -1,6 +1,6 @@
 // Files that are pasted into a conversation or dropped on it.
 
-import { h } from "./dom.js";
+import { h, toast } from "./dom.js";
 import { icon } from "./icons.js";
 
 /** Gives the files to `take` as long as `isOpen()`, and shows where they can be dropped. */
@@ -16,7 +16,10 @@ export function takeFiles(element, isOpen, take) {
     event.preventDefault();
     element.classList.add("dropping");
   };
-  element.addEventListener("paste", (event) => receive(event, event.clipboardData));
+  element.addEventListener("paste", (event) => {
+    // What a word processor or a spreadsheet copies is text, and a picture of it.
+    if (!event.clipboardData.types.includes("text/rtf")) receive(event, event.clipboardData);
+  });
   element.addEventListener("dragenter", dragging);
   element.addEventListener("dragover", dragging);
   element.addEventListener("dragleave", (event) => {
@@ -24,6 +27,9 @@ export function takeFiles(element, isOpen, take) {
   });
   element.addEventListener("drop", (event) => {
     element.classList.remove("dropping");
-    receive(event, event.dataTransfer);
+    const { items } = event.dataTransfer;
+    if (![...items].some((item) => item.webkitGetAsEntry?.()?.isDirectory)) return receive(event, event.dataTransfer);
+    event.preventDefault();
+    toast("Folders cannot be attached.");
   });
 }

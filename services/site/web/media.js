@@ -116,7 +116,7 @@ export class MediaTile {
       "button",
       { type: "button", class: "tile-file-button", onclick: (event) => act(event.currentTarget, download) },
       h("span", { class: "tile-file-icon" }, icon("file"), hidden("Download ")),
-      h("span", { class: "tile-file-words" }, h("span", { class: "tile-file-name", dir: "auto" }, filename), h("span", { class: "tile-file-size" }, bytes(size))),
+      h("span", { class: "tile-file-words" }, h("span", { class: "tile-file-name", dir: "auto", title: filename }, filename), h("span", { class: "tile-file-size" }, bytes(size))),
     );
   }
 }

@@ -28,13 +28,19 @@ export function openMenu(anchor, items) {
   const menu = h("div", { class: "menu", role: "menu", "aria-label": "Message options", popover: "auto" }, buttons);
   arrowKeys(menu, "button");
   // Within its part of the page, for screen readers; shown above everything.
-  anchor.closest("section").append(menu);
+  const section = anchor.closest("section");
+  section.append(menu);
+  // It does not move with what is scrolled below it.
+  const scrolled = (event) => menu.contains(event.target) || menu.hidePopover();
+  section.addEventListener("wheel", scrolled, { passive: true });
   // Before the action runs, so that the action may move the focus on.
   menu.addEventListener("beforetoggle", (event) => {
     if (event.newState === "closed" && before?.isConnected) before.focus({ preventScroll: true });
   });
   menu.addEventListener("toggle", (event) => {
-    if (event.newState === "closed") menu.remove();
+    if (event.newState !== "closed") return;
+    section.removeEventListener("wheel", scrolled);
+    menu.remove();
   });
   menu.addEventListener("keydown", (event) => {
     if (event.key === "Tab") menu.hidePopover();

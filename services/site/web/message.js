@@ -4,7 +4,7 @@ import { h, fill, hidden, sentence } from "./dom.js";
 import { icon } from "./icons.js";
 import { exactTime, timeOfDay } from "./format.js";
 import { MediaTile, whenNear } from "./media.js";
-import { linked } from "./text.js";
+import { isEmoji, linked } from "./text.js";
 
 const STATUS = {
   pending: { icon: "clock", text: "Waiting to be sent" },
@@ -70,6 +70,7 @@ export class MessageView {
   #updateText(message) {
     const text = message.deleted ? null : message.content;
     if (!this.#changed("text", text)) return;
+    this.#text.classList.toggle("emoji", text !== null && isEmoji(text));
     if (text === null) fill(this.#text, "This message was deleted");
     else fill(this.#text, linked(text));
   }

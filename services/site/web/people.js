@@ -105,6 +105,8 @@ class Rows {
     const known = this.#rows.get(user.id);
     if (known?.key === key) return known.element;
     const element = personRow(this.#client, user, friend, online);
+    // Whoever uses the keyboard stays at this person.
+    if (known?.element.contains(document.activeElement)) queueMicrotask(() => element.querySelector("a, button")?.focus({ preventScroll: true }));
     this.#rows.set(user.id, { key, element });
     return element;
   }
@@ -145,8 +147,10 @@ export class Found {
     this.#text = text;
     clearTimeout(this.#timer);
     this.element.hidden = !text;
-    if (!text) this.#show([]);
-    else this.#timer = setTimeout(() => this.#load(1).catch((error) => (this.#status.textContent = sentence(error))), PAUSE_MS);
+    if (!text) {
+      this.#status.textContent = "";
+      this.#show([]);
+    } else this.#timer = setTimeout(() => this.#load(1).catch((error) => (this.#status.textContent = sentence(error))), PAUSE_MS);
   }
 
   /** The relations to those found may have changed. */
@@ -211,9 +215,9 @@ function actions(client, user, friend) {
   if (friend.relation === "asking") return [accept("Accept"), reject("Reject")];
   if (friend.relation === "asked") return [reject("Withdraw")];
   if (friend.relation === "rejected") return friend.rejectedByMe ? [accept("Take back")] : [];
-  const end = async () => {
+  const end = () => {
     const text = "You keep what was written, but neither of you can send anything until you take this back.";
-    if (await ask({ title: `End the friendship with ${name}?`, text, action: "End friendship" })) await client.friends.reject(friend.id);
+    ask({ title: `End the friendship with ${name}?`, text, action: "End friendship", submit: () => client.friends.reject(friend.id) });
   };
   return [h("button", { type: "button", class: "icon-button", "data-testid": "reject", "aria-label": `End the friendship with ${name}`, title: "End friendship", onclick: end }, icon("unfriend"))];
 }

@@ -69,7 +69,10 @@ export class Search {
     this.#people.search(this.#text);
     this.#start.hidden = Boolean(this.#text);
     this.#messages.hidden = !this.#text;
-    if (!this.#text) return this.#show([], 1);
+    if (!this.#text) {
+      this.#status.textContent = "";
+      return this.#show([], 1);
+    }
     this.#timer = setTimeout(() => this.#load(1).catch((error) => (this.#status.textContent = sentence(error))), PAUSE_MS);
   }
 

@@ -31,6 +31,8 @@ export class Shell {
   #tab = null;
   #panel = null;
   #chat = null;
+  /** The address of the conversation, by which its link is found again. */
+  #opener = "";
   #links = new Map();
   #badges = new Map();
   /** Why there is no connection, also while one is tried: `offline`, `closed` by the server for good, or nothing. */
@@ -54,13 +56,18 @@ export class Shell {
       this.#showState();
     };
     const missed = setTimeout(() => client.state === "connected" || this.#lost || lost("offline"), CONNECT_MS);
-    addEventListener("hashchange", route);
+    const moved = () => {
+      // The way back was taken with a dialog open.
+      for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+      this.#route();
+    };
+    addEventListener("hashchange", moved);
     addEventListener("online", state);
     addEventListener("offline", state);
     narrow.addEventListener("change", route);
     this.#ends = [
       () => narrow.removeEventListener("change", route),
-      () => removeEventListener("hashchange", route),
+      () => removeEventListener("hashchange", moved),
       () => removeEventListener("online", state),
       () => removeEventListener("offline", state),
       () => clearTimeout(missed),
@@ -138,7 +145,7 @@ export class Shell {
     if (narrow.matches) this.#closeChat();
     if (tab !== this.#tab) this.#showPanel(tab);
     if (!narrow.matches) this.#keepChat();
-    if (left && narrow.matches) this.#panel.focus?.(left);
+    if (left && narrow.matches) this.#overview.querySelector(`a[href="${CSS.escape(this.#opener)}"], a[href="#/c/${CSS.escape(left)}"]`)?.focus();
     else if (tab.name === "search") this.#panel.focus();
   }
 
@@ -157,8 +164,11 @@ export class Shell {
 
   #showChat(id, message) {
     this.element.classList.add("in-chat");
+    this.#opener = location.hash;
     if (this.#chat?.id !== id) this.#openChat(id, message);
     else if (message) this.#chat.goTo(message);
+    // A phone that is turned leaves the focus, and with it its keyboard.
+    if (this.#chat.element.contains(document.activeElement)) return;
     if (narrow.matches) this.#chat.focusStart();
     else this.#chat.focus();
   }

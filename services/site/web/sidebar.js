@@ -42,10 +42,6 @@ export class Sidebar {
     this.#render();
   }
 
-  focus(id) {
-    this.#items.get(id)?.link.focus();
-  }
-
   close() {
     for (const end of this.#ends) end();
   }

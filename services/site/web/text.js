@@ -7,6 +7,13 @@ const encoder = new TextEncoder();
 const LINK = /https?:\/\/[^\s<>"]+/gi;
 const AFTER_LINK = ".,;:!?'\")]}";
 
+/** Few emoji and nothing else: they are shown larger. */
+const EMOJI = /^(?:\p{RGI_Emoji}\s?){1,3}$/v;
+
+export function isEmoji(text) {
+  return EMOJI.test(text);
+}
+
 export function byteLength(text) {
   return encoder.encode(text).length;
 }

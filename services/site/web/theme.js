@@ -37,6 +37,7 @@ export function themeToggle() {
       // As above.
     }
   });
+  system.addEventListener("change", () => button.isConnected && show());
   show();
   return button;
 }

@@ -83,7 +83,8 @@ export async function goOffline(page) {
 
 export async function write(page, text) {
   await page.getByTestId("composer").fill(text);
-  await page.getByTestId("composer").press("Enter");
+  // On a phone Enter begins a line.
+  await page.getByTestId("send").click();
 }
 
 export function messages(page, attributes = "") {
