@@ -13,8 +13,6 @@ const MAX_FILE_BYTES = 25 * 1024 * 1024;
 const UNKEPT_MS = 1_000;
 /** The part of the page's height that the text may take. */
 const MAX_HEIGHT = 0.4;
-/** Where fingers type, Enter begins a line, as other messengers have it: there is a button to send. */
-const touch = matchMedia("(hover: none)");
 
 export class Composer {
   #client;
@@ -36,7 +34,7 @@ export class Composer {
   #context = h("div", { class: "composer-context", hidden: true });
   #attachments = h("ul", { class: "attachments", "aria-label": "Files to send", hidden: true });
   #note = h("p", { class: "composer-note", role: "status" });
-  #text = h("textarea", { class: "composer-text", rows: "1", dir: "auto", placeholder: "Message", "aria-label": "Message", "data-testid": "composer" });
+  #text = h("textarea", { class: "composer-text", rows: "1", dir: "auto", placeholder: "Message", "aria-label": "Message", enterkeyhint: "send", "data-testid": "composer" });
   #picker = h("input", { type: "file", multiple: true, hidden: true, "data-testid": "attach", "aria-label": "Files" });
   #send = h("button", { type: "submit", class: "send-button", "data-testid": "send", "aria-label": "Send" }, icon("send"));
   #attach = h("button", { type: "button", class: "icon-button", "aria-label": "Attach files", title: "Attach files" }, icon("attach"));
@@ -162,7 +160,7 @@ export class Composer {
   #key(event) {
     // 229: in Safari the Enter that ends a composition comes after its end.
     if (event.isComposing || event.keyCode === 229) return;
-    if (event.key === "Enter" && !event.shiftKey && (!touch.matches || event.ctrlKey || event.metaKey)) {
+    if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       this.#submit();
     } else if (event.key === "Escape" && (this.#editing || this.#replyTo)) {

@@ -83,8 +83,7 @@ export async function goOffline(page) {
 
 export async function write(page, text) {
   await page.getByTestId("composer").fill(text);
-  // On a phone Enter begins a line.
-  await page.getByTestId("send").click();
+  await page.getByTestId("composer").press("Enter");
 }
 
 export function messages(page, attributes = "") {
