@@ -183,7 +183,7 @@ pub enum ErrorCode {
     NotYours,
     /// The `client_id` was used for something else.
     ClientIdReused,
-    /// A file or the frame is too big.
+    /// The payload is too long.
     TooLarge,
     /// Too many frames: wait for `retry_after_ms`.
     RateLimited,
