@@ -26,7 +26,7 @@ const PIPE: &str = "-";
 const FORMAT: u32 = 1;
 /// What ends the rows of a table: no row of it reads like this.
 const END_OF_TABLE: &[u8] = b"\\.\n";
-/// So many bytes of rows are sent to Postgres at once.
+/// How many bytes of rows are sent to Postgres together, at least.
 const CHUNK: usize = 256 * 1024;
 /// In this order: what a row refers to is in a snapshot that is as new, or newer.
 const BACKUPS: [&Backup; 3] = [
@@ -278,7 +278,7 @@ impl Input {
         })
     }
 
-    /// Adds the next line to `lines`; its length.
+    /// Adds the next line to `lines`; returns its length.
     fn line(&mut self, lines: &mut Vec<u8>) -> anyhow::Result<usize> {
         let length = self.from.read_until(b'\n', lines)?;
         let line = &lines[lines.len() - length..];
@@ -322,7 +322,7 @@ impl Input {
         }
     }
 
-    /// Compares what was read with what the last line says; the number of rows.
+    /// Compares what was read with what the last line says; returns the number of rows.
     fn end(mut self) -> anyhow::Result<u64> {
         let read = End {
             rows: self.rows,

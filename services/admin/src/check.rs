@@ -135,8 +135,8 @@ impl Told {
     fn bad(&mut self, what: &str, error: &anyhow::Error) -> anyhow::Result<()> {
         self.tried += 1;
         self.failed += 1;
-        // `what` is "subject: what is good": of a failed check the error takes the place of the
-        // latter.
+        // `what` is "subject: what is good"; if the check failed, the error stands after the
+        // subject.
         let subject = what.split_once(": ").map_or(what, |(subject, _)| subject);
         print_line("FAIL", &format!("{subject}: {error:#}"))
     }

@@ -55,7 +55,7 @@ impl Smoke {
         let api = Api { client, url };
         let mut people = Vec::new();
         let talked = api.talk(&mut people).await;
-        // Whatever happened: nobody is left behind.
+        // Whatever happened, both accounts are deleted again.
         let mut deleted = Ok(());
         for person in &people {
             deleted = deleted.and(step("delete an account", api.delete(person)).await);

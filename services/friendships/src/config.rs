@@ -39,7 +39,7 @@ impl Settings {
         self.friendships_database_url.with_password(password)
     }
 
-    /// How many friendships an account may ask for within these many seconds.
+    /// How many friendships an account may ask for, and within how many seconds.
     pub fn request_limits(&self) -> [(u32, u32); 2] {
         [
             (self.friendship_requests_per_minute, 60),

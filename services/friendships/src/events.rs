@@ -111,8 +111,8 @@ fn listed_channels(call: &ListOpen, mut all: Vec<Friendship>) -> Vec<ListedChann
         .collect()
 }
 
-/// Rejects every friendship on the side of somebody who is gone. Each is a transaction of its own,
-/// and one that is done is not done again: a repeat goes on where a crash left off.
+/// Rejects every friendship of a deleted user, on that user's side. Each is a transaction of its
+/// own, and one that is rejected already is left out: a repeat goes on where a crash left off.
 async fn close_all(friendships: &Friendships, user: UserId) -> Result<(), Error> {
     note_gone(&friendships.store, user).await?;
     let mut all = friendships.store.of_user(user).await?;

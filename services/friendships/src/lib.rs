@@ -45,7 +45,8 @@ struct Friendships {
     request_limits: RequestLimits,
 }
 
-/// How many friendships an account may ask for within these many seconds; none where limits are off.
+/// The limits on requests: each is how many an account may make, and within how many seconds. Empty
+/// if limits are off.
 #[derive(Clone)]
 struct RequestLimits(Vec<(u32, u32)>);
 

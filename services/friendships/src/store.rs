@@ -131,9 +131,9 @@ impl Store {
     }
 }
 
-/// After how many seconds a user may ask for a friendship again; none where it is allowed now. Each
-/// limit is so many within so many seconds. Counted by the rows, so by all replicas together; what
-/// the same user asks at the same time waits for its turn.
+/// After how many seconds a user may ask for a friendship again; `None` if that is allowed now.
+/// Each limit is a number of requests and a number of seconds. All replicas count together, by the
+/// rows; requests of one user at the same time wait for each other.
 pub async fn seconds_until_allowed(
     tx: &mut PgConnection,
     user: UserId,

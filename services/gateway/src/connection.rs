@@ -280,7 +280,7 @@ impl Connection {
         written(timeout(WRITE_TIMEOUT, self.socket.send(message)).await)
     }
 
-    /// Answers what is no frame; a flood of it ends the connection.
+    /// Answers a malformed frame; a flood of them ends the connection.
     async fn refuse_garbage(&mut self, error: FrameError) -> Result<(), Close> {
         if self.garbage_since.elapsed() > GARBAGE_WINDOW {
             (self.garbage, self.garbage_since) = (0, Instant::now());

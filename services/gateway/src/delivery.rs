@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 pub enum Delivery {
     Log(Arc<LogDelivery>),
     Mark(Arc<MarkDelivery>),
-    /// Shown once to who is there, and never stored.
+    /// Shown once to whoever is connected, and never stored.
     Ephemeral(Arc<EphemeralDelivery>),
     /// Presence of some friends.
     Presence(Arc<[Utf8Bytes]>),
@@ -24,7 +24,7 @@ pub struct LogDelivery {
     pub kind: Kind,
     pub message: MessageId,
     pub sender: UserId,
-    /// `None` of an entry of an unknown kind.
+    /// `None` for an entry of an unknown kind.
     pub frame: Option<Frame>,
 }
 

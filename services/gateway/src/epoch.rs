@@ -23,7 +23,7 @@ impl Epoch {
         epoch.clone()
     }
 
-    /// Takes the epoch over; whether another one was known.
+    /// Takes the epoch over; returns whether another one was known.
     fn set(&self, epoch: String) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = known.replace(epoch);
@@ -31,7 +31,7 @@ impl Epoch {
     }
 }
 
-/// Asks for the epoch; whether it is another than was known.
+/// Asks for the epoch; returns whether it is another than the known one.
 pub async fn ask(gateway: &Gateway) -> bool {
     match gateway.bus.call(&GetEpoch {}).await {
         Ok(epoch) => gateway.epoch.set(epoch),

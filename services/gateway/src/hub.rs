@@ -113,7 +113,7 @@ impl Hub {
         }
     }
 
-    /// How a channel is here; `None` where nobody is in it.
+    /// The state of a channel here; `None` if no local connection is in it.
     pub async fn look(&self, channel: FriendshipId) -> Option<Look> {
         let (answer, look) = oneshot::channel();
         let shard = &self.0[shard_of(channel)];

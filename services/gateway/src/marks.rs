@@ -35,7 +35,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause before marks that could not be stored are sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// The newest marks by channel and user. As many at most as there are members here.
+/// The newest marks by channel and user: one entry for each, however many marks wait.
 type Waiting = HashMap<(FriendshipId, UserId), Newest>;
 
 #[derive(Clone, Copy, Default)]
@@ -132,7 +132,7 @@ impl MarkSender {
     }
 }
 
-/// Until marks wait and have been gathered for a moment.
+/// Waits until there are marks, and then for a moment, in which more are gathered.
 async fn next(shared: &Shared) {
     shared.added.notified().await;
     sleep(TICK).await;
@@ -162,7 +162,7 @@ async fn send_waiting(bus: &Bus, shared: &Shared) -> bool {
     is_all
 }
 
-/// Sends a mark; whether it need not be tried again.
+/// Sends a mark; returns whether it is settled, so that it need not be sent again.
 async fn send(bus: &Bus, channel: FriendshipId, mark: &Mark) -> bool {
     let deadline = Instant::now() + REQUEST_TIMEOUT;
     let subject = subject::mark(channel);

@@ -34,7 +34,7 @@ pub struct Peer {
     pub notices: Queue<Notice>,
 }
 
-/// What acts on a user's connections, also before they are live.
+/// Something that acts on a user's connections, also before they are live.
 pub type Notice = Arc<Event<UserNotice>>;
 
 impl Peer {
@@ -66,7 +66,7 @@ impl Peer {
         }
     }
 
-    /// Queues a delivery if there is room; whether there was.
+    /// Queues a delivery if there is room; returns whether there was.
     pub fn offer(&self, delivery: Delivery) -> bool {
         self.deliveries.push(delivery).is_ok()
     }

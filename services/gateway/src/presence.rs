@@ -69,8 +69,9 @@ struct Present {
     local: HashMap<UserId, usize>,
     peers: HashMap<u64, Connected>,
     watched: HashMap<UserId, Watched>,
-    /// Users whom the next event asks about, and the local user whose event that is.
+    /// Users whom the next event asks about.
     to_ask: BTreeSet<UserId>,
+    /// The local user whose event that will be.
     asker: Option<UserId>,
     /// Local users of whom the others may not have heard whether they are online: the broker was away.
     unsaid: BTreeSet<UserId>,
@@ -148,7 +149,7 @@ impl Presence {
 }
 
 impl Present {
-    /// Until the process stops and the last connection has gone.
+    /// Runs until the process stops and the last connection has gone.
     async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command>,
@@ -241,7 +242,7 @@ impl Present {
         }
     }
 
-    /// Tells a connection the presence of all its friends of whom anything is known.
+    /// Tells a connection the presence of each of its friends about whom something is known.
     fn show_all(&mut self, id: u64) {
         let Some(connected) = self.peers.get(&id) else {
             return;

@@ -86,7 +86,7 @@ impl Registry {
         }
     }
 
-    /// Until the process stops and the last connection has gone.
+    /// Waits until the process stops and the last connection has gone.
     pub async fn drained(&self, shutdown: &CancellationToken) {
         shutdown.cancelled().await;
         while self.len() > 0 {

@@ -29,10 +29,10 @@ use tokio_tungstenite::{
 
 use crate::close::Close;
 
-/// Reserved for each connection however idle it is: the default is 128 KiB.
+/// The read buffer that each connection has, however idle it is: the default is 128 KiB.
 const READ_BUFFER_BYTES: usize = 512;
-/// Gathered until there is nothing more to write. A connection that was ever told so much at once
-/// keeps it.
+/// What is gathered before it is written. A connection to which so much was once written together
+/// keeps a buffer of this size.
 const WRITE_BUFFER_BYTES: usize = 8 << 10;
 /// A client that does not read is found by its queue and the write deadline long before.
 const MAX_WRITE_BUFFER_BYTES: usize = 16 << 20;
@@ -110,7 +110,7 @@ impl Socket {
         }
     }
 
-    /// Closes with both sides' close frames. One that is slow gets more time to be told.
+    /// Closes with both sides' close frames. A client that reads slowly gets more time.
     pub async fn close(mut self, reason: Close) {
         let patience = if reason.is_slow() {
             SLOW_CLOSE_TIMEOUT

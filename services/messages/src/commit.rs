@@ -357,7 +357,7 @@ impl Worker {
             }));
             events.push(event(request.channel, &mut request.sends[place], &one));
         }
-        // In the order of each log: so listeners need not wait for what is missing.
+        // Each log in its order: otherwise gateways would hold events back until those before come.
         events.sort_unstable_by_key(|event: &LogEvent| event.seq);
         self.publish(outbox_id, events).await;
         Ok(())

@@ -32,12 +32,12 @@ use crate::{
     store::{self, OutboxRow, Published, Store},
 };
 
-/// Batches whose confirmation is awaited; past it the outbox takes care of them.
+/// Batches whose confirmation is awaited at a time; any further batch is left to the outbox.
 const AWAITED: usize = 1_000;
-/// How long confirmed batches are gathered before they are noted. Nobody waits for a note, and the
-/// batches of a lost one are published again, so it need not be on disk before others go on.
+/// How long confirmed batches are gathered before they are noted.
 const NOTE_EVERY: Duration = Duration::from_millis(500);
 const NOTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The commit of a note need not wait for the disk: the batches of a lost note are published again.
 const NOTE_SETTINGS: [(&str, &str); 1] = [("synchronous_commit", "off")];
 /// How often rows that were not confirmed are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -194,15 +194,15 @@ async fn note(db: &mut Writer, confirmed: Vec<(i64, Published)>) {
     }
 }
 
-/// Publishes what was not confirmed in time, at once when the broker is back; less and less often
-/// while the stream takes nothing.
+/// Publishes again what was not confirmed in time: at once when the broker is back, and less and
+/// less often while the stream takes nothing.
 async fn sweep(store: Store, epochs: Epochs, bus: Bus) {
     metrics::describe_gauge!(
         "outbox_overdue",
         "Committed batches that the stream has not confirmed in time"
     );
     let mut missed = bus.missed();
-    // Whatever was on its way when the broker went, or this process began, is lost.
+    // Whatever was on its way when the broker went away, or this process began, may be lost.
     let mut doubted = Instant::now();
     let mut pause = SWEEP_EVERY;
     loop {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{error::Error, store::Store};
 
-/// The largest file that is uploaded, in bytes.
+/// The largest file that may be uploaded, in bytes.
 pub const MAX_FILE_BYTES: usize = 25 << 20;
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 const SWEEP_FILES: i64 = 100;
@@ -25,7 +25,7 @@ const STRAYS_EVERY: Duration = Duration::from_secs(6 * 3600);
 const STRAY_AGE_MS: u64 = 24 * 3600 * 1_000;
 const STRAYS_AT_A_TIME: usize = 500;
 
-/// Puts a file into the media store; its id and its description.
+/// Puts a file into the media store; returns its id and its description.
 pub async fn store(media: &MediaStore, file: Upload) -> Result<(MediaId, NewMedia), Error> {
     let Upload {
         filename,
@@ -40,7 +40,7 @@ pub async fn store(media: &MediaStore, file: Upload) -> Result<(MediaId, NewMedi
     Ok(natter_media::add(media, &filename, content_type.as_deref(), bytes).await?)
 }
 
-/// Removes what nothing needs any more, until the process stops: files that are past their time,
+/// Removes what nothing needs any more, until the process stops: files that have expired,
 /// and files that no row names, because their upload or send was not completed.
 pub fn sweep(store: &Store, media: &MediaStore, every: Duration, process: &Process) {
     let (store, media) = (store.clone(), media.clone());
@@ -106,7 +106,7 @@ async fn sweep_once(store: &Store, media: &MediaStore) -> Result<(), Error> {
             return Ok(());
         }
         for id in expired {
-            // The row last: what is left by a crash between is swept again.
+            // The row last: after a crash between the two, the next sweep finds the file by it.
             media.delete(Place(MESSAGES, &id.to_string())).await?;
             store.forget_media(id).await?;
         }

@@ -18,7 +18,7 @@ use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 
 use crate::{Messages, error::Error, files::MAX_FILE_BYTES};
 
-/// What a body may have beside its file: the form around it.
+/// How many bytes a body may have beside its file, for the form around it.
 const FORM_BYTES: usize = 64 * 1024;
 
 pub fn router(messages: Messages, settings: &HttpSettings) -> Router {

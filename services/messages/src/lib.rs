@@ -5,8 +5,7 @@
 //! was committed to `chat.friendship.<id>.log`, and again until the broker has confirmed it.
 //! Who is in a channel and whether it is open is a projection of the friendships service's events;
 //! a channel that is not known is asked for. [`search`] follows the log to find messages by their
-//! words. Owner of the schema `messages`, the stream `CHAT`
-//! and the calls `rpc.messages.*`.
+//! words. Owner of the schema `messages`, the stream `CHAT` and the calls `rpc.messages.*`.
 
 mod channel;
 mod channels;

@@ -1,5 +1,5 @@
 //! Receipts as marks: how far each user has received and seen a channel. Everything that waits is
-//! merged into one statement; marks only move forward, and how far they are is told.
+//! merged into one statement. Marks only move forward, and how far they are is published.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -46,7 +46,7 @@ pub struct Marker {
     bus: Bus,
 }
 
-/// A mark of a member on a message that is there.
+/// A mark to store. It was checked, or a gateway has delivered its message to its user.
 struct Incoming {
     channel: FriendshipId,
     mark: Mark,
@@ -271,7 +271,7 @@ async fn tell(store: &Store, bus: &Bus, channels: &[FriendshipId]) -> sqlx::Resu
     Ok(true)
 }
 
-/// Returns whether it was published.
+/// Publishes how far a user is in a channel, in one event or two. Returns whether that succeeded.
 async fn publish(bus: &Bus, (channel, user): Key, mark: NewMark, newest: Newest) -> bool {
     let NewMark {
         received_seq,
@@ -291,7 +291,7 @@ async fn publish(bus: &Bus, (channel, user): Key, mark: NewMark, newest: Newest)
         });
         let told = bus.publish(subject::chat_mark(channel), &event).await;
         if let Err(error) = told {
-            // Not kept: Postgres has the mark.
+            // The event is not kept: Postgres has the mark.
             tracing::debug!(%error, "a mark was not told");
             return false;
         }

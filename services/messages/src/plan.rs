@@ -186,7 +186,7 @@ impl Plan {
         Ok(Outcome::Store(Box::new(entry), stored))
     }
 
-    /// The files of a message that are its sender's.
+    /// The files of a message. Refuses a message with a file that is not its sender's.
     fn files(&self, send: &SendRequest) -> Result<Vec<KnownMedia>, Refusal> {
         let SendWhat::Message { media, .. } = &send.what else {
             return Ok(Vec::new());
@@ -320,7 +320,7 @@ impl Plan {
     }
 }
 
-/// Tells a repeat from another use of the same client key.
+/// The digest of what is sent: tells a repeat from another use of the same client key.
 pub fn digest_of(what: &SendWhat, files: &[KnownMedia]) -> i64 {
     let mut context = digest::Context::new(&digest::SHA256);
     match what {
@@ -334,7 +334,7 @@ pub fn digest_of(what: &SendWhat, files: &[KnownMedia]) -> i64 {
             context.update(b"\0");
             context.update(payload.as_bytes());
             for file in files {
-                // Neither a text nor a file's name has one.
+                // U+0000 separates: neither a text nor a file's name contains it.
                 context.update(b"\0");
                 context.update(file.media.filename.as_bytes());
                 context.update(b"\0");

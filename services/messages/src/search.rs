@@ -56,7 +56,7 @@ pub async fn search(
     limit: u64,
     offset: u64,
 ) -> sqlx::Result<(u64, Vec<(FriendshipId, u64)>)> {
-    // Never closed.
+    // The semaphore is never closed.
     let _turn = TURNS.acquire().await;
     let channels = store.searched_channels(user).await?;
     let mut found = Found::of(query, &channels);

@@ -139,7 +139,8 @@ fn by_id(rows: Vec<ChannelRow>) -> HashMap<FriendshipId, Channel> {
         .collect()
 }
 
-/// Postgres has no unsigned numbers; a seq too large for it is past any end.
+/// Postgres has no unsigned numbers. A number too large for it becomes the largest, which is past
+/// any end.
 fn as_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

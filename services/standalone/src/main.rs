@@ -1,5 +1,5 @@
-//! All four services and the pages in one process behind one port, still over real NATS and real Postgres: the
-//! same code and contracts as apart, for a laptop.
+//! All four services and the pages in one process behind one port, still over real NATS and real
+//! Postgres: the same code and contracts as apart, for a laptop.
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use unicode_normalization::UnicodeNormalization;
 pub const MAX_USERNAME_CHARS: usize = 150;
 const MAX_EMAIL_CHARS: usize = 254;
 const MIN_PASSWORD_CHARS: usize = 8;
-/// Argon2 would take more; nobody types it.
+/// Argon2 would take longer passwords; nobody types them.
 const MAX_PASSWORD_CHARS: usize = 1_000;
 /// From this share of common text on, a password counts as derived from the name or address.
 const TOO_SIMILAR: f64 = 0.7;

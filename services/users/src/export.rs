@@ -40,7 +40,7 @@ use crate::{
     store::{Account, PastSession},
 };
 
-/// How many exports run at a time, one for each user; more are asked to come back.
+/// How many exports may run at a time, at most one for each user; further requests get 503.
 const CONCURRENT_EXPORTS: usize = 16;
 /// The longest an export may take, however patient its reader.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -191,7 +191,7 @@ impl Exports {
             self.file(&mut archive, name, Place(MESSAGES, &place))
                 .await?;
         }
-        read(archive.close()).await?;
+        written(archive.close()).await?;
         Ok(())
     }
 
@@ -249,7 +249,7 @@ impl Exports {
         }
         let end: &[u8] = if after_seq == 0 { b"[]\n" } else { b"\n]\n" };
         put(&mut entry, end).await?;
-        read(entry.close()).await?;
+        written(entry.close()).await?;
         Ok(())
     }
 
@@ -268,7 +268,7 @@ impl Exports {
         while let Some(part) = bytes.next().await {
             put(&mut entry, &part?).await?;
         }
-        read(entry.close()).await?;
+        written(entry.close()).await?;
         Ok(())
     }
 
@@ -294,15 +294,15 @@ where
 async fn begin<'a>(archive: &'a mut Archive, name: &str) -> Result<Entry<'a>, ExportFailed> {
     // Without permissions unzip makes files that nobody may open.
     let entry = ZipEntryBuilder::new(name.into(), Compression::Deflate).unix_permissions(0o100_644);
-    read(archive.write_entry_stream(entry)).await
+    written(archive.write_entry_stream(entry)).await
 }
 
 async fn put(entry: &mut Entry<'_>, bytes: &[u8]) -> Result<(), ExportFailed> {
-    read(entry.write_all(bytes)).await
+    written(entry.write_all(bytes)).await
 }
 
 /// Writes as fast as the reader reads; fails if nothing is read for [`PATIENCE`].
-async fn read<T, E>(writing: impl Future<Output = Result<T, E>>) -> Result<T, ExportFailed>
+async fn written<T, E>(writing: impl Future<Output = Result<T, E>>) -> Result<T, ExportFailed>
 where
     ExportFailed: From<E>,
 {
@@ -323,7 +323,7 @@ async fn whole(
     let text = serde_json::to_vec_pretty(content)?;
     let mut entry = begin(archive, name).await?;
     put(&mut entry, &text).await?;
-    read(entry.close()).await?;
+    written(entry.close()).await?;
     Ok(())
 }
 

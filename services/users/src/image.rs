@@ -59,7 +59,7 @@ impl Images {
         }
     }
 
-    /// Stores an image; its name. It is removed again unless an account names it soon.
+    /// Stores an image; returns its name. It is removed again unless an account names it soon.
     pub async fn put(&self, file: Bytes) -> Result<String, Error> {
         if file.len() > MAX_FILE_BYTES {
             let sentence = format!("The image is larger than {} MiB.", MAX_FILE_BYTES >> 20);
@@ -120,7 +120,7 @@ impl Images {
 
     async fn sweep_once(&self) -> Result<(), Error> {
         for name in self.rows.expired_images(SWEEP_IMAGES).await? {
-            // The row last: what is left by a crash between is swept again.
+            // The row last: after a crash between the two, the next sweep finds the file by it.
             self.files.delete(object(&name)).await?;
             self.rows.forget_image(&name).await?;
         }

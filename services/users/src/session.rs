@@ -26,9 +26,9 @@ impl Subject {
 pub struct Policy {
     /// Refreshing gives a new refresh token.
     pub rotate: bool,
-    /// The old one stops working then.
+    /// The old refresh token stops working then.
     pub revoke_rotated: bool,
-    /// For so long after its exchange an old one still gets the newest: an answer may have been lost
+    /// How long after its exchange an old token still gets the newest: an answer may have been lost
     /// on its way, and several tabs may refresh at once.
     pub grace: Duration,
 }

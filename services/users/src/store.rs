@@ -172,7 +172,7 @@ impl Store {
         self.0.begin().await
     }
 
-    /// Keeps `first` where there are no keys yet.
+    /// Stores `first` if there are no keys yet.
     pub async fn keep_first_key(&self, first: SigningKey) -> sqlx::Result<()> {
         let mut tx = self.0.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
@@ -285,7 +285,7 @@ impl Store {
         Ok(Some(session))
     }
 
-    /// Ends a session; whether it was this user's and had not ended.
+    /// Ends a session; returns whether it was this user's and had not ended.
     pub async fn end_session(&self, subject: Subject) -> sqlx::Result<bool> {
         let mut tx = self.0.begin().await?;
         if lock_session(&mut tx, subject).await?.is_none() {
@@ -296,8 +296,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Sets a new password and ends every session but the `kept` one; whether the old password
-    /// was still the one that was checked.
+    /// Sets a new password and ends every session but the `kept` one, if the old password is still
+    /// the one that was checked; returns whether it was.
     pub async fn change_password(
         &self,
         checked: &StoredPassword,

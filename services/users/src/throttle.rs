@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::error::Error;
 
-/// Tries that are forgotten together, this long after the first.
+/// Tries are forgotten together, this long after the first of them.
 const WINDOW: Duration = Duration::from_secs(300);
 const ACCOUNT_FAILURES: u32 = 10;
 const ADDRESS_FAILURES: u32 = 100;
@@ -48,8 +48,8 @@ struct Others {
     changes: Tries,
 }
 
-/// A login that was admitted. Whatever becomes of it, it counts as failed: also one whose client
-/// does not wait for the answer.
+/// A login that was admitted. Whoever checks its password says how it ended; dropped before that,
+/// it does not count as a try.
 pub struct Login {
     account: Running,
     address: Option<Running>,
@@ -90,7 +90,7 @@ impl Throttle {
         let Some(others) = &self.others else {
             return Ok(());
         };
-        // The address first: who has no more tries takes none of the name's.
+        // The address first: one that has no tries left must not use up those of the name.
         let network = network(address);
         others.signups.take(network)?;
         others
@@ -194,7 +194,7 @@ impl Tries {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The count of this key; none where there is no room for one.
+    /// The count of this key; `None` if there is no room for it.
     fn count<'a>(&self, by_key: &'a mut HashMap<u64, Count>, key: u64) -> Option<&'a mut Count> {
         if by_key.len() >= MAX_KEYS {
             by_key.retain(|_, count| !count.is_over(self.window));
@@ -279,7 +279,7 @@ enum Outcome {
     Untried,
 }
 
-/// A try that has not ended. Dropped, it was none: no password was checked.
+/// A try that has not ended. Dropped before its end, it does not count: no password was checked.
 struct Running {
     tries: Arc<Tries>,
     /// None where it is not counted, or has ended.
@@ -372,8 +372,8 @@ mod tests {
             tries.filter(Result::is_ok).count(),
             ADDRESS_SIGNUPS as usize
         );
-        // Who is refused for the address takes no try of a name, and who is for the name none of
-        // the address.
+        // A refusal for the address uses up no try of the name, and one for the name none of the
+        // address.
         let others = throttle.others.as_ref().expect("limits are on");
         assert!((0..NAME_SIGNUPS).all(|_| throttle.sign_up("BOB", one).is_err()));
         assert_eq!(others.names.lock().len(), 1 + ADDRESS_SIGNUPS as usize);

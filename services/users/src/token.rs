@@ -51,7 +51,7 @@ struct Keys {
 }
 
 impl Keys {
-    /// Made of keys, of which the first signs.
+    /// Made of all keys; the first one signs.
     fn of(keys: Vec<EncodingKey>) -> anyhow::Result<Self> {
         let jwks = keys
             .iter()

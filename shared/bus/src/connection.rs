@@ -94,7 +94,7 @@ pub struct PendingAck {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamPosition {
     pub stream: String,
-    /// The stream's own number of the event.
+    /// The event's number in the stream.
     pub seq: u64,
 }
 
@@ -172,7 +172,7 @@ impl Bus {
         })
     }
 
-    /// This process as the broker sees it.
+    /// This process, by its address as the broker sees it.
     pub fn own_address(&self) -> String {
         let address = self.client.server_info().client_ip;
         format!("{address} (process {})", std::process::id())

@@ -13,7 +13,8 @@ use tracing::Instrument;
 
 use crate::{Bus, Stream, pass_over, process_span};
 
-/// After this many tries a message goes to the dead letters.
+/// A message that fails with [`Failure::Final`] goes to the dead letters once the broker has
+/// delivered it this many times.
 const MAX_TRIES: i64 = 10;
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// The longest that one event is worked on: below [`ACK_WAIT`], after which the broker would hand

@@ -17,7 +17,7 @@ const REASON: &str = "Natter-Reason";
 /// An event that a consumer gave up on.
 #[derive(Debug)]
 pub struct DeadLetter {
-    /// The stream DLQ's own number of it.
+    /// Its number in the stream DLQ.
     pub number: u64,
     /// When it was given up: RFC 3339.
     pub time: String,

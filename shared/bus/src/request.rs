@@ -126,7 +126,7 @@ impl Replies {
             return;
         };
         let waiting = self.waiting().remove(&number);
-        // One that nobody waits for any more came too late.
+        // A reply that nobody waits for any more came too late.
         if let Some(waiting) = waiting {
             let _ = waiting.send(reply);
         }
@@ -145,7 +145,7 @@ impl Replies {
     }
 }
 
-/// A reply that will come. Dropped, nothing is kept for it.
+/// A reply that is waited for. Once this is dropped, nothing is kept for it.
 pub(crate) struct Reply {
     replies: Arc<Replies>,
     number: u64,

@@ -158,8 +158,8 @@ impl Stream {
                 .or(known_replicas)
                 .unwrap_or(1),
             discard: match self {
-                // A listener sees the gap by `seq` and reads it over HTTP: that nobody listens for
-                // long costs no one else anything.
+                // A listener that was away for long sees the gap by `seq` and reads the missing
+                // events over HTTP; it costs nobody else anything.
                 Self::Chat => DiscardPolicy::Old,
                 // A full feed refuses, and the outbox keeps the event: nothing old is pushed out
                 // early.

@@ -35,7 +35,7 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// The present span's context as headers; none where nothing is traced.
+/// The present span's context as headers; without any where nothing is traced.
 pub(crate) fn headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     let span = Span::current();

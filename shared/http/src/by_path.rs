@@ -6,7 +6,7 @@ use axum::{Router, body::Body, extract::Request};
 use tower::{ServiceExt, service_fn};
 
 /// Routes a request to the service with the longest path that fits, as the ingress of `k8s/` does;
-/// what fits none goes to `rest`.
+/// a request that fits none of them goes to `rest`.
 pub fn by_path<const N: usize>(
     services: [(&'static [&'static str], Router); N],
     rest: Router,

@@ -64,7 +64,7 @@ impl Parameters {
         let mut parameters = BTreeMap::new();
         let mut rest = header.split_once(';').map_or("", |(_, rest)| rest);
         while let Some((name, after)) = rest.split_once('=') {
-            // What has no value is none.
+            // What stands before the last `;` has no value, so it is not a parameter.
             let name = name.rsplit(';').next().unwrap_or_default();
             let name = name.trim().to_ascii_lowercase();
             let after = after.trim_start();

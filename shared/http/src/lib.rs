@@ -1,8 +1,9 @@
-//! The HTTP conventions that all services share: error bodies, request ids, the reading of bodies and
-//! queries, paging, origins and proxies, deadlines, the OpenAPI document, and the listener. What
-//! clients may rely on is `HTTP.md` in this crate's folder.
+//! The HTTP conventions that all services share: error bodies, request ids, the reading of bodies
+//! and queries, paging, origins and proxies, deadlines, the OpenAPI document, and the listener.
+//! What clients may rely on is `HTTP.md` in this crate's folder.
 //!
-//! [`wrap()`] puts the conventions around a service's routes, [`serve()`] answers connections with them.
+//! [`wrap()`] puts the conventions around a service's routes; [`serve()`] answers connections with
+//! them.
 //! Deliberately absent: who is calling, which is `natter-auth`'s.
 
 mod api;

@@ -110,7 +110,7 @@ pub(crate) fn origin_of(uri: &Uri) -> Option<String> {
     }
 }
 
-/// Who sent the request: the peer, or whom a trusted proxy names.
+/// Who sent the request: the peer, or the address that a trusted proxy names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
 
@@ -134,7 +134,8 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
     }
 }
 
-/// Whom each proxy had its request from, the nearest last: by `X-Forwarded-For`, else `Forwarded`.
+/// The address from which each proxy got the request, the nearest proxy's last: by
+/// `X-Forwarded-For`, else `Forwarded`.
 fn hops(headers: &HeaderMap) -> Vec<String> {
     if headers.contains_key(X_FORWARDED_FOR) {
         return list(headers, X_FORWARDED_FOR);
@@ -198,7 +199,8 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// What the client asked the outermost proxy for: the first value of the header `name`, or else the
-/// parameter `in_forwarded` of the `Forwarded` element that our outermost proxy added.
+/// parameter `in_forwarded` of the `Forwarded` element that our outermost proxy added (of the first
+/// element, if each names a proxy of ours).
 fn forwarded(
     origins: &Origins,
     headers: &HeaderMap,
@@ -278,9 +280,9 @@ fn parse_host(text: &str) -> Option<Authority> {
     (is_host && is_plain).then_some(authority)
 }
 
-/// Refuses a request that does not say whom it is for: links in its answer would lead anywhere.
+/// Refuses a request that does not name one host: links in its answer would lead anywhere.
 pub(crate) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
-    // Before HTTP/1.1 nobody had to.
+    // Before HTTP/1.1 the header was not required.
     let may_be_missing = version < Version::HTTP_11 && !headers.contains_key(header::HOST);
     if may_be_missing || only_host(headers).is_some() {
         Ok(())

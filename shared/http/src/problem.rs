@@ -15,9 +15,9 @@ const RETRY_AFTER_SECONDS: u32 = 2;
 /// Under which key an error's text stands in its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKey {
-    /// `{"error": …}`: users, messages
+    /// `{"error": …}`: users, messages, and the pages
     Error,
-    /// `{"detail": …}`: friendships, and every authentication failure
+    /// `{"detail": …}`: friendships, the gateway, and every authentication failure
     Detail,
 }
 
@@ -37,7 +37,7 @@ pub struct Problem {
     pub status: StatusCode,
     pub code: &'static str,
     pub text: Cow<'static, str>,
-    /// `None`: the service's own.
+    /// `None`: the key of the service.
     key: Option<ErrorKey>,
     retry_after: Option<u32>,
     /// A header that says what would be understood: its name in lower case, and its value.

@@ -38,7 +38,7 @@ const REFUSALS: [(&[u8], &str, &str); 3] = [
         "The request's headers are too large.",
     ),
 ];
-/// In hyper's own refusals alone: those of a route have a body.
+/// Only hyper's own refusals have this header: those of a route have a body.
 const EMPTY: &[u8] = b"content-length: 0\r\n";
 
 /// Whether a route answers on a connection: what is written then is the route's, whatever it looks

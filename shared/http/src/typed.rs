@@ -221,7 +221,7 @@ pub fn sent<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// The bytes of a file; none where an input was left empty, of null and of an empty text.
+/// The bytes of a file; `None` for an input that was left empty, for null and for an empty text.
 #[derive(Debug)]
 pub struct File(pub Option<Bytes>);
 

@@ -36,7 +36,7 @@ const HAVE_TEXT: [&str; 6] = [
     "application/postscript",
 ];
 const TRANSPORT_STREAMS: [&str; 3] = ["video/mp2t", "video/vnd.dlna.mpeg-tts", "video/mpeg2-ts"];
-/// Each packet of a transport stream has so many bytes and begins with the same one.
+/// Each packet of a transport stream has this length and begins with the byte [`PACKET_START`].
 const PACKET_BYTES: usize = 188;
 const PACKET_START: u8 = 0x47;
 
@@ -63,7 +63,7 @@ fn is_text(bytes: &[u8]) -> bool {
 
 const MAX_CHARS: usize = 100;
 
-/// A content type in lower case without its parameters; `None` for what is none.
+/// A content type in lower case without its parameters; `None` for a text that is not one.
 fn essence(claimed: &str) -> Option<String> {
     let essence = claimed.split(';').next()?.trim().to_ascii_lowercase();
     let (kind, subtype) = essence.split_once('/')?;

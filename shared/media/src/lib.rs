@@ -95,7 +95,7 @@ impl MediaStore {
         listed.map_ok(|file| file.location.filename().unwrap_or_default().to_owned())
     }
 
-    /// Removes a file; that there is none is fine.
+    /// Removes a file; succeeds also where there is none.
     pub async fn delete(&self, place: Place<'_>) -> Result<(), MediaError> {
         match self.0.delete(&place.path()).await {
             Err(MediaError::NotFound { .. }) => Ok(()),

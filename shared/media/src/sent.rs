@@ -45,7 +45,7 @@ pub async fn add(
     Ok((id, new))
 }
 
-/// Stores the files that a frame brings; those that were uploaded before are named.
+/// Stores the files whose content came with a message; those uploaded before are only named.
 pub async fn add_all(
     store: &MediaStore,
     items: Vec<MediaItem>,

@@ -16,7 +16,7 @@ pub async fn push(
     one.insert(tx).await
 }
 
-/// Adds a notice to the transaction. Only those get it who are subscribed when it is published.
+/// Adds a notice to the transaction. It reaches only those who are subscribed when it is published.
 pub async fn push_notice(
     tx: &mut PgConnection,
     event_id: Uuid,

@@ -33,7 +33,7 @@ struct Outgoing {
     payload: String,
     /// Whether a stream keeps it. If not (a notice), only those get it who are subscribed now.
     durable: bool,
-    /// Of the request that wrote it, if that is traced.
+    /// The trace of the request that wrote it, if that is traced.
     traceparent: Option<String>,
 }
 
@@ -76,7 +76,7 @@ pub async fn relay(pool: PgPool, bus: Bus, stop: CancellationToken) {
     }
 }
 
-/// What a turn came to.
+/// The result of a turn.
 #[derive(Default)]
 struct Turned {
     /// Whether it published anything.

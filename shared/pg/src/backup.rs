@@ -44,13 +44,13 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// As they are at this moment, to be read.
+    /// The rows as they are at this moment, to be read.
     pub async fn snapshot(url: &DatabaseUrl, backup: &Backup) -> anyhow::Result<Self> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         Self::begin(url, backup, begin).await
     }
 
-    /// Of a schema that was set up and never used, to be filled.
+    /// The rows of a schema that was set up and never used, to be filled.
     pub async fn empty(url: &DatabaseUrl, backup: &Backup) -> anyhow::Result<Self> {
         let mut rows = Self::begin(url, backup, "BEGIN").await?;
         let schema = backup.schema;

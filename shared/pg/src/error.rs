@@ -2,9 +2,9 @@
 
 use sqlx::Error;
 
-/// SQLSTATE classes and codes of a database that is not there, stopping, full or overloaded, and
-/// of work that another try may finish.
-/// A standby that is not promoted yet cannot be written to (25006) nor say where it writes (55000).
+/// SQLSTATE classes and codes of a database that is not there, stopping, full or overloaded, and of
+/// work that another try may finish. A standby that is not promoted yet cannot be written to
+/// (25006) nor say where it writes (55000).
 const PASSING: [&str; 9] = [
     "08", "53", "57", "58", "40", "55P03", "25006", "25P03", "55000",
 ];

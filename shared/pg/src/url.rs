@@ -24,7 +24,7 @@ impl FromStr for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// The same with the password that a setting of its own gives, if it does.
+    /// The same URL with the password of a separate setting, if that is set.
     pub fn with_password(&self, password: Option<&Password>) -> Self {
         match password {
             Some(password) => Self(self.0.clone().password(password.expose())),

@@ -34,6 +34,7 @@ pub struct Writer {
     options: PgConnectOptions,
     greeting: Option<Greeting>,
     connection: Option<PgConnection>,
+    /// When the connection was used last.
     used: Instant,
 }
 
@@ -78,7 +79,8 @@ impl Writer {
         longest: Duration,
         work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> sqlx::Result<T> {
-        // Only put back after the end: what is interrupted takes the connection with it.
+        // Put back only when the work has ended: work that is interrupted takes the connection with
+        // it.
         let taken = self.connection.take();
         let is_doubted = self.used.elapsed() > TRUSTED;
         let working = async {

@@ -21,7 +21,7 @@ use tracing_subscriber::{
     layer::{Context, Filter},
 };
 
-/// Of the events that sqlx writes about statements.
+/// The target of the events that sqlx writes about statements.
 const TARGET: &str = "sqlx::query";
 
 /// Lets sqlx write only about statements of a sampled trace: sqlx copies the text of each statement

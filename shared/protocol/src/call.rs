@@ -346,7 +346,7 @@ pub enum OneOrMore<T> {
 }
 
 impl<T> OneOrMore<T> {
-    /// As it is sent.
+    /// One value as itself, none or several as an array.
     pub fn of(mut all: Vec<T>) -> Self {
         match all.pop() {
             Some(only) if all.is_empty() => Self::One(only),
@@ -413,10 +413,10 @@ pub enum Refusal {
     /// The message to edit or delete is the friend's.
     #[error("Only the sender of a message may change it.")]
     NotYours,
-    /// A payload without a visible character, and no files.
+    /// An empty payload, and no files.
     #[error("A message without files needs a payload.")]
     EmptyMessage,
-    /// The same sender used the `client_id` for a message with another content.
+    /// The same sender used the `client_id` for another send in this channel.
     #[error("This client_id was used for something else.")]
     ClientIdReused,
     /// A dependency is away. It is not known whether the send was stored: a repeat with the same

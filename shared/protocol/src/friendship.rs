@@ -95,7 +95,7 @@ pub struct UserCard {
 }
 
 impl UserCard {
-    /// The card of `id`; of somebody who is gone, one that has nothing but the id.
+    /// The card of `id`; for a deleted user, one that has nothing but the id.
     pub fn of(id: UserId, cards: &HashMap<UserId, Self>) -> Self {
         cards.get(&id).cloned().unwrap_or_else(|| Self {
             id,

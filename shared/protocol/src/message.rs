@@ -74,7 +74,7 @@ pub fn clean_filename(sent: &str) -> String {
     };
     let name: String = last.chars().filter(is_fine).collect();
     match name.trim() {
-        // Something was named, and nothing is left of it.
+        // A name was sent, and nothing is left of it.
         "" | "." | ".." if !sent.is_empty() => "file".to_owned(),
         name => name.to_owned(),
     }

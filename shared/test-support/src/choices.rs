@@ -1,6 +1,6 @@
 //! Choices at random that can be made again.
 
-/// A small generator: of the same seed the same choices.
+/// A small generator: the same seed gives the same choices.
 pub struct Choices(u64);
 
 impl Choices {

@@ -118,7 +118,7 @@ impl Person {
         (status, answer.json().await.expect("answers are JSON"))
     }
 
-    /// Asks a service that may be away; its answer, if there is one within this time.
+    /// Asks a service that may be away; returns its answer, if one comes within this time.
     pub async fn try_ask(
         &self,
         method: Method,

@@ -18,8 +18,8 @@ impl Drop for Detour {
 }
 
 impl Detour {
-    /// In front of the server at this `host:port`, or `nats://host:port`. `pass` carries what a client and the
-    /// server say to each other, until one of them ends.
+    /// In front of the server at this `host:port`, or `nats://host:port`. `pass` carries what a
+    /// client and the server say to each other, until one of them ends.
     pub async fn start<F, Fut>(server: &str, pass: F) -> Self
     where
         F: Fn(TcpStream, TcpStream) -> Fut + Send + 'static,

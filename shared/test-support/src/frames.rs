@@ -36,7 +36,7 @@ pub fn put(out: &mut Vec<u8>, mask: Mask, first: u8, payload: &[u8]) {
     }
 }
 
-/// Appends the head of a frame that says to be so long.
+/// Appends the head of a frame that claims this length.
 pub fn put_head(out: &mut Vec<u8>, mask: Mask, first: u8, length: u64) {
     out.push(first);
     match (u8::try_from(length), u16::try_from(length)) {

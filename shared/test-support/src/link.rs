@@ -152,7 +152,7 @@ async fn pump(
     }
 }
 
-/// Waits until the connection carries something; how much at a time.
+/// Waits until the connection carries something; returns how much at a time, if it is slow.
 async fn carried(now: &mut watch::Receiver<Now>, number: u64) -> Option<usize> {
     match now.wait_for(|now| now.carries(number)).await {
         Ok(now) => now.slow,

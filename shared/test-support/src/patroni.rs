@@ -212,7 +212,7 @@ impl Patroni {
         .await
     }
 
-    /// Kills the Postgres that is the primary, and waits until another is it.
+    /// Kills the Postgres that is the primary, and waits until another one is the primary.
     pub async fn fail_over(&self) {
         let primary = self.primary().await;
         let postmaster = self.nodes[primary].postmaster().expect("it runs");

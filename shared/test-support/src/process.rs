@@ -156,7 +156,7 @@ impl Process {
         );
     }
 
-    /// Waits for the end; the exit code, if it was not a signal.
+    /// Waits for the end; returns the exit code, unless a signal ended it.
     pub async fn ended(&mut self) -> Option<i32> {
         match tokio::time::timeout(crate::PATIENCE, self.child.wait()).await {
             Ok(status) => status.expect("it was started").code(),

@@ -16,9 +16,9 @@ const MOST: usize = 300;
 const TOKEN: &str = "eyJ";
 /// What a password of the set-up ends with.
 const SETUP_PASSWORD: &str = "-secret";
-/// Said by NATS to a service that does what it may not.
+/// What NATS tells a service that did something without permission.
 const NOT_PERMITTED: &str = "Permissions Violation";
-/// An answer to what was asked before NATS restarted: it has forgotten that somebody asked.
+/// What NATS says to an answer that comes after it restarted: it has forgotten the question.
 const LATE_ANSWER: &str = "Permissions Violation for Publish to \\\"_INBOX_";
 
 static WRITTEN: Mutex<Vec<String>> = Mutex::new(Vec::new());

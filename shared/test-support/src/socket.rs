@@ -143,7 +143,7 @@ impl Socket {
         self.find(|frame| frame["type"] == kind).await
     }
 
-    /// Until the server closes; its code.
+    /// Waits until the server closes; returns the code.
     pub async fn closed(&mut self) -> Option<u16> {
         loop {
             if let Err(code) = self.next().await {

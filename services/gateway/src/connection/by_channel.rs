@@ -1,5 +1,5 @@
-//! Something of each channel of a connection. A sorted list: a map that holds one entry, as most of
-//! them do for as long as the connection lasts, takes five times the room.
+//! A value for each channel of a connection, in a sorted list. Most connections have one channel
+//! for as long as they last, and a map with one entry takes five times the room.
 
 use natter_protocol::FriendshipId;
 
@@ -33,7 +33,7 @@ impl<V: Copy> ByChannel<V> {
         self.find(id).is_ok()
     }
 
-    /// What it was before, if it was there.
+    /// Sets a channel's value; returns the one before, if there was one.
     pub fn insert(&mut self, id: FriendshipId, value: V) -> Option<V> {
         match self.find(id) {
             Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),

@@ -202,8 +202,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes the `friendship_update` that was missed; whether the channel is open. What cannot be
-    /// known or shown now is asked for again.
+    /// Writes the `friendship_update` that was missed. Returns whether the channel is open, or
+    /// `None` if that cannot be known now. What cannot be known or shown now is asked for again.
     async fn refresh_friendship(
         &mut self,
         friendship: FriendshipId,

@@ -6,7 +6,8 @@ use natter_protocol::{FriendshipId, MessageId, message::Kind};
 
 use crate::delivery::LogDelivery;
 
-/// Of each channel. A mark on an older one is looked up by the messages service.
+/// How many messages of each channel are remembered. The messages service looks a mark on an older
+/// one up.
 const LATELY: usize = 16;
 
 #[derive(Default)]

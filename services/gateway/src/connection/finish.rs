@@ -28,7 +28,8 @@ impl Connection {
         }
     }
 
-    /// Until everything is read, answered and written, or there is another reason to close.
+    /// Goes on until everything is read, answered and written, or there is another reason to close,
+    /// which is returned.
     async fn finish_all(&mut self, reason: Close) -> Option<Close> {
         let bus = self.gateway.bus.clone();
         // After a protocol error, or a frame that is too big, nothing more can be read.

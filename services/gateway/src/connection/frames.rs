@@ -226,7 +226,7 @@ impl Connection {
         used.sends.mark(&self.gateway.bus, question, mark);
     }
 
-    /// Answers a frame, and those whose answers have come with it.
+    /// Writes the answer to a frame, and those answers that have come with it.
     pub(super) async fn on_answer(&mut self, first: Answered) -> Result<(), Close> {
         let mut next = Some(first);
         while let Some(answered) = next {
@@ -269,7 +269,7 @@ impl Connection {
             Answered::Mark(_, MarkReply::Done) => Ok(()),
             Answered::Mark(question, MarkReply::Refused(refusal)) => {
                 // The mark was refused: forget this user's known marks in the channel. The friend's
-                // stay. Of what is no channel of this connection nothing stays.
+                // stay. If the channel is not open on this connection, both are forgotten.
                 let is_open = self.channels.contains(question.channel);
                 let used = self.used.get_or_insert_default();
                 if !is_open {

@@ -23,7 +23,7 @@ impl Pace {
         }
     }
 
-    /// Takes a frame's token; where there is none, how long until there is.
+    /// Takes a frame's token. The error is how long it takes until there is one.
     pub fn take(&mut self) -> Result<(), Duration> {
         let now = Instant::now();
         self.tokens = (self.tokens + (now - self.since).as_secs_f64() * RATE).min(BURST);

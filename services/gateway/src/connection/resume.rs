@@ -13,7 +13,7 @@ use super::Connection;
 use crate::{close::Close, hub::log_delivery};
 
 const ANSWERS: &str = "resume";
-/// For how many channels that are not the user's the reason is looked up.
+/// For how many named channels that are not open to the user the reason is looked up.
 const MAX_LOOKED_UP: usize = 20;
 
 impl Connection {
@@ -85,7 +85,7 @@ impl Connection {
                 self.replay(channel, since, ready).await?;
             }
         }
-        // From here on the hub queues what comes; the little before that is read from the log.
+        // From here on the hub queues what comes; what came since `ready` is read from the log.
         let open: Vec<FriendshipId> = self.channels.ids().collect();
         let heads = self.gateway.hub.activate(&self.peer, &open).await;
         for (channel, head) in heads.map_err(|_| Close::Overloaded)? {
@@ -221,7 +221,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Answers for a named channel that is none of the user's open ones.
+    /// Refuses a named channel that is not one of the user's open ones.
     async fn refuse_channel(
         &mut self,
         name: &str,

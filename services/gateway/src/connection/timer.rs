@@ -79,7 +79,7 @@ impl Timer {
         self.expiry.is_some()
     }
 
-    /// The warning is given; how long the token still holds, in seconds.
+    /// Notes that the client is warned; returns how long the token still holds, in seconds.
     pub fn warned(&mut self) -> u64 {
         self.warning = None;
         let left = self

@@ -30,7 +30,7 @@ impl Ordered {
         self.head
     }
 
-    /// Takes an event; those that are due now, in order.
+    /// Takes an event; returns the events that are due now, in order.
     pub fn accept(&mut self, event: LogEvent) -> Vec<LogEvent> {
         self.exists(event.seq);
         if event.seq > self.head + 1 {

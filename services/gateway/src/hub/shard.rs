@@ -130,7 +130,7 @@ struct Shard {
     messages: SelectAll<Abortable<Subscriber>>,
 }
 
-/// Starts a shard; where its commands go in.
+/// Starts a shard; returns the sender of its commands.
 pub(super) fn start(bus: &Bus, process: &Process, queue: usize) -> mpsc::Sender<Command> {
     let (commands, received) = mpsc::channel(queue);
     let shard = Shard {
@@ -152,7 +152,7 @@ pub(super) fn start(bus: &Bus, process: &Process, queue: usize) -> mpsc::Sender<
 }
 
 impl Shard {
-    /// Until the process stops and the last connection has left.
+    /// Runs until the process stops and the last connection has left.
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut missed = self.bus.missed();
         let mut audit = interval(AUDIT_EVERY);
@@ -649,7 +649,7 @@ impl Channel {
     }
 }
 
-/// Until the first of the channels that were opened has settled.
+/// Waits until the first of the channels that were opened lately has settled.
 async fn settled(first: Option<&(Instant, FriendshipId)>) {
     match first {
         Some((at, _)) => sleep_until(*at).await,

@@ -27,11 +27,12 @@ pub struct Request {
     pub replies: Vec<Option<SendReply>>,
     /// When the caller stops waiting.
     pub until: Instant,
+    /// When the request came.
     pub since: Instant,
     /// The friendships service was asked about the channel already.
     pub confirmed: bool,
     pub answer: Answer,
-    /// Ends with the answer.
+    /// The span of the request, which ends with the answer.
     pub span: Span,
 }
 

@@ -63,8 +63,8 @@ pub async fn history(
     Ok(Json(page.of(count, items)))
 }
 
-/// Reading is receiving: the other side's listed messages have reached the caller. That a mark
-/// cannot be moved right now keeps nobody from reading.
+/// Reading is receiving: the other side's listed messages have reached the caller. If the mark
+/// cannot be moved now, the history is answered all the same.
 async fn mark_received(messages: &Messages, channel: &Channel, reader: UserId, rows: &[LogRow]) {
     let newest = rows
         .iter()

@@ -88,7 +88,8 @@ pub async fn download(
     let channel = row.channel();
     let known = row.known();
     if known.owner != caller.user {
-        // Once it was sent, the channel's members; to anyone else there is nothing.
+        // Once the file was sent, the channel's members may have it; for anyone else it does not
+        // exist.
         let channel = channel.ok_or(Error::MediaNotFound)?;
         let member = messages.channels.of_member(channel, caller.user).await;
         member.map_err(|error| match error {
@@ -136,7 +137,7 @@ pub async fn download(
 
 /// The one range that is asked for, as its first and last byte; none for the whole file.
 fn range(method: &Method, headers: &HeaderMap, size: u64) -> Result<Option<(u64, u64)>, ()> {
-    // RFC 9110: a range is of GET alone, and `If-Range` holds for no answer without a validator.
+    // RFC 9110: a range applies to GET alone. `If-Range` never holds: answers have no validator.
     if method != Method::GET || headers.contains_key(header::IF_RANGE) {
         return Ok(None);
     }
@@ -146,7 +147,8 @@ fn range(method: &Method, headers: &HeaderMap, size: u64) -> Result<Option<(u64,
     else {
         return Ok(None);
     };
-    // A suffix range: 0 bytes cannot be had, and more than there are mean the whole file.
+    // A suffix range (the last so many bytes): 0 is an error, more than there are mean the whole
+    // file.
     let suffix = value.strip_prefix("bytes=-").map(str::parse::<u64>);
     if suffix == Some(Ok(0)) {
         return Err(());
@@ -154,14 +156,14 @@ fn range(method: &Method, headers: &HeaderMap, size: u64) -> Result<Option<(u64,
     if matches!(suffix, Some(Ok(bytes)) if bytes > size && size > 0) {
         return Ok(Some((0, size - 1)));
     }
-    // What is no range of bytes is ignored, as HTTP has it; so are several.
+    // As HTTP allows, what is not a range of bytes is ignored, and so are several ranges.
     let Ok(parsed) = parse_range_header(value) else {
         return Ok(None);
     };
     let [one] = parsed.ranges.as_slice() else {
         return Ok(None);
     };
-    // One that ends before it begins is no range either.
+    // A range that ends before it begins is not valid, so it is ignored too.
     if let (StartPosition::Index(first), EndPosition::Index(last)) = (one.start, one.end)
         && last < first
     {
@@ -186,7 +188,7 @@ fn unsatisfiable(size: u64) -> Response {
     response
 }
 
-/// Shown in the page are raster images, audio and video alone: nothing that could run.
+/// Only raster images, audio and video are shown inline: nothing that could run as code.
 fn disposition(media: &Media) -> String {
     let kind = media.content_type.as_str();
     let is_raster = [
@@ -213,7 +215,7 @@ fn disposition(media: &Media) -> String {
             }
         })
         .collect();
-    // For clients that do not read the other form.
+    // For clients that do not read `filename*`.
     let plain: String = media
         .filename
         .chars()

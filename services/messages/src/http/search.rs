@@ -63,7 +63,7 @@ pub async fn search(
     page.check(count)?;
     let ids: Vec<_> = found.iter().map(|(channel, _)| channel.0).collect();
     let channels: HashMap<_, _> = messages.store.channels(&ids).await?;
-    // Read once for each channel, not for each result.
+    // The marks are read once for each channel, not for each result.
     let mut marks = HashMap::with_capacity(channels.len());
     for (id, channel) in &channels {
         marks.insert(*id, marks_of(&messages, channel).await?);

@@ -113,7 +113,7 @@ pub async fn send(
     let send = SendRequest {
         sender: caller.user,
         client_id: sent.client_id,
-        // It is known to no gateway: the friendships service has the last word.
+        // No gateway has checked that the channel is open: the friendships service is asked.
         doubted: true,
         what: SendWhat::Message {
             payload,

@@ -23,7 +23,7 @@ struct Term {
     part: Option<String>,
 }
 
-/// How a text has what is sought. Whole words come before parts.
+/// How a text matches. Matches of whole words are listed before those of parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Match {
     Part,
@@ -114,7 +114,7 @@ impl Clause {
 }
 
 impl Term {
-    /// `None` where nothing is left of it.
+    /// `None` where folding leaves no word.
     fn new(text: &str, is_quoted: bool) -> Option<Self> {
         let whole = folded(text);
         let words = whole.trim();

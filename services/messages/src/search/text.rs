@@ -15,7 +15,7 @@ pub fn folded(text: &str) -> String {
     let mut words = String::with_capacity(text.len() + 2);
     words.push(' ');
     if text.is_ascii() {
-        // Most texts; the same in a tenth of the time.
+        // Most texts are ASCII; for them this gives the same in a tenth of the time.
         text.chars()
             .for_each(|c| add(&mut words, c.to_ascii_lowercase()));
     } else {
@@ -63,11 +63,11 @@ fn is_passed_over(c: char) -> bool {
         // Hebrew, Arabic.
         | '\u{591}'..='\u{5bd}' | '\u{5bf}' | '\u{5c1}'..='\u{5c2}' | '\u{5c4}'..='\u{5c5}' | '\u{5c7}'
         | '\u{610}'..='\u{61a}' | '\u{640}' | '\u{64b}'..='\u{65f}' | '\u{670}'
-        // Tones of skin.
+        // Skin tones.
         | '\u{1f3fb}'..='\u{1f3ff}')
 }
 
-/// Letters with a stroke, which are not written in parts, as those without.
+/// Letters with a stroke, which Unicode does not take apart, as the same letters without it.
 fn without_stroke(c: char) -> char {
     match c {
         'ł' => 'l',
@@ -81,7 +81,7 @@ fn without_stroke(c: char) -> char {
 
 /// Characters that are words: of scripts that put no spaces between words, and symbols.
 fn stands_alone(c: char) -> bool {
-    // Of the scripts below not all characters are letters.
+    // Not every character in the ranges below is a letter.
     let is_letter = || c.is_alphanumeric() || is_combining_mark(c);
     match c {
         '©' | '®' | '\u{2190}'..='\u{2bff}' | '〰' | '〽' | '\u{1f000}'..='\u{1faff}' => true,

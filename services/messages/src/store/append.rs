@@ -143,7 +143,7 @@ const APPEND_ONE: &str = "
            noted.id AS outbox_id
     FROM head, stored, noted";
 
-/// Stores plain messages; those that are stored now, in no order.
+/// Stores plain messages; returns where each was stored, in no order, without those passed over.
 pub async fn append(
     db: &mut PgConnection,
     sends: &[PlainSend<'_>],
@@ -299,7 +299,7 @@ async fn targets(
     Ok(targets)
 }
 
-/// Stores a batch's entries, the heads of their channels and the outbox row; the row's id.
+/// Stores a batch's entries, the heads of their channels and the outbox row; returns the row's id.
 pub async fn insert(
     tx: &mut PgConnection,
     entries: &[Entry],
@@ -426,7 +426,7 @@ async fn uploaded(
     Ok(known.collect())
 }
 
-/// Makes the files the message's; those of a message that is deleted expire.
+/// Attaches the files of a message to it; lets those of a message that is deleted expire.
 async fn attach(tx: &mut PgConnection, entry: &Entry) -> sqlx::Result<()> {
     for file in &entry.files {
         sqlx::query(

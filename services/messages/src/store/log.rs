@@ -53,7 +53,7 @@ impl LogRow {
         self.seq.unsigned_abs()
     }
 
-    /// As what a batch edits, deletes or replies to.
+    /// The message as a target: what a batch edits, deletes or replies to.
     pub fn target(&self, friendship: FriendshipId) -> Target {
         Target {
             seq: self.message_seq.unsigned_abs(),
@@ -163,7 +163,8 @@ impl Store {
         Ok(position.unwrap_or_default().unsigned_abs())
     }
 
-    /// The seq of the message at a position. As many entries as are no messages may lie before it.
+    /// The seq of the message at a position. Edits and deletions may lie before it, so it is at
+    /// least the position, and at most the position plus their number.
     pub async fn seq_of_position(&self, channel: &Channel, position: u64) -> sqlx::Result<u64> {
         let high = position + (channel.last_seq - channel.messages);
         if high == position {
@@ -178,7 +179,8 @@ impl Store {
         Ok(seq.unsigned_abs())
     }
 
-    /// The first seq that is not earlier than a moment; one past the end where all are.
+    /// The seq of the first entry that is not earlier than a moment; one past the end where all are
+    /// earlier.
     pub async fn seq_of_time(&self, channel: &Channel, at: DateTime<Utc>) -> sqlx::Result<u64> {
         let seq: i64 = sqlx::query_scalar("SELECT seq_of_time($1, $2, 1, $3)")
             .bind(channel.id.0)

@@ -82,7 +82,7 @@ impl Store {
             .fetch(&self.0)
     }
 
-    /// The entries that were not taken over yet, of each channel at most so many of the newest.
+    /// The entries that were not taken over yet, at most the newest `limit` of each channel.
     pub fn tails(
         &self,
         channels: &[&SearchedChannel],

@@ -43,7 +43,7 @@ pub struct TracedMark {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Found without its channel: it is looked for in each that reaches so far, by the key of its log.
+/// Finds an entry by its id alone: looks, by primary key, in each log that reaches its `seq`.
 pub async fn traced(db: &mut PgConnection, id: MessageId) -> sqlx::Result<Option<Traced>> {
     sqlx::query_as(
         "SELECT friendship_id, from_user, to_user, sender, at, kind, edit_seq, deleted
@@ -59,7 +59,7 @@ pub async fn traced(db: &mut PgConnection, id: MessageId) -> sqlx::Result<Option
     .await
 }
 
-/// None once the stream has let go of it.
+/// The batch of an entry; `None` once the stream no longer keeps it.
 pub async fn traced_batch(
     db: &mut PgConnection,
     entry: &Traced,

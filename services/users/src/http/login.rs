@@ -52,7 +52,7 @@ pub async fn login(
     let checked = check(&users, &key, address, &password).await;
     let known = checked.inspect_err(|error| {
         if matches!(error, Error::InvalidCredentials) {
-            // As much of it as any name has: a log line is no place for a whole body.
+            // No more of it than the longest name has: a log line must not hold a whole body.
             let shown: String = username.chars().take(MAX_USERNAME_CHARS).collect();
             tracing::warn!(username = shown, "login refused");
         }
@@ -71,8 +71,8 @@ pub async fn login(
     Ok(Tokens(pair))
 }
 
-/// What was checked of the account with this key. A wrong password counts as a failed login, also
-/// where nobody waits for the answer any more.
+/// Checks the password of the account with this key. A wrong password counts as a failed login,
+/// also where nobody waits for the answer any more.
 pub async fn check(
     users: &Users,
     key: &str,

@@ -60,8 +60,8 @@ pub async fn change(
     }))
 }
 
-/// The caller's account, and what was checked of it. Refuses a wrong password, and counts it like
-/// a failed login.
+/// The caller's account, and the stored password that was checked. Refuses a wrong password, and
+/// counts it like a failed login.
 pub async fn confirm(
     users: &Users,
     caller: Caller,

@@ -61,7 +61,7 @@ pub async fn end(
         sid: sid.ok_or(Error::SessionNotFound)?,
     };
     if !users.store.end_session(subject).await? {
-        // Also for another's: nobody is told that it exists.
+        // Also for a session of another user: the caller may not learn that it exists.
         return Err(Error::SessionNotFound);
     }
     tracing::info!(user = %caller.user, "session ended");

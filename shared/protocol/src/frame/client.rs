@@ -240,7 +240,7 @@ pub struct ResumeFrame {
     pub epoch: Option<String>,
 }
 
-/// Why a text is no frame, with what is known of it.
+/// Why a text is not a frame, and what is known of the frame that it was meant to be.
 #[derive(Debug, PartialEq)]
 pub struct FrameError {
     pub code: ErrorCode,
