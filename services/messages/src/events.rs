@@ -87,6 +87,8 @@ async fn take_sends(messages: Messages, sends: Subscriber, stop: CancellationTok
             let sends = OneOrMore::from_json(&request.payload);
             match (channel, sends) {
                 (Some(channel), Ok(sends)) => committer.request(channel, sends, request).await,
+                // As in [`answer_mark`].
+                _ if subject::is_again(&request.subject) => {}
                 _ => {
                     let refused = SendReply::Refused(Refusal::Unavailable);
                     answer(bus, &request, &refused).await;

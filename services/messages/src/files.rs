@@ -84,6 +84,10 @@ async fn sweep_strays(store: &Store, media: &MediaStore) -> Result<(), Error> {
     while let Some(ids) = chunks.next().await {
         let ids = ids.map_err(|error| error.1)?;
         let known = store.known_media(&ids).await?;
+        if known.is_empty() && !store.has_media().await? {
+            tracing::error!("no stray file is removed: the database has no file at all");
+            return Ok(());
+        }
         for id in ids.iter().filter(|id| !known.contains(id)) {
             tracing::info!(%id, "a stray file is removed");
             media.delete(Place(MESSAGES, &id.to_string())).await?;

@@ -227,6 +227,7 @@ impl Bus {
         let mut unable = None;
         let answer = loop {
             tokio::select! {
+                biased;
                 reply = &mut first => {
                     self.replies.note(asked.elapsed());
                     match reply.and_then(&read) {

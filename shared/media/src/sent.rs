@@ -74,13 +74,14 @@ pub async fn add_all(
     Ok(media)
 }
 
-/// Removes the new files of a send that was refused, or that repeats one whose files were stored
-/// under other ids. After `unavailable` the files stay: the message may have been stored.
+/// Removes the new files of a send that was refused. After `unavailable` they stay: the message may
+/// have been stored. So do those of a repeat: the replica that stored the message, under these very
+/// ids, may have gone before it answered. Files that no message has are swept a day later.
 pub async fn settle(store: &MediaStore, media: &[SendMedia], reply: &SendReply) {
-    let keep = match reply {
-        SendReply::Ack(stored) => !stored.duplicate,
-        SendReply::Refused(refusal) => *refusal == Refusal::Unavailable,
+    let SendReply::Refused(refusal) = reply else {
+        return;
     };
+    let keep = *refusal == Refusal::Unavailable;
     for file in media.iter().filter(|file| !keep && file.new.is_some()) {
         if let Err(error) = store.delete(Place(MESSAGES, &file.id.to_string())).await {
             tracing::warn!(%error, "a file that was not sent could not be removed");

@@ -163,19 +163,24 @@ impl Keeper {
         let entries = self.db.run(TIMEOUT, async |db: &mut PgConnection| {
             store::unsearched(db, channels, each).await
         });
-        let (searched, unfinished) = read(&entries.await?, each);
+        let (searched, mut unfinished) = read(&entries.await?, each);
         let stored = self.db.run(TIMEOUT, async |db: &mut PgConnection| {
             let mut tx = db.begin().await?;
             if !store::lock_search(&mut tx).await? {
+                tx.rollback().await?;
                 return Ok(None);
             }
-            let rows = searched.store(&mut tx).await?;
+            let stored = searched.store(&mut tx).await?;
             tx.commit().await?;
-            Ok(Some(rows))
+            Ok(Some(stored))
         });
-        let rows = stored.await?;
-        self.unmerged += rows.unwrap_or_default();
-        Ok(rows.map(|_| unfinished))
+        let Some((rows, overtaken)) = stored.await? else {
+            return Ok(None);
+        };
+        self.unmerged += rows;
+        unfinished.retain(|channel| !overtaken.contains(channel));
+        unfinished.extend(overtaken);
+        Ok(Some(unfinished))
     }
 
     async fn merge(&mut self) {

@@ -136,6 +136,13 @@ impl Store {
         Ok(known.into_iter().collect())
     }
 
+    /// Whether there is any file.
+    pub async fn has_media(&self) -> sqlx::Result<bool> {
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM media)")
+            .fetch_one(&self.0)
+            .await
+    }
+
     /// Files that nothing needs any more: for long enough that no send is just taking them.
     pub async fn expired_media(&self, limit: i64) -> sqlx::Result<Vec<Uuid>> {
         sqlx::query_scalar(

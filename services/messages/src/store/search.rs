@@ -233,8 +233,9 @@ impl Searched {
     }
 
     /// Stores the rows of those channels of which nobody has taken over anything since they were
-    /// read; returns how many rows were added. The caller holds the lock of [`lock_search`].
-    pub async fn store(&self, db: &mut PgConnection) -> sqlx::Result<usize> {
+    /// read; returns how many rows were added, and the other channels. The caller holds the lock of
+    /// [`lock_search`].
+    pub async fn store(&self, db: &mut PgConnection) -> sqlx::Result<(usize, Vec<Uuid>)> {
         let moved: Vec<Uuid> = sqlx::query_scalar(
             "INSERT INTO searchable (friendship_id, seq)
              SELECT channel.friendship_id, channel.seq
@@ -292,7 +293,8 @@ impl Searched {
             .execute(db)
             .await?;
         }
-        Ok(rows)
+        let overtaken = self.ups.0.iter().filter(|one| !moved.contains(one));
+        Ok((rows, overtaken.copied().collect()))
     }
 }
 

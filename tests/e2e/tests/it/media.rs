@@ -83,11 +83,72 @@ async fn a_file_in_a_frame_reaches_the_other_side() {
     );
 }
 
+/// A replica ends after it has stored a message and before it answers: the other one, which is asked
+/// then, finds the message stored.
+#[tokio::test]
+async fn a_message_keeps_its_file_when_its_replica_ends_before_the_answer() {
+    let mut world = World::start(Topology::Apart).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    world.set("messages", "FAILPOINTS", "feed-publish=return");
+    world.restart("messages", Signal::Term).await;
+    let mut socket = alice.connect(&world.gateway()).await;
+    let mut sent = 0;
+    while !world.process("messages").has_ended() {
+        sent += 1;
+        let client_id = format!("a-{sent}");
+        socket
+            .send(json!({
+                "type": "friendship", "channel": channel, "payload": "", "client_id": client_id,
+                "media": [{"note.txt": "aGVsbG8="}],
+            }))
+            .await;
+        let ack = socket.answer(&client_id).await;
+        assert_eq!(ack["type"], "ack", "{ack}");
+    }
+    world.set("messages", "FAILPOINTS", "");
+    world.restart("messages", Signal::Kill).await;
+    // The gateway removes what a refused message has left: so much later, it would have.
+    let refused = json!({
+        "type": "friendship", "channel": channel, "payload": "", "client_id": "a-1",
+        "media": [{"other.txt": "aGVsbG8="}, {"more.txt": "aGVsbG8="}],
+    });
+    socket.send(refused).await;
+    assert_eq!(socket.answer("a-1").await["code"], "client_id_reused");
+    let folder = world.media.path().join("media");
+    let files = || std::fs::read_dir(&folder).map_or(0, Iterator::count);
+    until("what was refused is removed", || async {
+        (files() <= sent).then_some(())
+    })
+    .await;
+    for item in alice.history(&world.messages(), &channel).await {
+        let file = item["message"]["media"][0]["id"].as_str().expect("an id");
+        assert!(folder.join(file).exists(), "{item}");
+    }
+}
+
 #[tokio::test]
 async fn what_nothing_needs_is_swept() {
     let often = [("NATTER_MEDIA_SWEEP_SECONDS", "1")];
     let mut world = World::start_with(Topology::Standalone, &often).await;
     let Friends { alice, channel, .. } = world.friends().await;
+    // Two files without a row: an old one, and a new one.
+    let folder = world.media.path().join("media");
+    let stray = folder.join("01000000-0000-7000-8000-000000000000");
+    let fresh = folder.join(uuid::Uuid::now_v7().to_string());
+    std::fs::create_dir_all(&folder).expect("it is ours");
+    for path in [&stray, &fresh] {
+        std::fs::write(path, b"stray").expect("it is ours");
+    }
+    // A database without any file may be the wrong one for this store.
+    world.restart("standalone", Signal::Term).await;
+    let process = world.process("standalone");
+    until("the sweep refuses", || async {
+        let refused = |line: &String| line.contains("no stray file is removed");
+        process.lines().iter().any(refused).then_some(())
+    })
+    .await;
+    assert!(stray.exists());
+
     let media = format!("{}/api/messages/media/", world.messages());
     let (_, kept) = alice.upload(&media, "file", "kept.txt", b"kept").await;
     let (_, swept) = alice.upload(&media, "file", "swept.txt", b"swept").await;
@@ -100,13 +161,6 @@ async fn what_nothing_needs_is_swept() {
         alice.post(&send, with_file.clone()).await.0,
         StatusCode::CREATED
     );
-    // Two files without a row: an old one, and a new one.
-    let folder = world.media.path().join("media");
-    let stray = folder.join("01000000-0000-7000-8000-000000000000");
-    let fresh = folder.join(uuid::Uuid::now_v7().to_string());
-    for path in [&stray, &fresh] {
-        std::fs::write(path, b"stray").expect("it is ours");
-    }
     let mut admin = world.postgres.admin("natter").await;
     let expire = "UPDATE messages.media SET expires_at = now() - interval '1 hour'
                   WHERE friendship_id IS NULL";
