@@ -167,7 +167,7 @@ async fn answer_calls(messages: &Messages, process: &Process) -> anyhow::Result<
         .answer(move |call: ListMarks| {
             let store = store.clone();
             async move {
-                let asked = &call.channels[..call.channels.len().min(MAX_HEADS)];
+                let asked = named(&call.channels);
                 let ids: Vec<_> = asked.iter().map(|channel| channel.0).collect();
                 store.marks_in(call.user, &ids).await
             }
@@ -178,7 +178,7 @@ async fn answer_calls(messages: &Messages, process: &Process) -> anyhow::Result<
         .answer(move |call: TellMarks| {
             let marker = marker.clone();
             async move {
-                let asked = &call.channels[..call.channels.len().min(MAX_HEADS)];
+                let asked = named(&call.channels);
                 marker.tell(asked).await
             }
         })
@@ -202,8 +202,13 @@ async fn answer_calls(messages: &Messages, process: &Process) -> anyhow::Result<
         .await
 }
 
+/// The channels of a call, as many as one call may name.
+fn named(channels: &[FriendshipId]) -> &[FriendshipId] {
+    &channels[..channels.len().min(MAX_HEADS)]
+}
+
 async fn heads(messages: Messages, call: GetHeads) -> Result<HashMap<FriendshipId, u64>, Error> {
-    let asked = &call.channels[..call.channels.len().min(MAX_HEADS)];
+    let asked = named(&call.channels);
     let ids: Vec<_> = asked.iter().map(|channel| channel.0).collect();
     let known = messages.store.heads(&ids).await?;
     Ok(asked

@@ -97,10 +97,7 @@ impl Feed {
         let sweep = sweep(store.clone(), epochs.clone(), bus.clone());
         let stop = process.shutdown.clone();
         process.tasks.spawn(async move {
-            tokio::select! {
-                () = sweep => {}
-                () = stop.cancelled() => {}
-            }
+            stop.run_until_cancelled(sweep).await;
         });
         Self {
             bus: bus.clone(),

@@ -57,10 +57,7 @@ pub fn sweep(store: &Store, media: &MediaStore, every: Duration, process: &Proce
                 }
             }
         };
-        tokio::select! {
-            () = sweeping => {}
-            () = stop.cancelled() => {}
-        }
+        stop.run_until_cancelled(sweeping).await;
     });
 }
 

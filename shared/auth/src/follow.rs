@@ -55,10 +55,7 @@ pub fn follow_keys(verifier: &Verifier, bus: &Bus, process: &Process) {
                 }
             }
         };
-        tokio::select! {
-            () = following => {}
-            () = stop.cancelled() => {}
-        }
+        stop.run_until_cancelled(following).await;
     });
 }
 

@@ -20,6 +20,9 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 /// The longest that one event is worked on: below [`ACK_WAIT`], after which the broker would hand
 /// it to another replica.
 const HANDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many events are fetched at a time. Few: they are worked on one after the other, and one that
+/// waits longer than [`ACK_WAIT`] for its turn is delivered again, which counts as a try.
+const FETCHED: usize = 10;
 const MAX_RETRY: Duration = Duration::from_secs(30);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -62,10 +65,7 @@ where
             sleep(RECONNECT_PAUSE).await;
         }
     };
-    tokio::select! {
-        () = work => {}
-        () = stop.cancelled() => {}
-    }
+    stop.run_until_cancelled(work).await;
 }
 
 async fn run<T, F, Fut>(bus: &Bus, consumer: Consumer, handle: &F) -> anyhow::Result<()>
@@ -88,7 +88,8 @@ where
         .get_or_create_consumer(consumer.durable, config)
         .await
         .with_context(|| format!("the stream {} is not there", consumer.stream.name()))?;
-    let mut messages = durable.messages().await?;
+    let fetching = durable.stream().max_messages_per_batch(FETCHED);
+    let mut messages = fetching.messages().await?;
     while let Some(message) = messages.next().await {
         let message = message?;
         let span = process_span(consumer.filter, &message.message);

@@ -42,10 +42,7 @@ pub async fn watch_revoked(bus: Bus, stop: CancellationToken, heard: impl Fn(Rev
             sleep(RETRY_PAUSE).await;
         }
     };
-    tokio::select! {
-        () = watching => {}
-        () = stop.cancelled() => {}
-    }
+    stop.run_until_cancelled(watching).await;
 }
 
 async fn watch(bus: &Bus, heard: &impl Fn(Revocation)) -> anyhow::Result<()> {

@@ -92,10 +92,7 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
             }
         }
     };
-    tokio::select! {
-        () = auditing => {}
-        () = stop.cancelled() => {}
-    }
+    stop.run_until_cancelled(auditing).await;
 }
 
 /// Deletes the rows that need not be kept any more, and compares the others with the stream that

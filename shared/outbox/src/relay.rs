@@ -70,10 +70,7 @@ pub async fn relay(pool: PgPool, bus: Bus, stop: CancellationToken) {
             was_woken = wait(&pool, &mut wake).await;
         }
     };
-    tokio::select! {
-        () = turns => {}
-        () = stop.cancelled() => {}
-    }
+    stop.run_until_cancelled(turns).await;
 }
 
 /// The result of a turn.

@@ -61,10 +61,7 @@ impl Index {
         };
         let stop = process.shutdown.clone();
         process.tasks.spawn(async move {
-            tokio::select! {
-                () = keeper.run() => {}
-                () = stop.cancelled() => {}
-            }
+            stop.run_until_cancelled(keeper.run()).await;
         });
         index
     }
