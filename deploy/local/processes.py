@@ -5,6 +5,7 @@ import ctypes
 import os
 import pathlib
 import pwd
+import random
 import signal
 import socket
 import subprocess
@@ -17,10 +18,16 @@ PR_SET_PDEATHSIG = 1
 
 
 def free_port():
-    """A port of the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of the loopback that is free.
+
+    It is below those that the kernel gives to connections (ip_local_port_range), of which one may
+    take a port before its server does.
+    """
+    for port in random.sample(range(10_000, 32_000), 1_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise Refused("No port between 10000 and 32000 is free.")
 
 
 def require_free(port):

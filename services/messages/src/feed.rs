@@ -14,7 +14,7 @@ use natter_bus::{Bus, PendingAck, PublishError, Stream, publish_span};
 use natter_pg::Writer;
 use natter_process::Process;
 use natter_protocol::{
-    FriendshipId, MessageId, Timestamp,
+    FriendshipId, MessageId,
     event::{LogEvent, LogTag, VERSION},
     message::Kind,
     subject,
@@ -75,7 +75,7 @@ impl Sent {
                 first: at.seq,
                 event,
                 at,
-                when: Timestamp::now(),
+                when: Instant::now(),
             };
             published = joined(published, one);
         }

@@ -5,9 +5,11 @@
 //! as the stream keeps the event: what the stream has no more is published again from the rows, at
 //! least once and after newer events perhaps, so listeners go by `seq` and `revision`.
 //!
-//! Each comparison stores a checkpoint: the highest number in the stream that was found intact, and
-//! when. The next one checks the checkpoint, the highest number of all, and newer rows whose number
-//! the stream has since given to another event. Nothing here waits within a transaction, and much
+//! A comparison that finds nothing lost stores a checkpoint: the highest number in the stream that
+//! was found intact, and when. The next one checks the checkpoint, the highest number of all, and
+//! newer rows whose number the stream has since given to another event. After a loss the checkpoint
+//! stays where it is, and the same rows are compared again: the stream may have been set back while
+//! it was compared, so that some answers were of the stream before and some of the one after. Nothing here waits within a transaction, and much
 //! is done in chunks: an interrupted comparison is begun again and finds the same.
 
 use std::time::Duration;
@@ -79,7 +81,8 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
                         "the stream is behind what it acknowledged: it is filled again"
                     );
                     metrics::counter!("outbox_refilled_total", "stream" => name).increment(rows);
-                    usual
+                    doubted_until = Instant::now() + LATE;
+                    SOON
                 }
                 Err(error) => {
                     tracing::warn!(stream = name, "not compared yet: {error:#}");
@@ -115,9 +118,11 @@ async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<Opt
     .fetch_optional(&mut *db)
     .await?;
     let mut lost = 0;
-    if let Some(checkpoint) = &checkpoint
-        && is_lost(&feed, checkpoint).await?
-    {
+    let was_lost = match &checkpoint {
+        Some(checkpoint) => is_lost(&feed, checkpoint).await?,
+        None => false,
+    };
+    if let Some(checkpoint) = checkpoint.as_ref().filter(|_| was_lost) {
         lost += take_back_end(&mut db, &feed, checkpoint).await?;
     }
     lost += take_back_overlapped(&mut db, &feed, checkpoint.as_ref()).await?;
@@ -129,7 +134,11 @@ async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<Opt
             kept => break kept,
         }
     };
-    if let Some(kept) = kept {
+    if let Some(checkpoint) = &checkpoint {
+        let is_same = is_lost(&feed, checkpoint).await? == was_lost;
+        anyhow::ensure!(is_same, "the stream was set back while it was compared");
+    }
+    if let Some(kept) = kept.filter(|_| lost == 0) {
         set_checkpoint(&mut db, stream, &kept, begun).await?;
     }
     Ok(Some(lost))

@@ -1,8 +1,9 @@
 //! Which committed batches the stream may not have yet.
 
 use natter_bus::StreamPosition;
-use natter_protocol::{MessageId, Timestamp};
+use natter_protocol::MessageId;
 use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Store;
@@ -15,7 +16,7 @@ pub struct Published {
     pub event: MessageId,
     pub at: StreamPosition,
     /// When the stream said so.
-    pub when: Timestamp,
+    pub when: Instant,
 }
 
 /// A committed batch that the stream may not have yet.
@@ -50,7 +51,8 @@ impl Store {
     }
 }
 
-/// Notes that a stream has all of some batches, and where.
+/// Notes that a stream has all of some batches, and where. The time is the database's: rows are
+/// compared by it, and the clocks of replicas differ.
 pub async fn published(db: &mut PgConnection, batches: &[(i64, Published)]) -> sqlx::Result<()> {
     fn column_of<T>(batches: &[(i64, Published)], value: impl Fn(&Published) -> T) -> Vec<T> {
         batches
@@ -60,11 +62,12 @@ pub async fn published(db: &mut PgConnection, batches: &[(i64, Published)]) -> s
     }
     let ids: Vec<i64> = batches.iter().map(|(id, _)| *id).collect();
     sqlx::query(
-        "UPDATE outbox SET published_at = batch.published_at, stream = batch.stream,
-                stream_first = batch.first, stream_seq = batch.last, event_id = batch.event
+        "UPDATE outbox SET published_at = clock_timestamp() - make_interval(secs => batch.age),
+                stream = batch.stream, stream_first = batch.first, stream_seq = batch.last,
+                event_id = batch.event
          FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::uuid[],
-                     $6::timestamptz[])
-             AS batch (id, stream, first, last, event, published_at)
+                     $6::float8[])
+             AS batch (id, stream, first, last, event, age)
          WHERE outbox.id = batch.id",
     )
     .bind(ids)
@@ -72,7 +75,7 @@ pub async fn published(db: &mut PgConnection, batches: &[(i64, Published)]) -> s
     .bind(column_of(batches, |one| one.first.cast_signed()))
     .bind(column_of(batches, |one| one.at.seq.cast_signed()))
     .bind(column_of(batches, |one| one.event.0))
-    .bind(column_of(batches, |one| one.when.utc()))
+    .bind(column_of(batches, |one| one.when.elapsed().as_secs_f64()))
     .execute(db)
     .await?;
     Ok(())

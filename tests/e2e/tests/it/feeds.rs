@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    env,
     time::Duration,
 };
 
@@ -310,17 +311,38 @@ async fn what_is_marked_after_the_comparison_is_published_again_too() {
 
 #[tokio::test]
 async fn what_newer_events_took_the_numbers_of_is_published_again_too() {
-    lose_and_go_on(false).await;
+    lose_and_go_on(Lost::Lately).await;
 }
 
 #[tokio::test]
 async fn what_was_lost_long_ago_is_published_again_too() {
-    lose_and_go_on(true).await;
+    lose_and_go_on(Lost::LongAgo).await;
 }
 
-/// The stream loses events, and before anybody compares it newer ones take their numbers. Where
-/// that is `long_ago`, the lost ones had been published hours before, and compared since.
-async fn lose_and_go_on(long_ago: bool) {
+#[tokio::test]
+async fn what_was_lost_of_a_replica_whose_clock_was_ahead_is_published_again_too() {
+    lose_and_go_on(Lost::ByClockAhead).await;
+}
+
+#[derive(PartialEq, Eq)]
+enum Lost {
+    Lately,
+    /// Published hours before it is lost, and compared since.
+    LongAgo,
+    /// Published by a replica whose clock is ahead.
+    ByClockAhead,
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test's setting, not a service's"
+)]
+fn faketime() -> String {
+    env::var("NATTER_TEST_FAKETIME").expect("deploy/test says where it is")
+}
+
+/// The stream loses events, and before anybody compares it newer ones take their numbers.
+async fn lose_and_go_on(lost: Lost) {
     let mut world = World::start(Topology::Apart).await;
     let Friends { alice, channel, .. } = world.friends().await;
     talk(&world, &alice, &channel, "kept").await;
@@ -329,13 +351,21 @@ async fn lose_and_go_on(long_ago: bool) {
     world.nats.stop(Signal::Term).await;
     let before = world.nats.copy();
     world.nats.start_again().await;
+    let mut busy = world.postgres.admin("natter").await;
+    if lost == Lost::ByClockAhead {
+        compare(&mut world, &mut busy).await;
+        world.process("messages-2").end(Signal::Term).await;
+        world.set("messages", "LD_PRELOAD", &faketime());
+        world.set("messages", "FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        world.set("messages", "FAKETIME", "+40");
+        world.restart("messages", Signal::Term).await;
+    }
     let gateways = vec![world.gateway(), world.gateway_2()];
     let mut talker = Talker::new(alice, gateways, &channel);
     talker.talk("lost", 5).await;
     are_whole(&world).await;
     world.published().await;
-    let mut busy = world.postgres.admin("natter").await;
-    if long_ago {
+    if lost == Lost::LongAgo {
         compare(&mut world, &mut busy).await;
         let age = "UPDATE messages.outbox SET published_at = published_at - interval '2 hours';
              UPDATE messages.outbox_checkpoints SET compared_at = compared_at - interval '1 hour'";
@@ -350,6 +380,10 @@ async fn lose_and_go_on(long_ago: bool) {
     world.nats.stop(Signal::Kill).await;
     world.nats.restore(&before);
     world.nats.start_again().await;
+    if lost == Lost::ByClockAhead {
+        world.set("messages", "FAKETIME", "+0");
+        world.restart("messages", Signal::Term).await;
+    }
     talker.talk("later", 20).await;
     world.published().await;
     drop(busy);

@@ -337,6 +337,10 @@ impl<'a> Struck<'a> {
                 let mut world = self.world.lock().await;
                 world.nats.stop(Signal::Term).await;
                 world.nats.restore(copy);
+                // Else a power cut that follows would tear it.
+                if let Some(disks) = self.disks {
+                    disks.nats.flush().await?;
+                }
                 world.nats.start_again().await;
             }
         }
