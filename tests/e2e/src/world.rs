@@ -62,6 +62,8 @@ struct Service {
     program: &'static str,
     variables: Vec<(String, String)>,
     process: Process,
+    /// What it said before its last start.
+    said: Vec<String>,
     public: String,
     admin: String,
 }
@@ -69,6 +71,7 @@ struct Service {
 impl Service {
     /// Starts it at the addresses that it had, with the settings that it has now.
     fn launch_again(&mut self) {
+        self.said.extend(self.process.lines());
         self.process = launch(self.program, &self.variables, &self.public, &self.admin);
     }
 }
@@ -202,6 +205,7 @@ impl World {
                     program,
                     variables,
                     process,
+                    said: Vec::new(),
                     public,
                     admin,
                 },
@@ -305,6 +309,15 @@ impl World {
         lines.join("\n")
     }
 
+    /// What each process has logged since its first start, by its name.
+    pub fn logs(&self) -> BTreeMap<&'static str, String> {
+        let logs = self.services.iter().map(|(name, one)| {
+            let lines = [one.said.clone(), one.process.lines()].concat();
+            (*name, lines.join("\n"))
+        });
+        logs.collect()
+    }
+
     /// Waits until everything in the outboxes is published, and marked as that.
     pub async fn published(&self) {
         let mut admin = self.postgres.admin("natter").await;
@@ -385,6 +398,7 @@ impl World {
             program,
             variables,
             process,
+            said: Vec::new(),
             public,
             admin,
         };

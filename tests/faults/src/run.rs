@@ -1,6 +1,6 @@
 //! A whole run, and what is said of it.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, env, fmt, fs, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use async_nats::jetstream;
@@ -95,7 +95,22 @@ pub async fn with_faults(settings: Settings, say: impl Fn(String)) -> anyhow::Re
     let summary = judged(settings.seed, history);
     // Before the processes are let go: one that has logged what it must not ends everything then.
     say(summary.to_string());
+    if !summary.violations.is_empty() {
+        let folder = keep(site.world(), settings.seed)?;
+        say(format!("logs and database are in {}", folder.display()));
+    }
     Ok(summary)
+}
+
+/// Writes down what says why a promise was broken: the log of each process, and the database.
+fn keep(world: &World, seed: u64) -> anyhow::Result<PathBuf> {
+    let folder = env::temp_dir().join(format!("natter-faults-seed-{seed}"));
+    fs::create_dir_all(&folder)?;
+    for (name, log) in world.logs() {
+        fs::write(folder.join(format!("{name}.log")), log)?;
+    }
+    fs::write(folder.join("database.sql"), world.postgres.dump())?;
+    Ok(folder)
 }
 
 /// Runs clients against any Natter, and makes no faults.
