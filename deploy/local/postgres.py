@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import pathlib
+import pwd
 import secrets
 import shutil
 import signal
@@ -23,8 +24,13 @@ STOP_SECONDS = 30
 
 class Postgres:
     def __init__(self, data):
+        # Installed first where it is missing: the package makes the user that Postgres runs as.
+        postgres_programs()
         self.account = database_account()
         self.folder = _reachable(data, self.account)
+        if self.account and self.folder.exists():
+            # Postgres serves a folder only to the user that owns it.
+            self.account = pwd.getpwuid(self.folder.stat().st_uid)
         self.password_file = data / "postgres.password"
         self.log = data / "postgres.log"
         version = self.folder / "PG_VERSION"
