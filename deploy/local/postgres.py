@@ -18,7 +18,8 @@ from .tools import ROOT, postgres_programs
 SCHEMAS = ("users", "friendships", "messages")
 # Where the database goes when the user that Postgres runs as cannot reach the data folder (a checkout below /root, say).
 ELSEWHERE = pathlib.Path("/var/lib/natter")
-START_SECONDS = 60
+# After a crash it goes through up to a gigabyte of its log first, and begins again if it is ended meanwhile.
+START_SECONDS = 300
 STOP_SECONDS = 30
 
 
@@ -114,9 +115,11 @@ class Postgres:
                 end_with=signal.SIGINT,
             )
         deadline = time.monotonic() + START_SECONDS
-        while self.process.poll() is None and time.monotonic() < deadline:
+        while self.process.poll() is None:
             if self.sql("SELECT 1", "postgres").returncode == 0:
                 return True
+            if time.monotonic() > deadline:
+                raise Refused(f"Postgres does not answer after {START_SECONDS} seconds; {self.log} says why.")
             time.sleep(0.1)
         return False
 
