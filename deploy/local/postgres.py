@@ -46,7 +46,8 @@ class Postgres:
             shutil.rmtree(self.folder)
             self._create()
         elif not self.password_file.exists():
-            raise Refused(f"{self.folder} is there and its password {self.password_file} is not; put it back, or start over with --fresh.")
+            # --fresh would remove nothing: that file is by what it knows that the folder is Natter's.
+            raise Refused(f"{self.folder} is there and its password {self.password_file} is not; put it back, or remove {self.folder.parent} to start over.")
         self.password = self.password_file.read_text().strip()
         for _ in range(3):
             self.port = free_port()
