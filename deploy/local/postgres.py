@@ -8,6 +8,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import time
 
@@ -80,7 +81,11 @@ class Postgres:
         say("creating the database")
         part = self.folder.with_name(self.folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True, mode=0o700)
+        if part.parent == ELSEWHERE:
+            # Whatever the umask: Postgres' own user must be able to pass through.
+            ELSEWHERE.mkdir(parents=True, exist_ok=True)
+            ELSEWHERE.chmod(stat.S_IMODE(ELSEWHERE.stat().st_mode) | 0o711)
+        part.mkdir(mode=0o700)
         password = secrets.token_hex(24)
         write_secret(self.password_file, password)
         given = part.with_name(part.name + ".password")
