@@ -280,6 +280,8 @@ def apt_install(package, what):
         write = "mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf"
         subprocess.run([*rights, "sh", "-c", write])
     apt = [*rights, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Options::=--force-confold"]
+    # A machine that has just started is often busy with its own upgrades.
+    apt += ["-o", "DPkg::Lock::Timeout=300"]
     for step in (["update"], ["install", "-y", "--no-install-recommends", package]):
         done = subprocess.run([*apt, *step], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
