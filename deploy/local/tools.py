@@ -177,7 +177,10 @@ def chromium():
     """The path of Chromium."""
     names = ("chromium", "chromium-browser", "google-chrome")
     if not any(map(shutil.which, names)):
-        apt_install("chromium", "Chromium")
+        try:
+            apt_install("chromium", "Chromium")
+        except Refused as refused:
+            raise Refused(f"{refused} (Ubuntu has it as a snap alone: install Google Chrome's package there)") from None
     return next(filter(None, map(shutil.which, names)))
 
 
