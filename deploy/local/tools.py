@@ -273,7 +273,8 @@ def _rights():
 def apt_install(package, what):
     """Installs a Debian package, as root or with sudo."""
     if not shutil.which("apt-get"):
-        raise Refused(f"{what} was not found, and there is no apt-get to install {package} with.")
+        elsewhere = "on other systems than Debian and Ubuntu, deploy/compose.yaml runs Natter in Docker"
+        raise Refused(f"{what} was not found, and there is no apt-get to install {package} with: {elsewhere}.")
     rights = _rights()
     if rights and not shutil.which("sudo"):
         raise Refused(f"{what} was not found: install the package {package} as root and try again.")
