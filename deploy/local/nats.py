@@ -11,7 +11,8 @@ from .say import Refused
 from .tools import ROOT
 
 PID_FILE = "nats.pid"
-START_SECONDS = 30
+# It reads its streams first.
+START_SECONDS = 120
 STOP_SECONDS = 15
 # The users below, and what each may do.
 CONFIG = ROOT / "deploy/nats/nats.conf"
@@ -55,10 +56,13 @@ class Nats:
             self.process = spawn(command, log=log, env={**os.environ, **self.settings(*USERS)})
         self.pid_file.write_text(f"{self.process.pid}\n")
         deadline = time.monotonic() + START_SECONDS
-        while self.process.poll() is None and time.monotonic() < deadline:
+        while self.process.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return True
+            # Not another beside it: two servers on one store would spoil it.
+            if time.monotonic() > deadline:
+                raise Refused(f"nats-server does not answer after {START_SECONDS} seconds; {self.log} says why.")
             time.sleep(0.05)
         return False
 

@@ -4,9 +4,11 @@ import hashlib
 import hmac
 import os
 import pathlib
+import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import time
 
@@ -17,14 +19,20 @@ from .tools import ROOT, postgres_programs
 SCHEMAS = ("users", "friendships", "messages")
 # Where the database goes when the user that Postgres runs as cannot reach the data folder (a checkout below /root, say).
 ELSEWHERE = pathlib.Path("/var/lib/natter")
-START_SECONDS = 60
+# After a crash it goes through up to a gigabyte of its log first, and begins again if it is ended meanwhile.
+START_SECONDS = 300
 STOP_SECONDS = 30
 
 
 class Postgres:
     def __init__(self, data):
+        # Installed first where it is missing: the package makes the user that Postgres runs as.
+        postgres_programs()
         self.account = database_account()
         self.folder = _reachable(data, self.account)
+        if self.account and self.folder.exists():
+            # Postgres serves a folder only to the user that owns it.
+            self.account = pwd.getpwuid(self.folder.stat().st_uid)
         self.password_file = data / "postgres.password"
         self.log = data / "postgres.log"
         version = self.folder / "PG_VERSION"
@@ -39,7 +47,8 @@ class Postgres:
             shutil.rmtree(self.folder)
             self._create()
         elif not self.password_file.exists():
-            raise Refused(f"{self.folder} is there and its password {self.password_file} is not; put it back, or start over with --fresh.")
+            # --fresh would remove nothing: that file is by what it knows that the folder is Natter's.
+            raise Refused(f"{self.folder} is there and its password {self.password_file} is not; put it back, or remove {self.folder.parent} to start over.")
         self.password = self.password_file.read_text().strip()
         for _ in range(3):
             self.port = free_port()
@@ -72,7 +81,11 @@ class Postgres:
         say("creating the database")
         part = self.folder.with_name(self.folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True, mode=0o700)
+        if part.parent == ELSEWHERE:
+            # Whatever the umask: Postgres' own user must be able to pass through.
+            ELSEWHERE.mkdir(parents=True, exist_ok=True)
+            ELSEWHERE.chmod(stat.S_IMODE(ELSEWHERE.stat().st_mode) | 0o711)
+        part.mkdir(mode=0o700)
         password = secrets.token_hex(24)
         write_secret(self.password_file, password)
         given = part.with_name(part.name + ".password")
@@ -108,9 +121,11 @@ class Postgres:
                 end_with=signal.SIGINT,
             )
         deadline = time.monotonic() + START_SECONDS
-        while self.process.poll() is None and time.monotonic() < deadline:
+        while self.process.poll() is None:
             if self.sql("SELECT 1", "postgres").returncode == 0:
                 return True
+            if time.monotonic() > deadline:
+                raise Refused(f"Postgres does not answer after {START_SECONDS} seconds; {self.log} says why.")
             time.sleep(0.1)
         return False
 

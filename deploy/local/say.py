@@ -1,5 +1,6 @@
 """What the launcher tells the person who started it."""
 
+import contextlib
 import sys
 
 
@@ -8,4 +9,6 @@ class Refused(Exception):
 
 
 def say(text):
-    print(f"natter: {text}", file=sys.stderr, flush=True)
+    # Where the terminal is gone nobody listens, and what comes next (stopping, in order) is done all the same.
+    with contextlib.suppress(OSError):
+        print(f"natter: {text}", file=sys.stderr, flush=True)

