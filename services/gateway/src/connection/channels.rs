@@ -263,7 +263,7 @@ impl Connection {
                 self.list_soon();
                 Ok(())
             }
-            Ok(()) => {
+            Ok(()) if self.channels.contains(id) => {
                 if self.live {
                     self.gateway
                         .presence
@@ -274,6 +274,7 @@ impl Connection {
                 }
                 Ok(())
             }
+            // Also where the channel was closed, and so left, while it was joined.
             result => result,
         }
     }
