@@ -330,11 +330,6 @@ impl Connection {
         Ok(floor)
     }
 
-    pub(super) fn has_left(&self, id: FriendshipId) -> bool {
-        let used = self.used.as_ref();
-        used.is_some_and(|used| used.left.contains_key(&id))
-    }
-
     async fn leave_channel(&mut self, id: FriendshipId) {
         if let Some(newest) = self.channels.remove(id) {
             let used = self.used.get_or_insert_default();
