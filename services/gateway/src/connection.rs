@@ -238,7 +238,6 @@ impl Connection {
     }
 
     async fn on_received(&mut self, received: Result<Received, Error>) -> Result<(), Close> {
-        self.unanswered = 0;
         match received {
             Ok(Received::Message(message)) => self.on_message(message).await,
             Ok(Received::Closing) => Err(Close::Done),
@@ -264,6 +263,10 @@ impl Connection {
     }
 
     async fn beat(&mut self) -> Result<(), Close> {
+        // In the midst of a frame a client cannot answer a ping: a large one may take long to come.
+        if self.socket.has_come() {
+            self.unanswered = 0;
+        }
         if self.unanswered >= 2 {
             return Err(Close::Gone);
         }

@@ -97,6 +97,11 @@ impl Socket {
         self.check_written()
     }
 
+    /// Whether anything has come since this was asked last, be it a part of a frame.
+    pub fn has_come(&mut self) -> bool {
+        std::mem::take(&mut self.0.get_mut().has_read)
+    }
+
     /// Whatever is written from now on is discarded: the client does not read.
     pub fn discard(&mut self) {
         self.0.get_mut().discards = true;
@@ -193,6 +198,8 @@ struct HoldsClose<S> {
     /// From the close frame on.
     held: Vec<u8>,
     is_released: bool,
+    /// Whether anything was read.
+    has_read: bool,
     /// Whether what is written is discarded.
     discards: bool,
 }
@@ -204,6 +211,7 @@ impl<S> HoldsClose<S> {
             frames: Frames::default(),
             held: Vec::new(),
             is_released: false,
+            has_read: false,
             discards: false,
         }
     }
@@ -236,6 +244,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HoldsClose<S> {
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        this.has_read |= buffer.filled().len() > before;
         if this.is_released || !matches!(read, Poll::Ready(Ok(()))) {
             return read;
         }

@@ -263,7 +263,7 @@ impl Connection {
                 self.list_soon();
                 Ok(())
             }
-            Ok(()) => {
+            Ok(()) if self.channels.contains(id) => {
                 if self.live {
                     self.gateway
                         .presence
@@ -274,6 +274,7 @@ impl Connection {
                 }
                 Ok(())
             }
+            // Also where the channel was closed, and so left, while it was joined.
             result => result,
         }
     }
@@ -327,11 +328,6 @@ impl Connection {
             end = after_seq;
         }
         Ok(floor)
-    }
-
-    pub(super) fn has_left(&self, id: FriendshipId) -> bool {
-        let used = self.used.as_ref();
-        used.is_some_and(|used| used.left.contains_key(&id))
     }
 
     async fn leave_channel(&mut self, id: FriendshipId) {

@@ -124,7 +124,8 @@ impl Connection {
         let EphemeralFrame { channel, ephemeral } = frame;
         let name = ephemeral.name();
         if !self.channels.contains(channel) {
-            let refusal = if self.has_left(channel) {
+            // Every friendship of the user, also one that was closed before the connection opened.
+            let refusal = if self.shown.contains(channel) {
                 Refusal::ChannelClosed
             } else {
                 Refusal::NotAMember

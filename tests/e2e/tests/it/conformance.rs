@@ -1,12 +1,18 @@
 //! The WebSocket protocol (RFC 6455) frame by frame, after the sections of the Autobahn test suite:
 //! that suite itself wants a server that echoes.
 
+use std::time::Duration;
+
 use natter_e2e::{Topology, World};
 use natter_test_support::{
     PATIENCE, Person,
     frames::{self, BINARY, CLOSE, CONTINUATION, FIN, Frames, PING, PONG, TEXT},
 };
-use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::tcp::OwnedWriteHalf,
+    time::{sleep, timeout},
+};
 
 const ASK: &[u8] = br#"{"type":"ping"}"#;
 const ANSWER: &str = r#"{"type":"pong"}"#;
@@ -149,6 +155,28 @@ async fn what_the_protocol_allows_is_understood() {
     let mut raw = Raw::connect(&world, &alice).await;
     raw.write(&close[..3]).await;
     assert_eq!(raw.closes().await, Some(1000));
+}
+
+/// Until the frame is complete, its client can answer no ping.
+#[tokio::test]
+async fn a_frame_that_comes_slowly_is_no_silence() {
+    let quick = [("NATTER_HEARTBEAT_SECONDS", "1")];
+    let world = World::start_with(Topology::Standalone, &quick).await;
+    let alice = Person::sign_up(&world.users(), "alice").await;
+    let mut raw = Raw::connect(&world, &alice).await;
+    // For more than twice as long as a silent client is waited for.
+    for part in frame(FIN | TEXT, ASK).chunks(2) {
+        raw.write(part).await;
+        sleep(Duration::from_millis(600)).await;
+    }
+    loop {
+        let (first, payload) = raw.next().await.expect("it stays open");
+        if first == FIN | TEXT {
+            assert_eq!(payload, ANSWER.as_bytes());
+            return;
+        }
+        assert_eq!(first, FIN | PING);
+    }
 }
 
 #[tokio::test]

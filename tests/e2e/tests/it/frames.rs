@@ -54,6 +54,28 @@ async fn typing_reaches_the_other_side_only() {
     );
 }
 
+/// Its members are told so, also on a connection that opened afterwards.
+#[tokio::test]
+async fn nobody_types_in_a_closed_channel() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    let mut before = alice.connect(&world.gateway()).await;
+    let friendships = format!("{}/api/users/friendship/", world.friendships());
+    let reject = json!({"friendship_id": channel, "status": "rejected"});
+    assert_eq!(alice.patch(&friendships, reject).await.0, 200);
+    before.frame("friendship_update").await;
+    let after = alice.connect(&world.gateway()).await;
+    for mut socket in [before, after] {
+        let typing = json!({"type": "typing", "channel": channel, "active": true});
+        socket.send(typing).await;
+        let refused = socket.frame("error").await;
+        assert_eq!(
+            (&refused["code"], &refused["answers"]),
+            (&json!("channel_closed"), &json!("typing"))
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_browser_is_warned_and_renews_its_token() {
     let settings = [("NATTER_ACCESS_TOKEN_SECONDS", "8")];

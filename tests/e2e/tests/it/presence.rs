@@ -3,6 +3,7 @@
 use natter_e2e::{Topology, World};
 use natter_test_support::{Friends, Person, Signal, Socket, befriend, until};
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 /// The next word about a user.
 async fn presence_of(socket: &mut Socket, person: &Person) -> Value {
@@ -77,6 +78,45 @@ async fn strangers_see_nothing_and_former_friends_nothing_more() {
             (&json!(mutual.id), &json!(true))
         );
     }
+}
+
+/// A channel that is closed again while a connection still joins it.
+#[tokio::test]
+async fn a_friend_who_left_while_the_channel_was_joined_is_not_shown() {
+    let world = World::start(Topology::Apart).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    let friendships = format!("{}/api/users/friendship/", world.friendships());
+    let set = async |status: &str| {
+        let change = json!({"friendship_id": channel, "status": status});
+        assert_eq!(bob.patch(&friendships, change).await.0, 200);
+    };
+    // Joining the channel again soon begins with this message, whose log cannot be read yet.
+    let mut bobs = bob.connect(&world.gateway_2()).await;
+    bobs.say(&channel, "b-1", "Hello").await;
+    drop(bobs);
+    set("rejected").await;
+    world.published().await;
+    let mut alices = alice.connect(&world.gateway()).await;
+    let locked = world.lock("messages.log", "ACCESS EXCLUSIVE").await;
+    set("accepted").await;
+    let opened = alices.frame("friendship_update").await;
+    assert_eq!(opened["friendship"]["is_open"], true);
+    set("rejected").await;
+    world.published().await;
+    locked.close().await.expect("it ends");
+    let closed = alices.frame("friendship_update").await;
+    assert_eq!(closed["friendship"]["is_open"], false);
+
+    let _bobs = bob.connect(&world.gateway_2()).await;
+    let mutual = Person::sign_up(&world.users(), "mutual").await;
+    befriend(&world.friendships(), &alice, &mutual).await;
+    let _mutuals = mutual.connect(&world.gateway_2()).await;
+    let shown = alices.frame("presence").await;
+    assert_eq!(shown["user"], mutual.id, "{shown}");
 }
 
 #[tokio::test]
