@@ -27,11 +27,11 @@ pub struct HttpSettings {
     #[arg(long, env = "NATTER_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// How long a client may take to send a request's head, and how long a connection may stay idle between two requests, in seconds
+    /// How long a client may take to send a request's head, and how long a connection may stay idle between two requests, in seconds; longer than a proxy in front keeps its own idle connections, which is often 60 seconds
     #[arg(
         long,
         env = "NATTER_HEADER_SECONDS",
-        default_value_t = 60,
+        default_value_t = 75,
         value_parser = value_parser!(u64).range(1..)
     )]
     header_seconds: u64,
