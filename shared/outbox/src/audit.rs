@@ -7,14 +7,16 @@
 //!
 //! A comparison that finds nothing lost stores a checkpoint: the highest number in the stream that
 //! was found intact, and when. The next one checks the checkpoint, the highest number of all, and
-//! newer rows whose number the stream has since given to another event. After a loss the checkpoint
-//! stays where it is, and the same rows are compared again: the stream may have been set back while
-//! it was compared, so that some answers were of the stream before and some of the one after. Nothing here waits within a transaction, and much
-//! is done in chunks: an interrupted comparison is begun again and finds the same.
+//! newer rows whose number the stream may since have given to another event. After a loss the
+//! checkpoint stays where it is, and the same rows are compared again: the stream may have been set
+//! back while it was compared, so that some answers were of the stream before and some of the one
+//! after. Nothing here waits within a transaction, and much is done in chunks: an interrupted
+//! comparison is begun again and finds the same.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use natter_bus::{Bus, Feed, Stream};
 use natter_pg::try_lock;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, pool::PoolConnection};
@@ -36,6 +38,9 @@ const LOCK: i32 = 0x6e62;
 const LATE: Duration = Duration::from_secs(30);
 /// Rows that one statement changes.
 const CHUNK: i64 = 5_000;
+/// Events that are looked up in the stream at the same time. Replicas mark rows out of order: where
+/// there are hundreds a second, most of them must be looked up.
+const LOOKED_UP: usize = 32;
 /// For how long the rows of published notices are kept, whose events no stream keeps.
 const KEEP_NOTICES: Duration = Duration::from_secs(3_600);
 
@@ -268,23 +273,31 @@ async fn take_back_overlapped(
     .bind(LATE.as_secs_f64())
     .fetch_all(&mut *db)
     .await?;
-    let mut lost = Vec::new();
-    for suspect in suspects {
-        if is_lost(feed, &suspect).await? {
-            lost.push(suspect.id);
+    let mut suspects = suspects.into_iter();
+    let mut all = 0;
+    loop {
+        let some: Vec<StreamPlace> = suspects.by_ref().take(CHUNK as usize).collect();
+        if some.is_empty() {
+            return Ok(all);
         }
-    }
-    for ids in lost.chunks(CHUNK as usize) {
-        sqlx::query(
+        let looked_up = stream::iter(some).map(|suspect| async move {
+            let lost = is_lost(feed, &suspect).await?;
+            anyhow::Ok(lost.then_some(suspect.id))
+        });
+        let lost: Vec<Option<i64>> = looked_up.buffer_unordered(LOOKED_UP).try_collect().await?;
+        let lost: Vec<i64> = lost.into_iter().flatten().collect();
+        // Also where none is lost: the database ends a session, and with it the lock, on which
+        // nothing was said for long.
+        all += sqlx::query(
             "UPDATE outbox
              SET published_at = NULL, stream = NULL, stream_seq = NULL, stream_first = NULL
              WHERE id = ANY($1)",
         )
-        .bind(ids)
+        .bind(lost)
         .execute(&mut *db)
-        .await?;
+        .await?
+        .rows_affected();
     }
-    Ok(lost.len() as u64)
 }
 
 /// Deletes rows whose events the stream no longer keeps, and after [`KEEP_NOTICES`] those of

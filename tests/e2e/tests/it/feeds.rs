@@ -393,6 +393,50 @@ async fn lose_and_go_on(lost: Lost) {
     are_whole(&world).await;
 }
 
+/// Rows that were marked out of order look as if they were lost: each is looked up in the stream, in
+/// time for the session that holds the lock.
+#[tokio::test]
+async fn a_comparison_ends_however_many_rows_look_lost() {
+    let mut world = World::start(Topology::Standalone).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    talk(&world, &alice, &channel, "kept").await;
+    world.published().await;
+    let link = world.link_to_nats("standalone").await;
+    // Each answer takes some 50 ms: one after the other they would take more than a minute.
+    link.slow(1_000_000);
+    let mut admin = world.postgres.admin("natter").await;
+    sqlx::query(
+        "INSERT INTO messages.outbox (channels, first_seqs, last_seqs, published_at, stream,
+                                      stream_first, stream_seq, event_id)
+         SELECT channels, first_seqs, last_seqs, clock_timestamp(), stream, stream_first,
+                stream_seq, event_id
+         FROM (SELECT * FROM messages.outbox ORDER BY stream_seq DESC LIMIT 1) AS newest,
+              generate_series(1, 1500)",
+    )
+    .execute(&mut admin)
+    .await
+    .expect("the table is there");
+    let inserted: String = sqlx::query_scalar("SELECT clock_timestamp()::text")
+        .fetch_one(&mut admin)
+        .await
+        .expect("a time");
+    until("the stream is compared", || async {
+        let mut admin = world.postgres.admin("natter").await;
+        let is_compared: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM messages.outbox_checkpoints
+                            WHERE stream = 'CHAT' AND compared_at > $1::timestamptz)",
+        )
+        .bind(&inserted)
+        .fetch_one(&mut admin)
+        .await
+        .ok()?;
+        is_compared.then_some(())
+    })
+    .await;
+    let refilled = world.count("standalone", "outbox_refilled_total").await;
+    assert_eq!(refilled, 0.0);
+}
+
 /// Has the stream CHAT compared up to its newest event.
 async fn compare(world: &mut World, admin: &mut PgConnection) {
     world.restart("messages", Signal::Term).await;
