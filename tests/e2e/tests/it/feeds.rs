@@ -324,9 +324,23 @@ async fn what_was_lost_of_a_replica_whose_clock_was_ahead_is_published_again_too
     lose_and_go_on(Lost::ByClockAhead).await;
 }
 
+#[tokio::test]
+async fn what_was_lost_of_a_stream_that_kept_its_last_number_is_published_again_too() {
+    lose_and_go_on(Lost::InAHole).await;
+}
+
+#[tokio::test]
+async fn what_was_lost_and_marked_late_is_published_again_too() {
+    lose_and_go_on(Lost::MarkedLate).await;
+}
+
 #[derive(PartialEq, Eq)]
 enum Lost {
     Lately,
+    /// Marked after the newer events, as by a replica that was frozen.
+    MarkedLate,
+    /// Newer events do not take the numbers of those that were lost.
+    InAHole,
     /// Published hours before it is lost, and compared since.
     LongAgo,
     /// Published by a replica whose clock is ahead.
@@ -365,6 +379,11 @@ async fn lose_and_go_on(lost: Lost) {
     talker.talk("lost", 5).await;
     are_whole(&world).await;
     world.published().await;
+    let newest = "SELECT max(id) FROM messages.outbox";
+    let newest: i64 = sqlx::query_scalar(newest)
+        .fetch_one(&mut busy)
+        .await
+        .expect("there are rows");
     if lost == Lost::LongAgo {
         compare(&mut world, &mut busy).await;
         let age = "UPDATE messages.outbox SET published_at = published_at - interval '2 hours';
@@ -377,8 +396,13 @@ async fn lose_and_go_on(lost: Lost) {
     // No replica compares the stream before more events were published than were lost.
     let lock = "SELECT pg_advisory_lock(28258, hashtext('CHAT'))";
     busy.execute(lock).await.expect("a superuser may");
-    world.nats.stop(Signal::Kill).await;
-    world.nats.restore(&before);
+    if lost == Lost::InAHole {
+        world.nats.stop(Signal::Term).await;
+        world.nats.restore_messages(&before);
+    } else {
+        world.nats.stop(Signal::Kill).await;
+        world.nats.restore(&before);
+    }
     world.nats.start_again().await;
     if lost == Lost::ByClockAhead {
         world.set("messages", "FAKETIME", "+0");
@@ -386,6 +410,13 @@ async fn lose_and_go_on(lost: Lost) {
     }
     talker.talk("later", 20).await;
     world.published().await;
+    if lost == Lost::MarkedLate {
+        sqlx::query("UPDATE messages.outbox SET published_at = clock_timestamp() WHERE id <= $1")
+            .bind(newest)
+            .execute(&mut busy)
+            .await
+            .expect("a superuser may");
+    }
     drop(busy);
     for replica in ["messages", "messages-2"] {
         world.restart(replica, Signal::Term).await;
@@ -393,10 +424,10 @@ async fn lose_and_go_on(lost: Lost) {
     are_whole(&world).await;
 }
 
-/// Rows that were marked out of order look as if they were lost: each is looked up in the stream, in
-/// time for the session that holds the lock.
+/// Each row since the checkpoint is looked up in the stream, in time for the session that holds the
+/// lock.
 #[tokio::test]
-async fn a_comparison_ends_however_many_rows_look_lost() {
+async fn a_comparison_ends_however_many_rows_there_are() {
     let mut world = World::start(Topology::Standalone).await;
     let Friends { alice, channel, .. } = world.friends().await;
     talk(&world, &alice, &channel, "kept").await;
