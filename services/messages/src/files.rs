@@ -69,8 +69,8 @@ async fn tried(which: &str, sweep: impl Future<Output = Result<(), Error>>) {
     }
 }
 
-/// Removes the files that no row names: their send or upload broke off. Their ids say how old they
-/// are.
+/// Removes the files that no row names, because their send or upload broke off, or that were removed
+/// before. Their ids say how old they are.
 async fn sweep_strays(store: &Store, media: &MediaStore) -> Result<(), Error> {
     let old = Timestamp::now().unix_ms().saturating_sub(STRAY_AGE_MS);
     let ids = media.names(MESSAGES).try_filter_map(|name| {
