@@ -11,7 +11,7 @@ use natter_protocol::{
     call::NewMedia,
     message::{check_filename, clean_filename},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::{error::Error, store::Store};
@@ -21,6 +21,9 @@ pub const MAX_FILE_BYTES: usize = 25 << 20;
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 const SWEEP_FILES: i64 = 100;
 const STRAYS_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// Every file of the store is listed, each time from the first on: an S3 service lists some ten
+/// thousand a second.
+const STRAYS_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// A file without a row may belong to an unfinished upload or send until it is this old.
 const STRAY_AGE_MS: u64 = 24 * 3600 * 1_000;
 const STRAYS_AT_A_TIME: usize = 500;
@@ -43,34 +46,44 @@ pub async fn store(media: &MediaStore, file: Upload) -> Result<(MediaId, NewMedi
 /// Removes what nothing needs any more, until the process stops: files that have expired,
 /// and files that no row names, because their upload or send was not completed.
 pub fn sweep(store: &Store, media: &MediaStore, every: Duration, process: &Process) {
-    let (store, media) = (store.clone(), media.clone());
+    let expired = sweep_every(store.clone(), media.clone(), every);
     let stop = process.shutdown.clone();
     process.tasks.spawn(async move {
-        let sweeping = async {
-            let mut strays_at = Instant::now();
-            loop {
-                sleep(every).await;
-                tried("expired", sweep_once(&store, &media)).await;
-                if Instant::now() >= strays_at {
-                    strays_at = Instant::now() + STRAYS_EVERY;
-                    tried("stray", sweep_strays(&store, &media)).await;
-                }
-            }
-        };
-        stop.run_until_cancelled(sweeping).await;
+        stop.run_until_cancelled(expired).await;
+    });
+    // Beside it: a large store takes hours to list.
+    let strays = sweep_strays_after(store.clone(), media.clone(), every);
+    let stop = process.shutdown.clone();
+    process.tasks.spawn(async move {
+        stop.run_until_cancelled(strays).await;
     });
 }
 
-async fn tried(which: &str, sweep: impl Future<Output = Result<(), Error>>) {
-    match timeout(SWEEP_TIMEOUT, sweep).await {
+async fn sweep_every(store: Store, media: MediaStore, pause: Duration) {
+    loop {
+        sleep(pause).await;
+        tried("expired", SWEEP_TIMEOUT, sweep_once(&store, &media)).await;
+    }
+}
+
+async fn sweep_strays_after(store: Store, media: MediaStore, pause: Duration) {
+    sleep(pause).await;
+    loop {
+        tried("stray", STRAYS_TIMEOUT, sweep_strays(&store, &media)).await;
+        sleep(STRAYS_EVERY).await;
+    }
+}
+
+async fn tried(which: &str, longest: Duration, sweep: impl Future<Output = Result<(), Error>>) {
+    match timeout(longest, sweep).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, which, "files could not be swept"),
         Err(_) => tracing::warn!(which, "files could not be swept in time"),
     }
 }
 
-/// Removes the files that no row names: their send or upload broke off. Their ids say how old they
-/// are.
+/// Removes the files that no row names, because their send or upload broke off, or that were removed
+/// before. Their ids say how old they are.
 async fn sweep_strays(store: &Store, media: &MediaStore) -> Result<(), Error> {
     let old = Timestamp::now().unix_ms().saturating_sub(STRAY_AGE_MS);
     let ids = media.names(MESSAGES).try_filter_map(|name| {

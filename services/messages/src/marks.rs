@@ -13,7 +13,7 @@ use natter_pg::Writer;
 use natter_process::Process;
 use natter_protocol::{
     FriendshipId, MessageId, UserId,
-    call::{Mark, MarkReply, Refusal},
+    call::{HowFar, Mark, MarkReply, Refusal},
     event::{Event, MarkEvent},
     subject,
 };
@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::{
     channels::Channels,
     error::Error,
-    store::{self, KnownMark, MovedMark, NewMark, Store},
+    store::{self, KnownMark, MovedMark, Newest, Store},
 };
 
 const QUEUE: usize = 10_000;
@@ -113,13 +113,6 @@ impl Marker {
     }
 }
 
-/// The newest messages that a batch marks for one user.
-#[derive(Clone, Copy, Default)]
-struct Newest {
-    received: Option<MessageId>,
-    seen: Option<MessageId>,
-}
-
 impl Newest {
     fn add(&mut self, mark: &Mark) {
         let later = |known: Option<MessageId>| match known {
@@ -130,14 +123,6 @@ impl Newest {
         self.received = later(self.received);
         if mark.seen {
             self.seen = later(self.seen);
-        }
-    }
-
-    fn seqs(self) -> NewMark {
-        let seq = |id: Option<MessageId>| id.map_or(0, MessageId::seq);
-        NewMark {
-            received_seq: seq(self.received),
-            seen_seq: seq(self.seen),
         }
     }
 }
@@ -199,10 +184,8 @@ impl Worker {
     /// Stores the marks and returns how far they are. Also returns marks that did not move: the
     /// replica that stored them may have stopped before publishing them.
     async fn store(&mut self, newest: &HashMap<Key, Newest>) -> sqlx::Result<Vec<MovedMark>> {
-        let moves: BTreeMap<Key, NewMark> = newest
-            .iter()
-            .map(|(key, newest)| (*key, newest.seqs()))
-            .collect();
+        let moves: BTreeMap<Key, Newest> =
+            newest.iter().map(|(key, newest)| (*key, *newest)).collect();
         let mut marks = self
             .db
             .run(BATCH_TIMEOUT, async |db: &mut PgConnection| {
@@ -272,8 +255,8 @@ async fn tell(store: &Store, bus: &Bus, channels: &[FriendshipId]) -> sqlx::Resu
 }
 
 /// Publishes how far a user is in a channel, in one event or two. Returns whether that succeeded.
-async fn publish(bus: &Bus, (channel, user): Key, mark: NewMark, newest: Newest) -> bool {
-    let NewMark {
+async fn publish(bus: &Bus, (channel, user): Key, mark: HowFar, newest: Newest) -> bool {
+    let HowFar {
         received_seq,
         seen_seq,
     } = mark;

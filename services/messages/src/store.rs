@@ -22,7 +22,7 @@ pub use append::{Appended, PlainSend, append, insert, lock_and_read};
 pub use backup::{BACKUP, CHANNELS};
 pub use epoch::{LogEpoch, begin_epoch, has_entry, log_epoch};
 pub use log::LogRow;
-pub use marks::{KnownMark, MarkSeqs, MovedMark, NewMark, move_marks};
+pub use marks::{KnownMark, MarkSeqs, MovedMark, Newest, move_marks};
 pub use outbox::{OutboxRow, Published, published};
 pub use search::{
     Candidate, Searched, SearchedChannel, Unsearched, compare, lock_search, merge_words, unsearched,

@@ -10,7 +10,7 @@ use async_nats::{
         self,
         context::GetStreamErrorKind,
         message::StreamMessage,
-        stream::{Config, DiscardPolicy, Info, LastRawMessageErrorKind, StorageType},
+        stream::{Config, DiscardPolicy, Info, LastRawMessageErrorKind, State, StorageType},
     },
 };
 use bytes::Bytes;
@@ -306,13 +306,16 @@ impl Feed {
     /// `Nats-Msg-Id`: the stream is behind, or is another one. An event that it discarded because
     /// of its limits is not lost.
     pub async fn has_lost(&self, seq: u64, id: &str) -> anyhow::Result<bool> {
-        let state = &self.there.cached_info().state;
-        if seq < state.first_sequence && seq <= state.last_sequence {
+        if has_discarded(&self.there.cached_info().state, seq) {
             return Ok(false);
         }
-        let message = self.message(seq).await?;
-        let kept =
-            message.and_then(|message| message.headers.get(header::NATS_MESSAGE_ID).cloned());
+        let Some(message) = self.message(seq).await? else {
+            // A full stream may have discarded it since it was asked how it is.
+            let now = timeout(ASK_TIMEOUT, self.there.get_info()).await?;
+            let now = now.context("the stream does not tell")?;
+            return Ok(!has_discarded(&now.state, seq));
+        };
+        let kept = message.headers.get(header::NATS_MESSAGE_ID);
         Ok(kept.is_none_or(|kept| kept.as_str() != id))
     }
 
@@ -324,6 +327,11 @@ impl Feed {
             Err(error) => Err(error).context("the stream does not tell"),
         }
     }
+}
+
+/// Whether a stream has discarded the message with this number because of its limits.
+fn has_discarded(state: &State, seq: u64) -> bool {
+    seq < state.first_sequence && seq <= state.last_sequence
 }
 
 /// Fails if the broker would throw messages away for the new limits.

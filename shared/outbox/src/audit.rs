@@ -6,15 +6,16 @@
 //! least once and after newer events perhaps, so listeners go by `seq` and `revision`.
 //!
 //! A comparison that finds nothing lost stores a checkpoint: the highest number in the stream that
-//! was found intact, and when. The next one checks the checkpoint, the highest number of all, and
-//! newer rows whose number the stream has since given to another event. After a loss the checkpoint
-//! stays where it is, and the same rows are compared again: the stream may have been set back while
-//! it was compared, so that some answers were of the stream before and some of the one after. Nothing here waits within a transaction, and much
-//! is done in chunks: an interrupted comparison is begun again and finds the same.
+//! was found intact, and when. The next one checks the checkpoint, and the event of each newer row.
+//! After a loss the checkpoint stays where it is, and the same rows are compared again: the stream
+//! may have been set back while it was compared, so that some answers were of the stream before and
+//! some of the one after. Nothing here waits within a transaction, and much is done in chunks: an
+//! interrupted comparison is begun again and finds the same.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use natter_bus::{Bus, Feed, Stream};
 use natter_pg::try_lock;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, pool::PoolConnection};
@@ -36,6 +37,8 @@ const LOCK: i32 = 0x6e62;
 const LATE: Duration = Duration::from_secs(30);
 /// Rows that one statement changes.
 const CHUNK: i64 = 5_000;
+/// Events that are looked up in the stream at the same time: there may be hundreds of rows a second.
+const LOOKED_UP: usize = 32;
 /// For how long the rows of published notices are kept, whose events no stream keeps.
 const KEEP_NOTICES: Duration = Duration::from_secs(3_600);
 
@@ -125,7 +128,7 @@ async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<Opt
     if let Some(checkpoint) = checkpoint.as_ref().filter(|_| was_lost) {
         lost += take_back_end(&mut db, &feed, checkpoint).await?;
     }
-    lost += take_back_overlapped(&mut db, &feed, checkpoint.as_ref()).await?;
+    lost += take_back_recent(&mut db, &feed, checkpoint.as_ref()).await?;
     let kept = loop {
         match newest(&mut db, stream).await? {
             Some(place) if is_lost(&feed, &place).await? => {
@@ -243,48 +246,53 @@ async fn take_back_end(
     }
 }
 
-/// Marks rows since the checkpoint as unpublished if the stream has given their numbers, or smaller
-/// ones, to events that were published later. Each event is looked up in the stream first: rows
-/// that replicas marked out of order look the same in the table.
-async fn take_back_overlapped(
+/// Marks rows since the checkpoint as unpublished if the stream has lost their events. Each is looked
+/// up. The rows alone do not tell: newer events may have taken the numbers of those that were lost,
+/// or none of them where the server kept the number of the last (nats-server does if its index
+/// outlived the messages); and a row may be marked long after its event was stored.
+async fn take_back_recent(
     db: &mut PgConnection,
     feed: &Feed,
     checkpoint: Option<&StreamPlace>,
 ) -> anyhow::Result<u64> {
-    let suspects: Vec<StreamPlace> = sqlx::query_as(
-        "SELECT id, stream_seq, event_id, published_at FROM (
-             SELECT id, stream_seq, event_id, published_at, min(stream_first) OVER (
-                 ORDER BY published_at DESC, id DESC
-                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-             ) AS given_later
-             FROM outbox
-             WHERE stream = $1
-               AND published_at > coalesce($2 - make_interval(secs => $3), '-infinity')
-         ) AS recent
-         WHERE given_later <= stream_seq ORDER BY stream_seq",
+    let recent: Vec<StreamPlace> = sqlx::query_as(
+        "SELECT id, stream_seq, event_id, published_at FROM outbox
+         WHERE stream = $1
+           AND (published_at > coalesce($2 - make_interval(secs => $3), '-infinity')
+                OR stream_seq > $4)
+         ORDER BY stream_seq",
     )
     .bind(feed.stream.name())
     .bind(checkpoint.map(|place| place.published_at))
     .bind(LATE.as_secs_f64())
+    .bind(checkpoint.map(|place| place.stream_seq))
     .fetch_all(&mut *db)
     .await?;
-    let mut lost = Vec::new();
-    for suspect in suspects {
-        if is_lost(feed, &suspect).await? {
-            lost.push(suspect.id);
+    let mut recent = recent.into_iter();
+    let mut all = 0;
+    loop {
+        let some: Vec<StreamPlace> = recent.by_ref().take(CHUNK as usize).collect();
+        if some.is_empty() {
+            return Ok(all);
         }
-    }
-    for ids in lost.chunks(CHUNK as usize) {
-        sqlx::query(
+        let looked_up = stream::iter(some).map(|place| async move {
+            let lost = is_lost(feed, &place).await?;
+            anyhow::Ok(lost.then_some(place.id))
+        });
+        let lost: Vec<Option<i64>> = looked_up.buffer_unordered(LOOKED_UP).try_collect().await?;
+        let lost: Vec<i64> = lost.into_iter().flatten().collect();
+        // Also where none is lost: the database ends a session, and with it the lock, on which
+        // nothing was said for long.
+        all += sqlx::query(
             "UPDATE outbox
              SET published_at = NULL, stream = NULL, stream_seq = NULL, stream_first = NULL
              WHERE id = ANY($1)",
         )
-        .bind(ids)
+        .bind(lost)
         .execute(&mut *db)
-        .await?;
+        .await?
+        .rows_affected();
     }
-    Ok(lost.len() as u64)
 }
 
 /// Deletes rows whose events the stream no longer keeps, and after [`KEEP_NOTICES`] those of

@@ -189,6 +189,17 @@ impl Nats {
         copy_all(&copy.path().join("jetstream"), &self.nodes[0].jetstream());
     }
 
+    /// Goes back to the messages of a copy, and keeps what it has noted of their numbers: as a power
+    /// cut can leave it.
+    pub fn restore_messages(&self, copy: &TempDir) {
+        let is_messages = |path: &Path| path.extension().is_some_and(|end| end == "blk");
+        copy_some(
+            &copy.path().join("jetstream"),
+            &self.nodes[0].jetstream(),
+            &is_messages,
+        );
+    }
+
     /// Throws away everything that it keeps.
     pub fn forget(&self) {
         self.forget_node(0);
@@ -223,12 +234,16 @@ impl Nats {
 }
 
 fn copy_all(from: &Path, to: &Path) {
+    copy_some(from, to, &|_| true);
+}
+
+fn copy_some(from: &Path, to: &Path, is_wanted: &dyn Fn(&Path) -> bool) {
     fs::create_dir_all(to).expect("it is ours");
     for entry in fs::read_dir(from).expect("it is there").flatten() {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
         if from.is_dir() {
-            copy_all(&from, &to);
-        } else {
+            copy_some(&from, &to, is_wanted);
+        } else if is_wanted(&from) {
             fs::copy(from, to).expect("it is ours");
         }
     }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use natter_test_support::{Nats, PATIENCE};
 use serde_json::Value;
 use sqlx::Row;
@@ -21,7 +22,12 @@ pub async fn events(nats: &Nats, stream: &str) -> Option<Vec<(String, Value)>> {
     let state = &stream.cached_info().state;
     let mut events = Vec::new();
     for seq in state.first_sequence.max(1)..=state.last_sequence {
-        let message = stream.get_raw_message(seq).await.ok()?;
+        let message = match stream.get_raw_message(seq).await {
+            Ok(message) => message,
+            // The stream has lost it, and kept its number.
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => continue,
+            Err(_) => return None,
+        };
         let id = message.headers.get("Nats-Msg-Id")?.to_string();
         events.push((id, serde_json::from_slice(&message.payload).ok()?));
     }

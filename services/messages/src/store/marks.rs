@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use natter_protocol::{FriendshipId, UserId, call::ChannelMarks};
+use natter_protocol::{
+    FriendshipId, MessageId, UserId,
+    call::{ChannelMarks, HowFar},
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -31,8 +34,8 @@ impl MovedMark {
         (FriendshipId(self.friendship_id), UserId(self.user_id))
     }
 
-    pub fn seqs(&self) -> NewMark {
-        NewMark {
+    pub fn seqs(&self) -> HowFar {
+        HowFar {
             received_seq: self.received_seq.unsigned_abs(),
             seen_seq: self.seen_seq.unsigned_abs(),
         }
@@ -48,11 +51,11 @@ pub struct KnownMark {
     pub seen: Option<Uuid>,
 }
 
-/// How far a mark should move.
-#[derive(Clone, Copy, Debug)]
-pub struct NewMark {
-    pub received_seq: u64,
-    pub seen_seq: u64,
+/// The newest messages that a user has received and seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Newest {
+    pub received: Option<MessageId>,
+    pub seen: Option<MessageId>,
 }
 
 impl Store {
@@ -129,26 +132,35 @@ impl Store {
     }
 }
 
-/// Moves marks forward, and not beyond the log, which may have been set back since the delivery.
+/// Moves marks forward, to messages that the log has: it may have been set back since they were
+/// delivered, and have given their seqs to others.
 pub async fn move_marks(
     db: &mut PgConnection,
-    marks: &BTreeMap<(FriendshipId, UserId), NewMark>,
+    marks: &BTreeMap<(FriendshipId, UserId), Newest>,
 ) -> sqlx::Result<Vec<MovedMark>> {
     // In the order of their key, so that two replicas cannot wait for each other.
     let channels: Vec<Uuid> = marks.keys().map(|(channel, _)| channel.0).collect();
     let users: Vec<Uuid> = marks.keys().map(|(_, user)| user.0).collect();
-    let received: Vec<i64> = marks
-        .values()
-        .map(|mark| as_i64(mark.received_seq))
-        .collect();
-    let seen: Vec<i64> = marks.values().map(|mark| as_i64(mark.seen_seq)).collect();
+    let seq = |message: Option<MessageId>| message.map(|id| as_i64(id.seq()));
+    let id = |message: Option<MessageId>| message.map(|id| id.0);
+    let received_seqs: Vec<Option<i64>> = marks.values().map(|mark| seq(mark.received)).collect();
+    let received_ids: Vec<Option<Uuid>> = marks.values().map(|mark| id(mark.received)).collect();
+    let seen_seqs: Vec<Option<i64>> = marks.values().map(|mark| seq(mark.seen)).collect();
+    let seen_ids: Vec<Option<Uuid>> = marks.values().map(|mark| id(mark.seen)).collect();
     sqlx::query_as(
         "INSERT INTO marks (friendship_id, user_id, received_seq, seen_seq)
-         SELECT friendship_id, user_id, least(received, last_seq), least(seen, last_seq)
-         FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[])
-              WITH ORDINALITY AS new (friendship_id, user_id, received, seen, number)
-         JOIN channels USING (friendship_id)
-         ORDER BY number
+         SELECT new.friendship_id, new.user_id, greatest(received.seq, seen.seq),
+                coalesce(seen.seq, 0)
+         FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::uuid[])
+              WITH ORDINALITY AS new (friendship_id, user_id, received_seq, received_id, seen_seq,
+                                      seen_id, number)
+         LEFT JOIN log received ON received.friendship_id = new.friendship_id
+                               AND received.seq = new.received_seq
+                               AND received.id = new.received_id
+         LEFT JOIN log seen ON seen.friendship_id = new.friendship_id
+                           AND seen.seq = new.seen_seq AND seen.id = new.seen_id
+         WHERE received.seq IS NOT NULL OR seen.seq IS NOT NULL
+         ORDER BY new.number
          ON CONFLICT (friendship_id, user_id) DO UPDATE SET
              received_seq = greatest(marks.received_seq, excluded.received_seq),
              seen_seq = greatest(marks.seen_seq, excluded.seen_seq),
@@ -159,8 +171,10 @@ pub async fn move_marks(
     )
     .bind(&channels)
     .bind(&users)
-    .bind(&received)
-    .bind(&seen)
+    .bind(&received_seqs)
+    .bind(&received_ids)
+    .bind(&seen_seqs)
+    .bind(&seen_ids)
     .fetch_all(db)
     .await
 }

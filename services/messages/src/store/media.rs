@@ -127,9 +127,11 @@ impl Store {
         Ok(rows.into_iter().map(OwnFile::from).collect())
     }
 
-    /// Which of these are known.
+    /// Which of these are known, without those whose files were removed: one that is there all the
+    /// same came back, as with a power cut just after, or with a copy of the store.
     pub async fn known_media(&self, ids: &[Uuid]) -> sqlx::Result<HashSet<Uuid>> {
-        let known: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM media WHERE id = ANY($1)")
+        let known = "SELECT id FROM media WHERE id = ANY($1) AND NOT removed";
+        let known: Vec<Uuid> = sqlx::query_scalar(known)
             .bind(ids)
             .fetch_all(&self.0)
             .await?;

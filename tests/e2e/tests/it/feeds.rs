@@ -324,9 +324,23 @@ async fn what_was_lost_of_a_replica_whose_clock_was_ahead_is_published_again_too
     lose_and_go_on(Lost::ByClockAhead).await;
 }
 
+#[tokio::test]
+async fn what_was_lost_of_a_stream_that_kept_its_last_number_is_published_again_too() {
+    lose_and_go_on(Lost::InAHole).await;
+}
+
+#[tokio::test]
+async fn what_was_lost_and_marked_late_is_published_again_too() {
+    lose_and_go_on(Lost::MarkedLate).await;
+}
+
 #[derive(PartialEq, Eq)]
 enum Lost {
     Lately,
+    /// Marked after the newer events, as by a replica that was frozen.
+    MarkedLate,
+    /// Newer events do not take the numbers of those that were lost.
+    InAHole,
     /// Published hours before it is lost, and compared since.
     LongAgo,
     /// Published by a replica whose clock is ahead.
@@ -365,6 +379,11 @@ async fn lose_and_go_on(lost: Lost) {
     talker.talk("lost", 5).await;
     are_whole(&world).await;
     world.published().await;
+    let newest = "SELECT max(id) FROM messages.outbox";
+    let newest: i64 = sqlx::query_scalar(newest)
+        .fetch_one(&mut busy)
+        .await
+        .expect("there are rows");
     if lost == Lost::LongAgo {
         compare(&mut world, &mut busy).await;
         let age = "UPDATE messages.outbox SET published_at = published_at - interval '2 hours';
@@ -377,8 +396,13 @@ async fn lose_and_go_on(lost: Lost) {
     // No replica compares the stream before more events were published than were lost.
     let lock = "SELECT pg_advisory_lock(28258, hashtext('CHAT'))";
     busy.execute(lock).await.expect("a superuser may");
-    world.nats.stop(Signal::Kill).await;
-    world.nats.restore(&before);
+    if lost == Lost::InAHole {
+        world.nats.stop(Signal::Term).await;
+        world.nats.restore_messages(&before);
+    } else {
+        world.nats.stop(Signal::Kill).await;
+        world.nats.restore(&before);
+    }
     world.nats.start_again().await;
     if lost == Lost::ByClockAhead {
         world.set("messages", "FAKETIME", "+0");
@@ -386,11 +410,62 @@ async fn lose_and_go_on(lost: Lost) {
     }
     talker.talk("later", 20).await;
     world.published().await;
+    if lost == Lost::MarkedLate {
+        sqlx::query("UPDATE messages.outbox SET published_at = clock_timestamp() WHERE id <= $1")
+            .bind(newest)
+            .execute(&mut busy)
+            .await
+            .expect("a superuser may");
+    }
     drop(busy);
     for replica in ["messages", "messages-2"] {
         world.restart(replica, Signal::Term).await;
     }
     are_whole(&world).await;
+}
+
+/// Each row since the checkpoint is looked up in the stream, in time for the session that holds the
+/// lock.
+#[tokio::test]
+async fn a_comparison_ends_however_many_rows_there_are() {
+    let mut world = World::start(Topology::Standalone).await;
+    let Friends { alice, channel, .. } = world.friends().await;
+    talk(&world, &alice, &channel, "kept").await;
+    world.published().await;
+    let link = world.link_to_nats("standalone").await;
+    // Each answer takes some 50 ms: one after the other they would take more than a minute.
+    link.slow(1_000_000);
+    let mut admin = world.postgres.admin("natter").await;
+    sqlx::query(
+        "INSERT INTO messages.outbox (channels, first_seqs, last_seqs, published_at, stream,
+                                      stream_first, stream_seq, event_id)
+         SELECT channels, first_seqs, last_seqs, clock_timestamp(), stream, stream_first,
+                stream_seq, event_id
+         FROM (SELECT * FROM messages.outbox ORDER BY stream_seq DESC LIMIT 1) AS newest,
+              generate_series(1, 1500)",
+    )
+    .execute(&mut admin)
+    .await
+    .expect("the table is there");
+    let inserted: String = sqlx::query_scalar("SELECT clock_timestamp()::text")
+        .fetch_one(&mut admin)
+        .await
+        .expect("a time");
+    until("the stream is compared", || async {
+        let mut admin = world.postgres.admin("natter").await;
+        let is_compared: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM messages.outbox_checkpoints
+                            WHERE stream = 'CHAT' AND compared_at > $1::timestamptz)",
+        )
+        .bind(&inserted)
+        .fetch_one(&mut admin)
+        .await
+        .ok()?;
+        is_compared.then_some(())
+    })
+    .await;
+    let refilled = world.count("standalone", "outbox_refilled_total").await;
+    assert_eq!(refilled, 0.0);
 }
 
 /// Has the stream CHAT compared up to its newest event.

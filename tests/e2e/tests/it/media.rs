@@ -161,7 +161,19 @@ async fn what_nothing_needs_is_swept() {
         alice.post(&send, with_file.clone()).await.0,
         StatusCode::CREATED
     );
+    // One that was removed, and came back: the power was cut before the disk had it.
+    let back = folder.join("01000000-0000-7000-8000-000000000001");
+    std::fs::write(&back, b"back").expect("it is ours");
     let mut admin = world.postgres.admin("natter").await;
+    let remove = "INSERT INTO messages.media (id, owner, filename, content_type, size, sha256,
+                                              friendship_id, seq, expires_at, removed)
+                  SELECT '01000000-0000-7000-8000-000000000001'::uuid, owner, filename,
+                         content_type, size, sha256, friendship_id, seq, NULL, true
+                  FROM messages.media WHERE friendship_id IS NOT NULL";
+    sqlx::query(remove)
+        .execute(&mut admin)
+        .await
+        .expect("removed");
     let expire = "UPDATE messages.media SET expires_at = now() - interval '1 hour'
                   WHERE friendship_id IS NULL";
     sqlx::query(expire)
@@ -171,10 +183,14 @@ async fn what_nothing_needs_is_swept() {
     // Strays are looked for after a start, and then hours later.
     world.restart("standalone", Signal::Term).await;
     let swept = folder.join(swept["id"].as_str().expect("an id"));
-    until("both are swept", || async {
-        (!stray.exists() && !swept.exists()).then_some(())
+    until("all are swept", || async {
+        (!stray.exists() && !swept.exists() && !back.exists()).then_some(())
     })
     .await;
+    sqlx::query("DELETE FROM messages.media WHERE removed")
+        .execute(&mut admin)
+        .await
+        .expect("a superuser may");
     assert!(folder.join(kept["id"].as_str().expect("an id")).exists());
     assert!(fresh.exists());
 

@@ -1,6 +1,6 @@
 //! The logs are set back under connected clients: a backup of the database is restored.
 
-use natter_e2e::{Topology, World};
+use natter_e2e::{Topology, World, jetstream};
 use natter_test_support::{Friends, Person, Signal, Socket, until};
 use serde_json::{Value, json};
 
@@ -146,4 +146,32 @@ async fn an_unknown_epoch_is_answered_by_resync_for_every_named_channel() {
         .send(json!({"type": "resume", "epoch": 7, "channels": {}}))
         .await;
     assert_eq!(socket.frame("error").await["code"], "invalid_frame");
+}
+
+/// A gateway may confirm a message that the log has lost meanwhile, and whose `seq` it has given to
+/// another.
+#[tokio::test]
+async fn a_mark_on_a_message_that_is_gone_is_none_on_the_one_in_its_place() {
+    let world = World::start(Topology::Standalone).await;
+    let Friends {
+        alice,
+        bob,
+        channel,
+    } = world.friends().await;
+    send(&alice, &world.messages(), &channel, "new").await;
+    let history = alice.history(&world.messages(), &channel).await;
+    let there = history[0]["id"].as_str().expect("an id");
+    // With another random digit before the seq.
+    let other = if &there[22..23] == "0" { "1" } else { "0" };
+    let gone = format!("{}{other}{}", &there[..22], &there[23..]);
+    let gateway = jetstream(&world.nats, "gateway").await.client();
+    for (message, is_seen) in [(gone.as_str(), false), (there, true)] {
+        let mark = json!({"user": bob.id, "message": message, "seen": true, "delivered": true});
+        let subject = format!("mark.friendship.{channel}");
+        let answer = gateway.request(subject, mark.to_string().into()).await;
+        assert_eq!(&answer.expect("an answer").payload[..], b"\"done\"");
+        let history = alice.history(&world.messages(), &channel).await;
+        let shown = [&history[0]["is_received"], &history[0]["is_seen"]];
+        assert_eq!(shown, [&json!(is_seen); 2], "{message}");
+    }
 }
