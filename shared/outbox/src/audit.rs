@@ -6,8 +6,9 @@
 //! least once and after newer events perhaps, so listeners go by `seq` and `revision`.
 //!
 //! A comparison that finds nothing lost stores a checkpoint: the highest number in the stream that
-//! was found intact, and when. The next one checks the checkpoint, and the event of each newer row.
-//! After a loss the checkpoint stays where it is, and the same rows are compared again: the stream
+//! was found intact, and when. The next one checks the checkpoint, the highest number of all, and
+//! newer rows whose number the stream has since given to another event; where the broker was away it
+//! looks up the event of every newer row. After a loss the checkpoint stays where it is, and the same rows are compared again: the stream
 //! may have been set back while it was compared, so that some answers were of the stream before and
 //! some of the one after. Nothing here waits within a transaction, and much is done in chunks: an
 //! interrupted comparison is begun again and finds the same.
@@ -26,7 +27,8 @@ use uuid::Uuid;
 /// How often a stream is compared although nothing happened.
 const EVERY: Duration = Duration::from_secs(60);
 /// How often it is compared for [`LATE`] after the broker was away: rows are still being marked
-/// whose events the broker had acknowledged before, and may have lost.
+/// whose events the broker had acknowledged before, and may have lost. Every row is looked up at the
+/// beginning and at the end of that time: a look-up costs the broker as much as an event.
 const SOON: Duration = Duration::from_secs(5);
 /// After which a comparison is given up, whatever the database and the broker do.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -64,14 +66,20 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
     // The counter is shown from the start on, with the value 0.
     metrics::counter!("outbox_refilled_total", "stream" => name).increment(0);
     let auditing = async {
-        let mut doubted_until = Instant::now() + LATE;
+        // When every row is to be looked up.
+        let mut due = doubts();
         loop {
-            let usual = if Instant::now() < doubted_until {
-                SOON
+            let begun = Instant::now();
+            let scope = if due.iter().any(|at| *at <= begun) {
+                Scope::All
             } else {
-                EVERY
+                Scope::Suspects
             };
-            let compared = timeout(DEADLINE, compare(&pool, &bus, stream)).await;
+            let compared = timeout(DEADLINE, compare(&pool, &bus, stream, scope)).await;
+            if let Ok(Ok(Some(_))) = compared {
+                due.retain(|at| *at > begun);
+            }
+            let usual = if due.is_empty() { EVERY } else { SOON };
             let pause = match compared.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long")))
             {
                 // Another replica compares, or publishes what the stream has not.
@@ -84,7 +92,7 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
                         "the stream is behind what it acknowledged: it is filled again"
                     );
                     metrics::counter!("outbox_refilled_total", "stream" => name).increment(rows);
-                    doubted_until = Instant::now() + LATE;
+                    due = doubts();
                     SOON
                 }
                 Err(error) => {
@@ -94,17 +102,34 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                Ok(()) = missed.changed() => doubted_until = Instant::now() + LATE,
+                Ok(()) = missed.changed() => due = doubts(),
             }
         }
     };
     stop.run_until_cancelled(auditing).await;
 }
 
+fn doubts() -> Vec<Instant> {
+    vec![Instant::now(), Instant::now() + LATE]
+}
+
+/// Which rows since the checkpoint are looked up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    All,
+    /// Those whose number the stream seems to have given to an event that was published later.
+    Suspects,
+}
+
 /// Deletes the rows that need not be kept any more, and compares the others with the stream that
 /// acknowledged their events. Rows whose events the stream has lost count as unpublished from then
 /// on; returns how many. `None` when another replica holds the lock.
-async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<Option<u64>> {
+async fn compare(
+    pool: &PgPool,
+    bus: &Bus,
+    stream: Stream,
+    scope: Scope,
+) -> anyhow::Result<Option<u64>> {
     let Some(mut db) = try_lock_outbox(pool, stream).await? else {
         return Ok(None);
     };
@@ -128,7 +153,7 @@ async fn compare(pool: &PgPool, bus: &Bus, stream: Stream) -> anyhow::Result<Opt
     if let Some(checkpoint) = checkpoint.as_ref().filter(|_| was_lost) {
         lost += take_back_end(&mut db, &feed, checkpoint).await?;
     }
-    lost += take_back_recent(&mut db, &feed, checkpoint.as_ref()).await?;
+    lost += take_back_recent(&mut db, &feed, checkpoint.as_ref(), scope).await?;
     let kept = loop {
         match newest(&mut db, stream).await? {
             Some(place) if is_lost(&feed, &place).await? => {
@@ -247,25 +272,35 @@ async fn take_back_end(
 }
 
 /// Marks rows since the checkpoint as unpublished if the stream has lost their events. Each is looked
-/// up. The rows alone do not tell: newer events may have taken the numbers of those that were lost,
-/// or none of them where the server kept the number of the last (nats-server does if its index
-/// outlived the messages); and a row may be marked long after its event was stored.
+/// up, for the table does not tell: rows that replicas marked out of order look like those whose
+/// numbers newer events have taken; and such newer events there may be none, where the server kept
+/// the number of the last (nats-server does if its index outlived the messages) or a row was marked
+/// long after its event was stored.
 async fn take_back_recent(
     db: &mut PgConnection,
     feed: &Feed,
     checkpoint: Option<&StreamPlace>,
+    scope: Scope,
 ) -> anyhow::Result<u64> {
     let recent: Vec<StreamPlace> = sqlx::query_as(
-        "SELECT id, stream_seq, event_id, published_at FROM outbox
-         WHERE stream = $1
-           AND (published_at > coalesce($2 - make_interval(secs => $3), '-infinity')
-                OR stream_seq > $4)
+        "SELECT id, stream_seq, event_id, published_at FROM (
+             SELECT id, stream_seq, event_id, published_at, min(stream_first) OVER (
+                 ORDER BY published_at DESC, id DESC
+                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+             ) AS given_later
+             FROM outbox
+             WHERE stream = $1
+               AND (published_at > coalesce($2 - make_interval(secs => $3), '-infinity')
+                    OR stream_seq > $4)
+         ) AS recent
+         WHERE given_later <= stream_seq OR $5
          ORDER BY stream_seq",
     )
     .bind(feed.stream.name())
     .bind(checkpoint.map(|place| place.published_at))
-    .bind(LATE.as_secs_f64())
+    .bind(2.0 * LATE.as_secs_f64())
     .bind(checkpoint.map(|place| place.stream_seq))
+    .bind(scope == Scope::All)
     .fetch_all(&mut *db)
     .await?;
     let mut recent = recent.into_iter();
