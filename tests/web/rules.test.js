@@ -937,6 +937,20 @@ test("a closed client does not connect again", async (t) => {
   assert.equal(gateway.upgrades.length, 1);
 });
 
+for (const isShared of [false, true]) {
+  test(`who closes a client that is offline and connects at once waits for the server${isShared ? ", in a tab" : ""}`, async (t) => {
+    const { open, natter, equal } = await world(t);
+    const ada = await open("ada", { isShared, timing: { ...QUICK, backoffMin: 100, backoffMax: 100 } });
+    natter.down();
+    await eventually(() => assert.equal(ada.client.state, "offline"));
+    ada.client.close();
+    const connected = ada.client.connect();
+    natter.up();
+    await within(connected, 5_000, "connecting");
+    await equal(ada);
+  });
+}
+
 // Sessions.
 
 test("an expired token is renewed before the connection is opened", async (t) => {
