@@ -1495,6 +1495,24 @@ test("an upload whose answer was lost still makes one message", async (t) => {
   await equal(ada);
 });
 
+test("a message that failed is sent with its file when it is tried again, also where the server has let go of the file", async (t) => {
+  const { open, id, ben: friend, model, channel, equal } = await world(t);
+  const ada = await open("ada");
+  model.answer(friend, id, "rejected");
+  const send = ada.send(id, "with a file", { media: [new File(["content"], "note.txt")] });
+  assert.equal((await settled(send)).error.code, "channel_closed");
+  assert.equal(model.media.size, 1);
+  await ada.reload();
+  await eventually(() => assert.equal(ada.shown(id)[0]?.status, "failed"));
+  model.media.clear();
+  model.answer(friend, id, "accepted");
+  ada.client.conversation(id).retry(send.clientId);
+  await eventually(() => assert.equal(model.messagesOf(channel).length, 1));
+  const [{ media: [{ id: file, filename }] }] = model.messagesOf(channel);
+  assert.deepEqual([filename, model.media.get(file).bytes.toString()], ["note.txt", "content"]);
+  await equal(ada);
+});
+
 // Friends, presence and typing.
 
 test("asking, accepting and rejecting are told to both, and open and close the conversation", async (t) => {
