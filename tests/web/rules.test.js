@@ -1495,6 +1495,20 @@ test("an upload whose answer was lost still makes one message", async (t) => {
   await equal(ada);
 });
 
+test("a file is sent as it was when it was kept, whatever has become of it on the disk since", async (t) => {
+  const { open, natter, id, model, channel } = await world(t);
+  const ada = await open("ada");
+  natter.down();
+  const { message } = ada.send(id, "", { media: [new Blob(["as it is since"])] });
+  await within(message.kept, 2_000, "keeping");
+  const [[key, item]] = await ada.store.entries("outbox");
+  await ada.store.set(key, { ...item, media: [{ ...item.media[0], blob: new Blob(["as it was"]) }] });
+  natter.up();
+  await within(message.acked, 5_000, "an ack");
+  const [{ media: [{ id: file }] }] = model.messagesOf(channel);
+  assert.equal(model.media.get(file).bytes.toString(), "as it was");
+});
+
 test("a message that failed is sent with its file when it is tried again, also where the server has let go of the file", async (t) => {
   const { open, id, ben: friend, model, channel, equal } = await world(t);
   const ada = await open("ada");

@@ -284,6 +284,9 @@ export class Outbox {
         this.#core.changed(item.channel);
         this.#core.tabs.tell({ uploading: { clientId: item.clientId, media: item.media } });
       };
+      // Files may have changed on the disk since.
+      const kept = await this.#core.store.get(item.key).catch(() => {});
+      for (const at in kept?.media) item.media[at].blob = kept.media[at].blob;
       const { blob, filename } = media;
       const uploaded = await this.#core.persist(() => this.#core.upload(blob, { filename, onProgress, signal }));
       Object.assign(media, uploaded);
