@@ -402,6 +402,7 @@ export class Chat {
     const { loading, hasAfter } = this.#window;
     if (scrollHeight - scrollTop - clientHeight < BOTTOM) this.#stuck = loading ? this.#stuck : !hasAfter;
     else if (scrollTop < this.#top) this.#stuck = false;
+    if (!this.#stuck) this.#isPlaced = true;
     this.#top = scrollTop;
     this.#showLatest();
     this.#markSeen();
