@@ -463,3 +463,20 @@ test("who goes from a message that was found down to the end stays there, whatev
   assert.ok(below < 40, `${below} pixels below`);
   await page.context().close();
 });
+
+test("a conversation opens at what is unread, also where that is further back than the first page of it", async () => {
+  const { ada, ben, conversation } = await pair();
+  const chat = ben.conversation(conversation);
+  const sent = Array.from({ length: 80 }, (_, index) => chat.send({ text: `number ${index}.` }));
+  await sent.at(-1).acked;
+  const page = await openPage(await openBrowser(browser), natter);
+  await logIn(page, ada.username);
+  const row = page.getByTestId("conversation");
+  await row.getByTestId("unread").filter({ hasText: "80" }).waitFor();
+  await row.click();
+  await page.getByRole("separator").filter({ hasText: "New messages" }).waitFor();
+  await page.getByTestId("to-latest").filter({ hasText: "80 new" }).waitFor();
+  await page.getByTestId("to-latest").click();
+  await row.getByTestId("unread").waitFor({ state: "hidden" });
+  await page.context().close();
+});
