@@ -218,6 +218,35 @@ test("a change that was refused is there after a reload, and can be tried again,
   await page.context().close();
 });
 
+test("what waits for the next message outlives the change of another one: its text, its files and what it answers", async () => {
+  const { ada, ben, conversation } = await pair();
+  await ben.conversation(conversation).send({ text: "asked by Ben" }).acked;
+  await ada.conversation(conversation).send({ text: "as it was" }).acked;
+  const page = await openChat(browser, natter, ada, conversation);
+  await holdsNothing(page);
+  const choose = async (text, action) => {
+    await message(page, text).hover();
+    await message(page, text).getByTestId("message-menu").click();
+    await page.getByTestId(action).click();
+  };
+  await choose("asked by Ben", "reply");
+  await composer(page).fill("answered");
+  await page.getByTestId("attach").setInputFiles(NOTES);
+  await page.getByTestId("attachment-preview").waitFor();
+  await choose("as it was", "edit");
+  await holds(page, "as it was");
+  await write(page, "as it is");
+  await message(page, "as it is", '[data-status="received"]').waitFor();
+  await holds(page, "answered");
+  await page.getByTestId("attachment-preview").waitFor();
+  await page.reload();
+  await holds(page, "answered");
+  await page.getByTestId("attachment-preview").waitFor();
+  await composer(page).press("Enter");
+  await message(page, "answered", '[data-status="received"]').filter({ hasText: "asked by Ben" }).filter({ hasText: "notes.txt" }).waitFor();
+  await page.context().close();
+});
+
 test("a reload with a panel open keeps the conversation beside it, and its draft", async () => {
   const { ada, conversation } = await pair();
   const page = await openChat(browser, natter, ada, conversation);

@@ -937,6 +937,20 @@ test("a closed client does not connect again", async (t) => {
   assert.equal(gateway.upgrades.length, 1);
 });
 
+for (const isShared of [false, true]) {
+  test(`who closes a client that is offline and connects at once waits for the server${isShared ? ", in a tab" : ""}`, async (t) => {
+    const { open, natter, equal } = await world(t);
+    const ada = await open("ada", { isShared, timing: { ...QUICK, backoffMin: 100, backoffMax: 100 } });
+    natter.down();
+    await eventually(() => assert.equal(ada.client.state, "offline"));
+    ada.client.close();
+    const connected = ada.client.connect();
+    natter.up();
+    await within(connected, 5_000, "connecting");
+    await equal(ada);
+  });
+}
+
 // Sessions.
 
 test("an expired token is renewed before the connection is opened", async (t) => {
@@ -1478,6 +1492,38 @@ test("an upload whose answer was lost still makes one message", async (t) => {
   const send = ada.send(id, "", { media: [new File(["content"], "note.txt")] });
   assert.ok((await settled(send)).ack);
   assert.equal(model.messagesOf(channel).length, 1);
+  await equal(ada);
+});
+
+test("a file is sent as it was when it was kept, whatever has become of it on the disk since", async (t) => {
+  const { open, natter, id, model, channel } = await world(t);
+  const ada = await open("ada");
+  natter.down();
+  const { message } = ada.send(id, "", { media: [new Blob(["as it is since"])] });
+  await within(message.kept, 2_000, "keeping");
+  const [[key, item]] = await ada.store.entries("outbox");
+  await ada.store.set(key, { ...item, media: [{ ...item.media[0], blob: new Blob(["as it was"]) }] });
+  natter.up();
+  await within(message.acked, 5_000, "an ack");
+  const [{ media: [{ id: file }] }] = model.messagesOf(channel);
+  assert.equal(model.media.get(file).bytes.toString(), "as it was");
+});
+
+test("a message that failed is sent with its file when it is tried again, also where the server has let go of the file", async (t) => {
+  const { open, id, ben: friend, model, channel, equal } = await world(t);
+  const ada = await open("ada");
+  model.answer(friend, id, "rejected");
+  const send = ada.send(id, "with a file", { media: [new File(["content"], "note.txt")] });
+  assert.equal((await settled(send)).error.code, "channel_closed");
+  assert.equal(model.media.size, 1);
+  await ada.reload();
+  await eventually(() => assert.equal(ada.shown(id)[0]?.status, "failed"));
+  model.media.clear();
+  model.answer(friend, id, "accepted");
+  ada.client.conversation(id).retry(send.clientId);
+  await eventually(() => assert.equal(model.messagesOf(channel).length, 1));
+  const [{ media: [{ id: file, filename }] }] = model.messagesOf(channel);
+  assert.deepEqual([filename, model.media.get(file).bytes.toString()], ["note.txt", "content"]);
   await equal(ada);
 });
 

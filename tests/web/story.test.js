@@ -441,3 +441,42 @@ test("a long conversation is scrolled back to its beginning with few elements in
   assert.ok(rounds.at(-1) < rounds[0] * 1.1, `flat: ${rounds}`);
   await page.context().close();
 });
+
+test("who goes from a message that was found down to the end stays there, whatever was unread", async () => {
+  const { ada, ben, conversation } = await pair();
+  const chat = ben.conversation(conversation);
+  const sent = Array.from({ length: 120 }, (_, index) => chat.send({ text: `number ${index}.` }));
+  await sent.at(-1).acked;
+  const page = await openPage(await openBrowser(browser), natter);
+  await logIn(page, ada.username);
+  await page.getByTestId("conversation").getByTestId("unread").filter({ hasText: "120" }).waitFor();
+  await page.goto(`${natter.url}/#/c/${conversation}/${sent[5].id}`);
+  await message(page, "number 5.").waitFor();
+  const scroller = page.getByTestId("scroller");
+  do await scroller.evaluate((element) => element.scrollTo(0, element.scrollHeight));
+  while (!(await message(page, "number 119.").count()));
+  // Its being seen is told, and shown.
+  await scroller.evaluate((element) => element.scrollTo(0, element.scrollHeight));
+  await page.getByTestId("conversation").getByTestId("unread").waitFor({ state: "hidden" });
+  await page.getByTestId("to-latest").waitFor({ state: "hidden" });
+  const below = await scroller.evaluate((element) => element.scrollHeight - element.scrollTop - element.clientHeight);
+  assert.ok(below < 40, `${below} pixels below`);
+  await page.context().close();
+});
+
+test("a conversation opens at what is unread, also where that is further back than the first page of it", async () => {
+  const { ada, ben, conversation } = await pair();
+  const chat = ben.conversation(conversation);
+  const sent = Array.from({ length: 80 }, (_, index) => chat.send({ text: `number ${index}.` }));
+  await sent.at(-1).acked;
+  const page = await openPage(await openBrowser(browser), natter);
+  await logIn(page, ada.username);
+  const row = page.getByTestId("conversation");
+  await row.getByTestId("unread").filter({ hasText: "80" }).waitFor();
+  await row.click();
+  await page.getByRole("separator").filter({ hasText: "New messages" }).waitFor();
+  await page.getByTestId("to-latest").filter({ hasText: "80 new" }).waitFor();
+  await page.getByTestId("to-latest").click();
+  await row.getByTestId("unread").waitFor({ state: "hidden" });
+  await page.context().close();
+});

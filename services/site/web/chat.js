@@ -375,8 +375,10 @@ export class Chat {
 
   /** The reading begins with what is unread, where that is more than the page shows. */
   #toUnread() {
-    const { messages, loading } = this.#window;
+    const { messages, loading, error, hasBefore } = this.#window;
     if (this.#isPlaced || loading || !messages.length || this.#unreadFrom === undefined) return;
+    const isFurtherBack = this.#unreadFrom !== null && !this.#unreadLine.isConnected && hasBefore && !error;
+    if (isFurtherBack && messages.length + STEP <= LIMIT) return void this.#load("before");
     this.#isPlaced = true;
     if (!this.#unreadLine.isConnected) return;
     const above = this.#scroller.getBoundingClientRect().top - this.#unreadLine.getBoundingClientRect().top;
@@ -402,6 +404,7 @@ export class Chat {
     const { loading, hasAfter } = this.#window;
     if (scrollHeight - scrollTop - clientHeight < BOTTOM) this.#stuck = loading ? this.#stuck : !hasAfter;
     else if (scrollTop < this.#top) this.#stuck = false;
+    if (!this.#stuck) this.#isPlaced = true;
     this.#top = scrollTop;
     this.#showLatest();
     this.#markSeen();
@@ -441,8 +444,8 @@ export class Chat {
 
   #markSeen() {
     const looking = document.visibilityState === "visible" && document.hasFocus() && this.#scroller.clientHeight > 0;
-    // Not before it is known what was unread.
-    if (!looking || !this.#info || !this.#stuck || this.#jump || this.#window.loading || this.#window.hasAfter) return;
+    // Not before the reading has begun, at what was unread.
+    if (!looking || !this.#isPlaced || !this.#stuck || this.#jump || this.#window.loading || this.#window.hasAfter) return;
     const newest = this.#window.messages.findLast((message) => !message.mine);
     // Unread again: the server has not kept what it was told.
     if (!newest || (newest.seq <= this.#marked && !this.#conversation.info?.unread)) return;

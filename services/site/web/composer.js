@@ -103,7 +103,6 @@ export class Composer {
   startEdit(message) {
     if (!this.#editing) this.#kept = this.#text.value;
     this.#editing = message.id;
-    this.#replyTo = null;
     this.#setText(message.edit?.content ?? message.content);
     this.focus();
   }
@@ -207,6 +206,8 @@ export class Composer {
     this.#draft.write({ text, replyTo: null, editing: id, kept: "" });
     this.#leave([{ kept: acked.kept, acked }]);
     this.#endEdit();
+    // What waits for the next message is in its draft now.
+    this.#writeFiles();
     acked.catch((error) => {
       // Where the message is shown, it says so itself.
       const isShown = !this.#isClosed && this.#chat.find(id);
@@ -216,7 +217,7 @@ export class Composer {
 
   #cancel() {
     if (this.#editing) this.#endEdit();
-    this.#replyTo = null;
+    else this.#replyTo = null;
     this.#changed();
     this.focus();
   }

@@ -17,8 +17,10 @@ export function takeFiles(element, isOpen, take) {
     element.classList.add("dropping");
   };
   element.addEventListener("paste", (event) => {
-    // What a word processor or a spreadsheet copies is text, and a picture of it.
-    if (!event.clipboardData.types.includes("text/rtf")) receive(event, event.clipboardData);
+    const { clipboardData } = event;
+    // What a word processor or a spreadsheet copies is text, and a picture of it; or a picture alone.
+    const isText = clipboardData.types.includes("text/rtf") && clipboardData.getData("text/plain").trim();
+    if (!isText) receive(event, clipboardData);
   });
   element.addEventListener("dragenter", dragging);
   element.addEventListener("dragover", dragging);

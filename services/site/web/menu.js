@@ -32,14 +32,16 @@ export function openMenu(anchor, items) {
   section.append(menu);
   // It does not move with what is scrolled below it.
   const scrolled = (event) => menu.contains(event.target) || menu.hidePopover();
-  section.addEventListener("wheel", scrolled, { passive: true });
+  // A finger that opened it by resting there may move.
+  const ways = ["wheel", "touchstart"];
+  for (const way of ways) section.addEventListener(way, scrolled, { passive: true });
   // Before the action runs, so that the action may move the focus on.
   menu.addEventListener("beforetoggle", (event) => {
     if (event.newState === "closed" && before?.isConnected) before.focus({ preventScroll: true });
   });
   menu.addEventListener("toggle", (event) => {
     if (event.newState !== "closed") return;
-    section.removeEventListener("wheel", scrolled);
+    for (const way of ways) section.removeEventListener(way, scrolled);
     menu.remove();
   });
   menu.addEventListener("keydown", (event) => {

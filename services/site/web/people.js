@@ -105,8 +105,12 @@ class Rows {
     const known = this.#rows.get(user.id);
     if (known?.key === key) return known.element;
     const element = personRow(this.#client, user, friend, online);
-    // Whoever uses the keyboard stays at this person.
-    if (known?.element.contains(document.activeElement)) queueMicrotask(() => element.querySelector("a, button")?.focus({ preventScroll: true }));
+    // Whoever uses the keyboard stays at this person, and at the button, where it is still there.
+    const { activeElement } = document;
+    if (known?.element.contains(activeElement)) {
+      const same = activeElement.dataset.testid && element.querySelector(`[data-testid="${activeElement.dataset.testid}"]`);
+      queueMicrotask(() => (same ?? element.querySelector("a, button"))?.focus({ preventScroll: true }));
+    }
     this.#rows.set(user.id, { key, element });
     return element;
   }

@@ -42,7 +42,7 @@ export class Connection {
     return true;
   }
 
-  /** The network or the user is back: tries at once, or asks whether the connection still lives. */
+  /** Tries at once, or asks whether the connection still lives. */
   wake() {
     this.#wake?.();
     if (this.isLive) this.#ask();
@@ -60,13 +60,13 @@ export class Connection {
       core.setState("connecting");
       const wait = await this.#once(run);
       if (this.#run !== run) return;
-      if (wait === null) this.#run = null;
-      else {
-        core.setState("offline");
-        await this.#pause(wait);
+      if (wait === null) {
+        this.#run = null;
+        return core.setState("closed");
       }
+      core.setState("offline");
+      await this.#pause(wait);
     }
-    core.setState("closed");
   }
 
   /** One connection from its opening to its end, and how long to wait then; null for ever. */

@@ -15,7 +15,7 @@ export class Outbox {
   #promises = new Map();
   /** Conversations whose first item is under way. */
   #busy = new Map();
-  /** Whether conversations wait for each other: one of several items was too big, and it is not known which. */
+  /** Whether conversations wait for each other: one of several items was too big. */
   #isOneAtATime = false;
   #order = 0;
   /** The reading of the store that is under way. */
@@ -95,13 +95,10 @@ export class Outbox {
     this.pump();
   }
 
-  /**
-   * What has become of an item in another tab. Each tab that had it tells on that it has ended: one that came
-   * since may have heard of it here, and not of its end.
-   */
+  /** What has become of an item in another tab. Each that had it tells its end on, to those that came since. */
   told(item) {
     const known = this.#items.get(item.clientId);
-    // What the server has stays, also where a tab took it back, or tried it again, before it heard of that.
+    // What the server has stays, also where a tab changed it before it heard of that.
     if (known?.state === "sent") return;
     if (item.gone && item.how === "resolve") this.acked(item.value);
     else if (item.gone && known) this.#settle(known, "reject", new NatterError(item.value.code, item.value.message));
@@ -134,6 +131,8 @@ export class Outbox {
   retry(clientId) {
     const item = this.#items.get(clientId);
     if (item?.state !== "failed") return;
+    // The server has let go of them after a day.
+    for (const media of item.media ?? []) if (media.blob) media.id = null;
     this.#change(item, { state: "pending", error: null });
     this.pump();
   }
@@ -153,7 +152,7 @@ export class Outbox {
     }
   }
 
-  /** The connection was closed because a frame was too big: the only one that was sent, or one of several. */
+  /** A frame was too big: the only one that was sent, or one of several. */
   tooBig() {
     const sent = [...this.#busy.values()].filter(({ isSent }) => isSent);
     this.#isOneAtATime = sent.length > 1;
@@ -260,7 +259,7 @@ export class Outbox {
   async #begin(item, busy) {
     await item.stored;
     if (this.#busy.get(item.channel) !== busy) return;
-    if (item.media?.some((media) => media.blob)) {
+    if (item.media?.some(({ id }) => !id)) {
       busy.uploading = new AbortController();
       try {
         await this.#upload(item, busy.uploading.signal);
@@ -278,17 +277,18 @@ export class Outbox {
   }
 
   async #upload(item, signal) {
-    // The tab that led before may still have told how far it was: then they are others.
-    for (let media; (media = item.media.find((one) => one.blob)); ) {
+    // The tab that led before may have told how far it was: then they are others.
+    for (let media; (media = item.media.find(({ id }) => !id)); ) {
       const onProgress = (progress) => {
         media.progress = progress;
         this.#core.changed(item.channel);
         this.#core.tabs.tell({ uploading: { clientId: item.clientId, media: item.media } });
       };
+      // Files may have changed on the disk since.
+      const kept = await this.#core.store.get(item.key).catch(() => {});
+      for (const at in kept?.media) item.media[at].blob = kept.media[at].blob;
       const { blob, filename } = media;
       const uploaded = await this.#core.persist(() => this.#core.upload(blob, { filename, onProgress, signal }));
-      delete media.blob;
-      delete media.progress;
       Object.assign(media, uploaded);
       await this.#change(item, {});
     }
@@ -378,7 +378,7 @@ export class Outbox {
     this.#core.changed(item.channel);
   }
 
-  /** Says what has become of it to who waits for it, and in the item, which a sent message follows. */
+  /** Says what has become of it, also in the item. */
   #end(item, how, value) {
     if (how === "resolve") Object.assign(item, { state: "sent", id: value.message, seq: value.seq, created: value.created_at });
     else Object.assign(item, { state: "failed", error: { code: value.code, message: value.message } });
