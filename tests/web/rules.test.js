@@ -1499,6 +1499,7 @@ test("a file is sent as it was when it was kept, whatever has become of it on th
   const { open, natter, id, model, channel } = await world(t);
   const ada = await open("ada");
   natter.down();
+  await eventually(() => assert.equal(ada.client.state, "offline"));
   const { message } = ada.send(id, "", { media: [new Blob(["as it is since"])] });
   await within(message.kept, 2_000, "keeping");
   const [[key, item]] = await ada.store.entries("outbox");
