@@ -154,17 +154,20 @@ impl Patroni {
         .await
     }
 
-    /// Waits until both standbys follow the primary, one of them synchronously if that is wanted.
+    /// Waits until both standbys follow the primary, and, where commits wait for one of them, until
+    /// that one may take its place. Patroni notes that some seconds after Postgres calls the
+    /// standby synchronous; a primary that is killed before starts again as the primary.
     pub async fn replicated(&self, synchronous: bool) {
         until("both standbys follow", || async {
             let mut followers = 0;
             let mut synced = 0;
             for node in self.nodes.iter() {
                 let status = node.status().await?;
-                for follower in status["replication"].as_array().into_iter().flatten() {
-                    followers += usize::from(follower["state"] == "streaming");
-                    synced += usize::from(follower["sync_state"] == "sync");
-                }
+                let streaming = status["replication"].as_array().into_iter().flatten();
+                followers += streaming
+                    .filter(|follower| follower["state"] == "streaming")
+                    .count();
+                synced += usize::from(status["sync_standby"] == true);
             }
             (followers == NODES - 1 && (synced == 1 || !synchronous)).then_some(())
         })
