@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use natter_e2e::{Topology, World};
+use tokio::time::{Instant, sleep};
 
 pub use floors::relay;
 
@@ -43,6 +44,13 @@ const PATTERNS: [Pattern; 7] = [
         window: 200,
     },
 ];
+
+/// After the loading the disk is quick again when so many commits in a row, with this pause before
+/// each, have taken less than this.
+const QUICK_COMMITS: u32 = 50;
+const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+const SLOW_COMMIT: Duration = Duration::from_millis(50);
+const SETTLE_PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Args)]
 pub struct Options {
@@ -138,7 +146,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             let most = patterns.iter().map(Pattern::pairs).max().unwrap_or(1);
             let mut pairs = load::connect(&world, most.max(PAIRS)).await?;
             let meter = Meter::start(&world)?;
-            tokio::time::sleep(seconds).await;
+            sleep(seconds).await;
             let idle = meter.stop(&world)?.per(options.seconds as f64).all();
             eprintln!("{variant}: idle, {idle:.3} CPU-s a second");
             for pattern in &patterns {
@@ -176,7 +184,28 @@ async fn start(services: Services, stored: u64) -> anyhow::Result<World> {
         history::fill(&world, stored).await?;
     }
     meter::prepare(&mut world).await?;
+    if stored > 0 {
+        settle(&world).await?;
+    }
     Ok(world)
+}
+
+/// Waits until the disk has taken what was loaded, and commits are as quick as they usually are.
+async fn settle(world: &World) -> anyhow::Result<()> {
+    let mut admin = world.postgres.admin("natter").await;
+    let give_up = Instant::now() + SETTLE_PATIENCE;
+    let mut quick = 0;
+    while quick < QUICK_COMMITS {
+        anyhow::ensure!(Instant::now() < give_up, "commits stay slow after the loading");
+        let begun = Instant::now();
+        sqlx::raw_sql("SELECT pg_logical_emit_message(true, 'natter', 'a commit')")
+            .execute(&mut admin)
+            .await?;
+        let is_quick = begun.elapsed() < SLOW_COMMIT;
+        quick = if is_quick { quick + 1 } else { 0 };
+        sleep(COMMIT_PAUSE).await;
+    }
+    Ok(())
 }
 
 async fn measure(
