@@ -23,6 +23,9 @@ const HANDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many events are fetched at a time. Few: they are worked on one after the other, and one that
 /// waits longer than [`ACK_WAIT`] for its turn is delivered again, which counts as a try.
 const FETCHED: usize = 10;
+/// How often the broker says, while it has no events, that it still has the request for them. After
+/// twice as long without a word the consumer is looked up again.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -88,7 +91,11 @@ where
         .get_or_create_consumer(consumer.durable, config)
         .await
         .with_context(|| format!("the stream {} is not there", consumer.stream.name()))?;
-    let fetching = durable.stream().max_messages_per_batch(FETCHED);
+    // Without being told, only `messages()` of the consumer itself asks for heartbeats.
+    let fetching = durable
+        .stream()
+        .max_messages_per_batch(FETCHED)
+        .heartbeat(HEARTBEAT);
     let mut messages = fetching.messages().await?;
     while let Some(message) = messages.next().await {
         let message = message?;
