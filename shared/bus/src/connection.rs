@@ -70,6 +70,7 @@ pub struct Bus {
     pub(crate) replies: Arc<Replies>,
     pub(crate) first_retry: Duration,
     missed: watch::Receiver<u64>,
+    reconnected: watch::Receiver<u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +127,7 @@ impl Bus {
         patience: Duration,
     ) -> anyhow::Result<Self> {
         let (missed_tx, missed) = watch::channel(0);
+        let (reconnected_tx, reconnected) = watch::channel(0);
         let addresses: Vec<async_nats::ServerAddr> = settings
             .nats_url
             .split(',')
@@ -134,7 +136,8 @@ impl Bus {
             .context("NATTER_NATS_URL must look like nats://host:4222")?;
         let mut waiting = Waiting::at_most(patience);
         let client = loop {
-            let options = options(settings, user, password, missed_tx.clone());
+            let (missed, reconnected) = (missed_tx.clone(), reconnected_tx.clone());
+            let options = options(settings, user, password, missed, reconnected);
             match options.connect(addresses.as_slice()).await {
                 Ok(client) => break client,
                 Err(error) if error.kind() == ConnectErrorKind::AuthorizationViolation => {
@@ -169,6 +172,7 @@ impl Bus {
             jetstream,
             first_retry: Duration::from_millis(settings.event_retry_ms),
             missed,
+            reconnected,
         })
     }
 
@@ -188,6 +192,13 @@ impl Bus {
         let mut missed = self.missed.clone();
         missed.mark_unchanged();
         missed
+    }
+
+    /// Changes after a reconnection: a broker that was away may have lost what it had acknowledged.
+    pub fn reconnected(&self) -> watch::Receiver<u64> {
+        let mut reconnected = self.reconnected.clone();
+        reconnected.mark_unchanged();
+        reconnected
     }
 
     /// Publishes to those who are subscribed now; no stream keeps it.
@@ -392,6 +403,7 @@ fn options(
     user: &str,
     password: &Password,
     missed: watch::Sender<u64>,
+    reconnected: watch::Sender<u64>,
 ) -> ConnectOptions {
     ConnectOptions::new()
         .name(format!("natter-{user}"))
@@ -411,10 +423,13 @@ fn options(
                 .min(MAX_RECONNECT_PAUSE)
         })
         .event_callback(move |event| {
-            let missed = missed.clone();
+            let (missed, reconnected) = (missed.clone(), reconnected.clone());
             async move {
                 match event {
-                    Event::Connected => missed.send_modify(|times| *times += 1),
+                    Event::Connected => {
+                        reconnected.send_modify(|times| *times += 1);
+                        missed.send_modify(|times| *times += 1);
+                    }
                     Event::SlowConsumer(_) => {
                         metrics::counter!("nats_slow_consumer_total").increment(1);
                         missed.send_modify(|times| *times += 1);

@@ -7,11 +7,12 @@
 //!
 //! A comparison that finds nothing lost stores a checkpoint: the highest number in the stream that
 //! was found intact, and when. The next one checks the checkpoint, the highest number of all, and
-//! newer rows whose number the stream has since given to another event; where the broker was away it
-//! looks up the event of every newer row. After a loss the checkpoint stays where it is, and the same rows are compared again: the stream
-//! may have been set back while it was compared, so that some answers were of the stream before and
-//! some of the one after. Nothing here waits within a transaction, and much is done in chunks: an
-//! interrupted comparison is begun again and finds the same.
+//! newer rows whose number the stream seems to have given to another event since; where the broker
+//! was away it looks up the event of every newer row. After a loss the checkpoint stays where it is,
+//! and the same rows are compared again: the stream may have been set back while it was compared, so
+//! that some answers were of the stream before and some of the one after. Nothing here waits within a
+//! transaction, and much is done in chunks: an interrupted comparison is begun again and finds the
+//! same.
 
 use std::time::Duration;
 
@@ -20,7 +21,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use natter_bus::{Bus, Feed, Stream};
 use natter_pg::try_lock;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, pool::PoolConnection};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -58,7 +62,7 @@ struct StreamPlace {
 /// Compares a stream again and again, at once when the broker was away, until `stop`.
 pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationToken) {
     let name = stream.name();
-    let mut missed = bus.missed();
+    let mut reconnected = bus.reconnected();
     metrics::describe_counter!(
         "outbox_refilled_total",
         "Events published again because their stream had lost them"
@@ -75,7 +79,8 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
             } else {
                 Scope::Suspects
             };
-            let compared = timeout(DEADLINE, compare(&pool, &bus, stream, scope)).await;
+            let comparing = compare(&pool, &bus, stream, scope, &reconnected);
+            let compared = timeout(DEADLINE, comparing).await;
             if let Ok(Ok(Some(_))) = compared {
                 due.retain(|at| *at > begun);
             }
@@ -97,12 +102,14 @@ pub async fn audit(pool: PgPool, bus: Bus, stream: Stream, stop: CancellationTok
                 }
                 Err(error) => {
                     tracing::warn!(stream = name, "not compared yet: {error:#}");
+                    // The stream may have been away, with a server that is not this process's own.
+                    due = doubts();
                     RETRY_PAUSE
                 }
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                Ok(()) = missed.changed() => due = doubts(),
+                Ok(()) = reconnected.changed() => due = doubts(),
             }
         }
     };
@@ -129,6 +136,7 @@ async fn compare(
     bus: &Bus,
     stream: Stream,
     scope: Scope,
+    reconnected: &watch::Receiver<u64>,
 ) -> anyhow::Result<Option<u64>> {
     let Some(mut db) = try_lock_outbox(pool, stream).await? else {
         return Ok(None);
@@ -170,7 +178,10 @@ async fn compare(
         let is_same = is_lost(&feed, checkpoint).await? == was_lost;
         anyhow::ensure!(is_same, "the stream was set back while it was compared");
     }
-    if let Some(kept) = kept {
+    // Of what a broker that was away may have lost, suspects are not all: the rows of the time before
+    // are left to the comparison that follows.
+    let is_sure = scope == Scope::All || !reconnected.has_changed().unwrap_or(true);
+    if let Some(kept) = kept.filter(|_| is_sure) {
         set_checkpoint(&mut db, stream, &kept, begun).await?;
     }
     Ok(Some(0))
@@ -275,11 +286,11 @@ async fn take_back_end(
     }
 }
 
-/// Marks rows since the checkpoint as unpublished if the stream has lost their events. Each is looked
-/// up, for the table does not tell: rows that replicas marked out of order look like those whose
-/// numbers newer events have taken; and such newer events there may be none, where the server kept
-/// the number of the last (nats-server does if its index outlived the messages) or a row was marked
-/// long after its event was stored.
+/// Marks rows since the checkpoint as unpublished if the stream has lost their events. Each that
+/// `scope` has is looked up, for the table does not tell: rows that replicas marked out of order look
+/// like those whose numbers newer events have taken. Such newer events there may be none, where the
+/// server kept the number of the last (nats-server does if its index outlived the messages) or a row
+/// was marked long after its event was stored: those only [`Scope::All`] finds.
 async fn take_back_recent(
     db: &mut PgConnection,
     feed: &Feed,
