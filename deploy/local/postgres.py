@@ -1,5 +1,6 @@
 """A private Postgres under the data folder."""
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -31,8 +32,9 @@ class Postgres:
         self.account = database_account()
         self.folder = _reachable(data, self.account)
         if self.account and self.folder.exists():
-            # Postgres serves a folder only to the user that owns it.
-            self.account = pwd.getpwuid(self.folder.stat().st_uid)
+            # Postgres serves a folder only to the user that owns it, and says so where there is no such user.
+            with contextlib.suppress(KeyError):
+                self.account = pwd.getpwuid(self.folder.stat().st_uid)
         self.password_file = data / "postgres.password"
         self.log = data / "postgres.log"
         version = self.folder / "PG_VERSION"
@@ -47,8 +49,9 @@ class Postgres:
             shutil.rmtree(self.folder)
             self._create()
         elif not self.password_file.exists():
-            # --fresh would remove nothing: that file is by what it knows that the folder is Natter's.
-            raise Refused(f"{self.folder} is there and its password {self.password_file} is not; put it back, or remove {self.folder.parent} to start over.")
+            # --fresh would remove nothing: by that file it knows that the folder is Natter's. Without it the folder
+            # may be anybody's, as may what is beside it.
+            raise Refused(f"{self.folder} is there and its password {self.password_file} is not; put it back, or choose another folder with --data.")
         self.password = self.password_file.read_text().strip()
         for _ in range(3):
             self.port = free_port()
