@@ -453,8 +453,10 @@ test("who goes from a message that was found down to the end stays there, whatev
   await page.goto(`${natter.url}/#/c/${conversation}/${sent[5].id}`);
   await message(page, "number 5.").waitFor();
   const scroller = page.getByTestId("scroller");
-  do await scroller.evaluate((element) => element.scrollTo(0, element.scrollHeight));
-  while (!(await message(page, "number 119.").count()));
+  for (const giveUp = Date.now() + 30_000; !(await message(page, "number 119.").count()); ) {
+    assert.ok(Date.now() < giveUp, "the end is not reached");
+    await scroller.evaluate((element) => element.scrollTo(0, element.scrollHeight));
+  }
   // Its being seen is told, and shown.
   await scroller.evaluate((element) => element.scrollTo(0, element.scrollHeight));
   await page.getByTestId("conversation").getByTestId("unread").waitFor({ state: "hidden" });

@@ -380,6 +380,11 @@ export class Chat {
     const isFurtherBack = this.#unreadFrom !== null && !this.#unreadLine.isConnected && hasBefore && !error;
     if (isFurtherBack && messages.length + STEP <= LIMIT) return void this.#load("before");
     this.#isPlaced = true;
+    if (isFurtherBack) {
+      // More than the page holds: nothing is seen that was not scrolled to.
+      this.#stuck = false;
+      this.#scroller.scrollTop = this.#top = 0;
+    }
     if (!this.#unreadLine.isConnected) return;
     const above = this.#scroller.getBoundingClientRect().top - this.#unreadLine.getBoundingClientRect().top;
     if (above <= 0) return;

@@ -196,7 +196,10 @@ async fn settle(world: &World) -> anyhow::Result<()> {
     let give_up = Instant::now() + SETTLE_PATIENCE;
     let mut quick = 0;
     while quick < QUICK_COMMITS {
-        anyhow::ensure!(Instant::now() < give_up, "commits stay slow after the loading");
+        anyhow::ensure!(
+            Instant::now() < give_up,
+            "commits stay slow after the loading"
+        );
         let begun = Instant::now();
         sqlx::raw_sql("SELECT pg_logical_emit_message(true, 'natter', 'a commit')")
             .execute(&mut admin)
