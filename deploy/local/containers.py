@@ -109,6 +109,11 @@ def environment():
     HOME.mkdir(parents=True, exist_ok=True)
     runtime.write_text(RUNTIME)
     runtime.chmod(0o755)
+    # Podman's own database goes on naming the storage's first place, wherever the checkout was moved.
+    place = HOME / "place"
+    if not place.exists() or place.read_text() != str(HOME):
+        shutil.rmtree(HOME / "storage/libpod", ignore_errors=True)
+        place.write_text(str(HOME))
     (HOME / "containers.conf").write_text(
         '[engine]\nruntime = "limited"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
         f'[engine.runtimes]\nlimited = ["{runtime}"]\n'
